@@ -1,0 +1,623 @@
+"""The canonical tables: names, types, units and checks of every file that a user writes or a stage exchanges.
+
+A `Schema` is data. `nkinetics.store` reads and writes by it; `schema_problems` checks a foreign frame against it with
+pandera and turns each failure case into a `Problem`. Files that our own stages wrote are checked for their columns and
+types only, so that pandera's import stays off the hot path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from nkinetics.errors import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["text", "float", "int", "bool"]
+
+IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
+"""What an identifier may look like; anything else could be a formula or a path."""
+
+LEVEL_UNITS = ("copies/ug", "copies/mL", "copies/uL", "cells/uL", "%", "copies/cell")
+"""The closed list of units of `level`. No unit library: dimensionless `copy` and `cell` convert into each other there."""
+
+STATUSES = ("quantified", "blq", "not_detected", "above_uloq", "not_done", "failed")
+"""What became of a measurement. BLQ is never 0 and never an empty cell alone: `level` is empty, `lloq` is not."""
+
+ASSAYS = ("qpcr", "ddpcr", "flow")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a canonical table.
+
+    Parameters
+    ----------
+    name : str
+        As written in the file.
+    kind : {"text", "float", "int", "bool"}
+        Type of the values; identifiers are text, always.
+    meaning : str
+        One line for documentation.
+    unit : str
+        Unit of the values, empty where another column or none gives it.
+    required : bool
+        The column must exist in a file that a user brings.
+    filled : bool
+        No value may be empty.
+    allowed : tuple of str
+        Closed list of values; empty for any.
+    pattern : str
+        Regular expression that every non-empty value must match.
+    minimum : float or None
+        Smallest value allowed.
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    unit: str = ""
+    required: bool = False
+    filled: bool = False
+    allowed: tuple[str, ...] = ()
+    pattern: str = ""
+    minimum: float | None = None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A canonical table: its name, its key and its columns in order.
+
+    Parameters
+    ----------
+    name : str
+        File name under the results or configuration folder, without ending.
+    title : str
+        One row per what.
+    key : tuple of str
+        Columns that identify a row; files are sorted by them.
+    columns : tuple of Column
+        In the order of the file.
+    open_ended : bool
+        Further columns may follow and are kept.
+    """
+
+    name: str
+    title: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    open_ended: bool = False
+    by_name: Mapping[str, Column] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {c.name: c for c in self.columns})
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in the order of the file."""
+        return [c.name for c in self.columns]
+
+    @property
+    def required(self) -> list[str]:
+        """Columns that a file brought by a user must have."""
+        return [c.name for c in self.columns if c.required]
+
+
+def _identifier(name: str, meaning: str) -> Column:
+    return Column(name, "text", meaning, required=True, filled=True, pattern=IDENTIFIER.pattern)
+
+
+_PATIENT = _identifier("patient_id", "patient (USUBJID)")
+_DOSE_LEVEL = Column("dose_level", "text", 'dose level, as "DL1"; never the amount', pattern=IDENTIFIER.pattern)
+_ASSAY = Column("assay", "text", "qpcr, ddpcr or flow", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+_SPECIMEN = Column("specimen", "text", "what was sampled, as blood")
+_STARTED = Column("started_at", "text", "start, ISO date and time in the zone of the configuration")
+_TIME = Column("time", "float", "start, elapsed from the start of the first infusion", "d")
+_REASON = Column("reason", "text", "why the value is missing or to be read with care; empty = none")
+
+# ---------------------------------------------------------------------------------------------- what the user writes
+
+PATIENTS = Schema(
+    "patients",
+    "one row per patient",
+    ("patient_id",),
+    (
+        _PATIENT,
+        Column("dose_level", "text", 'dose level, as "DL1"; never the amount', "", True, True, (), IDENTIFIER.pattern),
+        Column("cohort", "text", "cohort, as dose escalation or expansion"),
+        Column(
+            "status_end",
+            "text",
+            "how follow-up ended",
+            allowed=("ongoing", "death", "withdrawal", "data_cut"),
+        ),
+        Column("time_end", "float", "when follow-up ended", "d"),
+        Column("weight_kg", "float", "body weight", "kg", minimum=0.0),
+        Column("dll3_high", "bool", "target expressed on at least half of the tumour cells"),
+        Column("indication", "text", "tumour type"),
+        Column("best_response", "text", "best response (RECIST 1.1)"),
+    ),
+    open_ended=True,
+)
+
+SAMPLES = Schema(
+    "samples",
+    "one row per sample",
+    ("sample_id",),
+    (
+        _identifier("sample_id", "sample, as on the tube and in the export"),
+        _PATIENT,
+        Column("specimen", "text", "blood where empty"),
+        Column("visit", "text", "visit of the protocol, or Unscheduled"),
+        Column("time_nominal", "float", "planned time (NFRLT)", "d"),
+        Column("collected_at", "text", "collection, ISO date and time in the zone of the configuration"),
+        Column("time_actual", "float", "actual time (AFRLT), in place of collected_at", "d"),
+        Column("ng_input", "float", "DNA in one reaction", "ng", minimum=0.0),
+        Column("template_ul", "float", "template in one reaction", "uL", minimum=0.0),
+        Column("elution_ul", "float", "elution volume of the extraction", "uL", minimum=0.0),
+        Column("blood_ml", "float", "blood extracted or stained", "mL", minimum=0.0),
+        Column("dilution", "float", "dilution of the eluate before the reaction", minimum=0.0),
+        Column("wbc_1e9_l", "float", "white blood cells at the sample", "1e9/L", minimum=0.0),
+        Column("alc_1e9_l", "float", "absolute lymphocyte count at the sample", "1e9/L", minimum=0.0),
+        Column("beads", "float", "counting beads added", minimum=0.0),
+        Column("state", "text", "why no result is expected", allowed=("not_done", "pending")),
+        Column("comment", "text", "free text"),
+    ),
+    open_ended=True,
+)
+
+INFUSIONS = Schema(
+    "infusions",
+    "one row per infusion of cells",
+    ("patient_id", "infusion"),
+    (
+        _PATIENT,
+        Column("infusion", "int", "1, 2, 3 ...", "", True, True, minimum=1),
+        _STARTED,
+        _TIME,
+        Column("planned", "float", "cells planned", "cells", True, True, minimum=0.0),
+        Column("given", "float", "cells actually given; empty = planned, with a warning", "cells", minimum=0.0),
+        Column("unit", "text", "unit of planned and given", allowed=("cells", "cells/kg")),
+    ),
+    open_ended=True,
+)
+
+CYTOKINES = Schema(
+    "cytokines",
+    "one row per dose of a cytokine",
+    ("patient_id", "agent", "time"),
+    (
+        _PATIENT,
+        Column("agent", "text", "as IL-2", "", True, True),
+        _STARTED,
+        _TIME,
+        Column("dose", "float", "amount", minimum=0.0),
+        Column("unit", "text", "unit of the dose, as MIU"),
+    ),
+    open_ended=True,
+)
+
+EVENTS = Schema(
+    "events",
+    "one row per clinical event",
+    ("patient_id", "time", "event"),
+    (
+        _PATIENT,
+        Column(
+            "event",
+            "text",
+            "kind of event",
+            "",
+            True,
+            True,
+            ("crs", "icans", "infection", "tocilizumab", "steroid", "response", "scan", "therapy", "death"),
+        ),
+        Column("grade", "int", "CTCAE or ASTCT grade", minimum=0),
+        _STARTED,
+        _TIME,
+        Column("time_end", "float", "end, elapsed", "d"),
+        Column("value", "text", "the response, the agent, the amount"),
+        Column("comment", "text", "free text"),
+    ),
+    open_ended=True,
+)
+
+# -------------------------------------------------------------------------------------------- what the stages write
+
+RAW = Schema(
+    "raw",
+    "one row of an export as read, before any quantification; exists in memory only",
+    ("source_file", "source_row", "target"),
+    (
+        Column("source_file", "text", "export, relative to the study folder"),
+        Column("source_sha256", "text", "content hash of the export"),
+        Column("source_row", "int", "row in the file or sheet, header rows counted"),
+        Column("reader", "text", "reader that claimed the file"),
+        Column("run_id", "text", "assay run (plate or acquisition)"),
+        Column("well", "text", "well, as A1; empty for listings"),
+        Column("sample_id", "text", "sample name as the export has it"),
+        Column("role", "text", "unknown, standard, ntc, control, summary or dose"),
+        Column("target", "text", "target, gate or analyte as the export has it"),
+        Column("measure", "text", "what `value` is", allowed=("ct", "partitions", "events", "level")),
+        Column("value_raw", "text", "the cell as it stands in the export"),
+        Column("value", "float", "Ct, printed concentration, event count or level; empty for a non-detect"),
+        Column("detection", "text", "quantified, not_detected, below, above, not_done or failed; from the cell's text"),
+        Column("quantity", "float", "nominal copies of a standard"),
+        Column("n_partitions", "int", "accepted droplets or partitions"),
+        Column("n_positive", "int", "positive partitions"),
+        Column("omitted", "bool", "the operator omitted the well in the instrument software"),
+        Column("note", "text", "what the reader has to say about this row"),
+        # Listings carry what a plate export leaves to the sample manifest.
+        Column("patient_id", "text", "patient, in listings"),
+        Column("time", "float", "time in the listing's unit converted to days", "d"),
+        Column("time_nominal", "float", "planned time, in listings", "d"),
+        Column("visit", "text", "visit, in listings"),
+        Column("specimen", "text", "specimen, in listings"),
+        Column("assay", "text", "assay, in listings"),
+        Column("level_unit", "text", "unit of the level, in listings"),
+        Column("lloq", "float", "LLOQ of the row, in listings"),
+        Column("lod", "float", "LOD of the row, in listings"),
+        Column("dose", "float", "amount of a dosing record, in listings"),
+        Column("dose_level", "text", "dose level, in listings"),
+    ),
+)
+
+INGEST = Schema(
+    "ingest",
+    "one row per raw row read, used or set aside",
+    ("source_file", "source_row", "target"),
+    (
+        Column("source_file", "text", "export, relative to the study folder"),
+        Column("source_sha256", "text", "content hash of the export"),
+        Column("source_row", "int", "row in the file or sheet, header rows counted; empty for a file set aside whole"),
+        Column("reader", "text", "reader that claimed the file"),
+        Column("run_id", "text", "assay run"),
+        Column("well", "text", "well"),
+        Column("sample_id", "text", "sample name as the export has it"),
+        Column("role", "text", "unknown, standard, ntc, control, reference, summary or dose"),
+        Column("target", "text", "target or gate"),
+        Column("value_raw", "text", "the cell as it stands in the export"),
+        Column("used", "bool", "used for a level, a curve or a control"),
+        Column("reason", "text", "why it was set aside"),
+    ),
+)
+
+RUNS = Schema(
+    "runs",
+    "one row per assay run and target",
+    ("run_id", "assay", "target"),
+    (
+        Column("run_id", "text", "assay run"),
+        Column("assay", "text", "assay"),
+        Column("slope", "float", "slope of Ct over log10 copies", "Ct/log10"),
+        Column("intercept", "float", "Ct at one copy", "Ct"),
+        Column("r_squared", "float", "coefficient of determination of the curve"),
+        Column("efficiency", "float", "10^(-1/slope) - 1, in percent", "%"),
+        Column("ntc_ok", "bool", "every no-template control undetermined or below LOD"),
+        Column("accepted", "bool", "the run gives reportable results"),
+        Column("reason", "text", "every criterion that failed, with its value"),
+        Column("target", "text", "target of the curve"),
+        Column("source_file", "text", "export"),
+        Column("n_standards", "int", "standard wells on the curve"),
+        Column("n_levels", "int", "calibrator levels"),
+        Column("n_levels_within", "int", "calibrator levels back-calculated within the limit"),
+        Column("n_ntc", "int", "no-template controls"),
+        Column("n_samples", "int", "samples on the run"),
+    ),
+)
+
+OBSERVATIONS = Schema(
+    "observations",
+    "one row per patient, assay and sample, reportable or not",
+    ("patient_id", "assay", "specimen", "time_actual", "sample_id", "observation_id"),
+    (
+        _PATIENT,
+        _DOSE_LEVEL,
+        _ASSAY,
+        Column("analyte", "text", "what was measured"),
+        _SPECIMEN,
+        Column("sample_id", "text", "sample"),
+        Column("visit", "text", "visit of the protocol, or Unscheduled"),
+        Column("time_nominal", "float", "planned time (NFRLT)", "d"),
+        Column("time_actual", "float", "actual time (AFRLT)", "d", True),
+        Column("infusion", "int", "last infusion started at or before the sample; 0 before the first"),
+        Column("time_after_dose", "float", "time since that infusion (ARRLT)", "d"),
+        Column("level", "float", "level; empty unless quantified", "", True, minimum=0.0),
+        Column("level_unit", "text", "unit of level, lod, lloq and uloq", allowed=LEVEL_UNITS),
+        Column("lod", "float", "limit of detection of this sample", minimum=0.0),
+        Column("lloq", "float", "lower limit of quantification of this sample", "", True, minimum=0.0),
+        Column("status", "text", "what became of the measurement", "", True, True, STATUSES),
+        Column("n_molecules", "float", "molecules, positive partitions or events counted", minimum=0.0),
+        Column("n_replicates", "int", "replicates used"),
+        Column("cv_pct", "float", "coefficient of variation of the replicates", "%"),
+        Column("reportable", "bool", "the one result of its key that is analysed"),
+        Column("exclusion_reason", "text", "why it is not"),
+        Column("source_sha256", "text", "content hash of the export"),
+        Column("source_rows", "text", "rows of the export, separated by spaces"),
+        Column("uloq", "float", "upper limit of quantification of this sample", minimum=0.0),
+        Column("observation_id", "text", "stable hash of the observation"),
+        Column("run_id", "text", "assay run"),
+        Column("time_flag", "text", "nominal time used, or outside the window"),
+        Column("predose", "bool", "taken before the infusion that follows it (from the visit or the time)"),
+        Column("ng_input", "float", "DNA in one reaction", "ng"),
+        Column("wbc_1e9_l", "float", "white blood cells at the sample", "1e9/L"),
+        Column("alc_1e9_l", "float", "absolute lymphocyte count at the sample", "1e9/L"),
+    ),
+)
+
+OBSERVATION_SOURCES = Schema(
+    "observation_sources",
+    "one row per observation and raw row behind it",
+    ("observation_id", "role", "source_file", "source_row"),
+    (
+        Column("observation_id", "text", "observation"),
+        Column("source_sha256", "text", "content hash of the export"),
+        Column("source_file", "text", "export"),
+        Column("source_row", "int", "row in the export"),
+        Column("role", "text", "what the row did", allowed=("replicate", "standard", "ntc", "reference")),
+    ),
+)
+
+NCA = Schema(
+    "nca",
+    "one row per patient, assay, specimen, window and parameter",
+    ("patient_id", "assay", "specimen", "window", "parameter"),
+    (
+        _PATIENT,
+        _DOSE_LEVEL,
+        _ASSAY,
+        Column("window", "text", "overall, infusion_1 ..., D0-28 ..."),
+        Column("window_start", "float", "start of the window", "d"),
+        Column("window_end", "float", "end of the window; empty where open", "d"),
+        Column("parameter", "text", "identifier of the glossary"),
+        Column("pptestcd", "text", "CDISC code or sponsor term"),
+        Column("value", "float", "value; empty with a reason"),
+        Column("unit", "text", "unit of the value"),
+        Column("n_points", "int", "samples that made the value"),
+        _REASON,
+        _SPECIMEN,
+    ),
+)
+
+NCA_POINTS = Schema(
+    "nca_points",
+    "one row per sample that made a number",
+    ("patient_id", "assay", "specimen", "window", "used_in", "observation_id"),
+    (
+        _PATIENT,
+        _ASSAY,
+        _SPECIMEN,
+        Column("window", "text", "window"),
+        Column("observation_id", "text", "observation"),
+        Column("used_in", "text", "what it was used in", allowed=("auc", "lambda_z")),
+    ),
+)
+
+FITS = Schema(
+    "fits",
+    "one row per patient, assay, specimen and model",
+    ("patient_id", "assay", "specimen", "model"),
+    (
+        _PATIENT,
+        _DOSE_LEVEL,
+        _ASSAY,
+        Column("model", "text", "kinetic model"),
+        Column("converged", "bool", "gradient, Hessian and restarts agree on an optimum"),
+        Column("n_obs", "int", "rows in the likelihood"),
+        Column("n_blq", "int", "censored rows among them"),
+        Column("log_likelihood", "float", "maximum of ln L"),
+        Column("aicc", "float", "small-sample Akaike criterion; empty with a reason"),
+        Column("at_bound", "text", "parameters on a bound, separated by spaces"),
+        Column("identifiable", "bool", "every fitted parameter is determined by the data"),
+        Column("selected", "bool", "lowest AICc of this assay profile"),
+        _REASON,
+        _SPECIMEN,
+        Column("default", "bool", "the structure that the configuration sets"),
+        Column("aicc_weight", "float", "Akaike weight among the converged candidates"),
+        Column("n_restarts_agree", "int", "starts that ended within 0.01 of the best ln L"),
+        Column("level_unit", "text", "unit of the level"),
+    ),
+)
+
+ESTIMATES = Schema(
+    "estimates",
+    "one row per patient, assay, specimen, model and parameter, fitted, fixed or derived",
+    ("patient_id", "assay", "specimen", "model", "parameter"),
+    (
+        _PATIENT,
+        _ASSAY,
+        Column("model", "text", "kinetic model"),
+        Column("parameter", "text", "identifier of the glossary"),
+        Column("estimate", "float", "maximum-likelihood estimate; filled also where not identifiable"),
+        Column("std_error", "float", "standard error from the observed information, natural scale"),
+        Column("ci_lower", "float", "lower end, or the natural bound inside the interval; empty where open"),
+        Column("ci_upper", "float", "upper end; empty where open"),
+        Column("ci_method", "text", "profile, delta, bootstrap or none"),
+        Column("unit", "text", "unit of the estimate"),
+        Column("identifiable", "bool", "the data determine it"),
+        _REASON,
+        _SPECIMEN,
+        Column("kind", "text", "fitted, fixed or derived", allowed=("fitted", "fixed", "derived")),
+        Column("ci_open", "text", "open sides", allowed=("none", "lower", "upper", "both")),
+    ),
+)
+
+PREDICTIONS = Schema(
+    "predictions",
+    "one row per patient, assay, specimen, model and time",
+    ("patient_id", "assay", "specimen", "model", "time"),
+    (
+        _PATIENT,
+        _ASSAY,
+        Column("model", "text", "kinetic model"),
+        Column("time", "float", "time", "d"),
+        Column("level", "float", "fitted curve"),
+        Column("lower", "float", "lower end of the band"),
+        Column("upper", "float", "upper end of the band"),
+        _SPECIMEN,
+    ),
+)
+
+PERSISTENCE = Schema(
+    "persistence",
+    "one row per assay, specimen, limit, dose level and time of the Kaplan-Meier estimate",
+    ("assay", "specimen", "limit", "dose_level", "time"),
+    (
+        _ASSAY,
+        _SPECIMEN,
+        Column("limit", "text", "loss below LLOQ or below LOD", allowed=("lloq", "lod")),
+        Column("dose_level", "text", "dose level, or all"),
+        Column("time", "float", "time of the step", "d"),
+        Column("n_at_risk", "int", "patients at risk just before"),
+        Column("n_events", "int", "losses at this time"),
+        Column("n_censored", "int", "patients censored at this time"),
+        Column("survival", "float", "share still persisting after this time"),
+        Column("ci_lower", "float", "lower end (log-log)"),
+        Column("ci_upper", "float", "upper end (log-log)"),
+        Column("median", "float", "median persistence of the dose level", "d"),
+        Column("median_ci_lower", "float", "lower end of the median", "d"),
+        Column("median_ci_upper", "float", "upper end of the median", "d"),
+        _REASON,
+    ),
+)
+
+USER_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INFUSIONS, CYTOKINES, EVENTS)}
+STAGE_TABLES: Mapping[str, Schema] = {
+    s.name: s
+    for s in (
+        INGEST,
+        RUNS,
+        OBSERVATIONS,
+        OBSERVATION_SOURCES,
+        NCA,
+        NCA_POINTS,
+        FITS,
+        ESTIMATES,
+        PREDICTIONS,
+        PERSISTENCE,
+    )
+}
+SCHEMAS: Mapping[str, Schema] = {**USER_TABLES, **STAGE_TABLES}
+
+
+# ------------------------------------------------------------------------------------------------------------- checks
+
+
+def schema_problems(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Series | None = None) -> list[Problem]:
+    """Every way in which a typed frame breaks its schema.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Typed as `nkinetics.store.typed` returns it; missing optional columns are allowed.
+    schema : Schema
+        What it should be.
+    file : str
+        Name for the messages.
+    rows : Series of int, optional
+        Row of the file for each row of the frame; by default the header is row 1.
+
+    Returns
+    -------
+    list of Problem
+        Empty when the frame is right.
+    """
+    return [
+        *_absent_columns(frame, schema, file),
+        *_failure_cases(frame, schema, file, rows),
+        *_repeated_keys(frame, schema, file, rows),
+    ]
+
+
+def _absent_columns(frame: pd.DataFrame, schema: Schema, file: str) -> Iterator[Problem]:
+    for name in schema.required:
+        if name not in frame.columns:
+            yield Problem(
+                file,
+                1,
+                name,
+                "no such column among " + ", ".join(map(str, frame.columns)),
+                f"a column {name} ({schema.by_name[name].meaning})",
+                "add the column",
+            )
+
+
+def _expectation(column: Column) -> str:
+    words = []
+    if column.filled:
+        words.append("a value")
+    if column.allowed:
+        words.append("one of " + ", ".join(column.allowed))
+    if column.pattern:
+        same = column.pattern == IDENTIFIER.pattern
+        words.append(
+            "1 to 40 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+            if same
+            else f"text that matches {column.pattern}"
+        )
+    if column.minimum is not None:
+        words.append(f"{column.minimum:g} or more")
+    return "; ".join(words)
+
+
+def _failure_cases(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Series | None) -> Iterator[Problem]:
+    import pandera.pandas as pa
+
+    def empty(values: pd.Series) -> pd.Series:
+        return values.isna() | (values.astype("object") == "")
+
+    columns = {}
+    for column in schema.columns:
+        if column.name not in frame.columns:
+            continue
+        checks = []
+        if column.allowed:
+            checks.append(pa.Check(lambda s, c=column: s.isin(c.allowed) | empty(s), error="allowed"))
+        if column.pattern:
+            checks.append(
+                pa.Check(lambda s, c=column: s.astype(str).str.fullmatch(c.pattern) | empty(s), error="pattern")
+            )
+        if column.minimum is not None:
+            checks.append(pa.Check(lambda s, c=column: (s.astype(float) >= c.minimum) | s.isna(), error="minimum"))
+        if column.filled:
+            checks.append(pa.Check(lambda s: ~empty(s), error="filled"))
+        columns[column.name] = pa.Column(checks=checks, nullable=True)
+    plain = frame.reset_index(drop=True)
+    try:
+        pa.DataFrameSchema(columns).validate(plain, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        seen = set()
+        for case in error.failure_cases.itertuples():
+            where = (int(case.index), str(case.column))
+            if where in seen:
+                continue
+            seen.add(where)
+            row = int(rows.iloc[where[0]]) if rows is not None else where[0] + 2
+            column = schema.by_name[where[1]]
+            value = plain[column.name].iloc[where[0]]
+            blank = value is None or value != value or value == "" or str(value) == "<NA>"
+            found = "an empty cell" if blank else f"{value:g}" if isinstance(value, float) else repr(str(value))
+            yield Problem(file, row, column.name, found, _expectation(column), f"correct the {column.name}")
+
+
+def _repeated_keys(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Series | None) -> Iterator[Problem]:
+    if schema.name not in USER_TABLES or not set(schema.key) <= set(frame.columns):
+        return
+    plain = frame.reset_index(drop=True)
+    filled = plain[list(schema.key)].notna().all(axis=1)
+    repeated = plain.duplicated(list(schema.key), keep="first") & filled
+    for position in plain.index[repeated]:
+        row = int(rows.iloc[position]) if rows is not None else int(position) + 2
+        values = ", ".join(f"{k} {plain[k].iloc[position]}" for k in schema.key)
+        yield Problem(
+            file,
+            row,
+            schema.key[0],
+            f"a second row for {values}",
+            f"one row per {', '.join(schema.key)}",
+            "remove one of the two rows, or correct the key",
+        )

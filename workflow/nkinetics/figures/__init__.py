@@ -1,0 +1,1 @@
+"""Canonical tables to figures, one file each."""

@@ -1,0 +1,1 @@
+"""One patient: likelihood, starts, intervals, identifiability."""

@@ -1,0 +1,1 @@
+"""Dose levels and the study."""

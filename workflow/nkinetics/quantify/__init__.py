@@ -1,0 +1,1 @@
+"""Raw rows and runs to levels with a limit per row."""

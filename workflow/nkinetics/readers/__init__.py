@@ -1,0 +1,1 @@
+"""Readers: one export format each, content to raw rows."""

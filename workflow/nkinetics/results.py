@@ -1,0 +1,86 @@
+"""A folder of results and the choices behind it, as tables and figures see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from nkinetics.columns import CYTOKINES, EVENTS, INFUSIONS, PATIENTS, SAMPLES, STAGE_TABLES, Schema
+from nkinetics.settings import Settings
+from nkinetics.store import empty, read_table, sha256_of
+
+STUDY_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INFUSIONS, CYTOKINES, EVENTS)}
+"""User tables as `ingest` wrote them under study/: times elapsed in days, defaults filled in."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Canonical tables of a results folder, read when first asked for.
+
+    Parameters
+    ----------
+    folder : Path
+        A results folder; the user tables stand in its sub-folder study/.
+
+    Notes
+    -----
+    ``results.table("nca")`` gives the typed frame; a table that no stage has written is empty, with its columns.
+    """
+
+    folder: Path
+    _cache: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def path(self, name: str) -> Path:
+        """File of a canonical table."""
+        return self.folder / "study" / f"{name}.csv" if name in STUDY_TABLES else self.folder / f"{name}.csv"
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A canonical table, typed; empty where the stage has not run. The caller does not change it."""
+        if name not in self._cache:
+            schema = STUDY_TABLES.get(name) or STAGE_TABLES[name]
+            path = self.path(name)
+            self._cache[name] = read_table(path, schema) if path.exists() else empty(schema)
+        return self._cache[name]
+
+    def source(self, name: str) -> str:
+        """Name and first 8 digits of the sha256 of a table's file, for footnotes."""
+        path = self.path(name)
+        return f"{name}.csv {sha256_of(path)[:8]}" if path.exists() else f"{name}.csv (not made)"
+
+    @cached_property
+    def patients(self) -> pd.DataFrame:
+        """Patients in order of dose level and id: every table starts from them and joins to the left."""
+        return self.table("patients").sort_values(["dose_level", "patient_id"], ignore_index=True)
+
+    @cached_property
+    def profiles(self) -> pd.DataFrame:
+        """Assay, specimen, analyte and unit of every kind of assay profile, in order."""
+        columns = ["assay", "specimen", "analyte", "level_unit"]
+        rows = self.table("observations")
+        rows = rows[rows["level_unit"] != ""]
+        return rows[columns].drop_duplicates(["assay", "specimen"]).sort_values(columns, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is the same for every item of one report.
+
+    Parameters
+    ----------
+    settings : Settings
+        The merged configuration.
+    version : str
+        Version of the program.
+    """
+
+    settings: Settings
+    version: str
+
+    @property
+    def language(self) -> str:
+        """Language of titles, en or zh."""
+        return self.settings.report.language

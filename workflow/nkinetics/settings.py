@@ -1,0 +1,644 @@
+"""The choices of an analysis: one frozen model per section of config.yaml, with defaults, limits and meaning.
+
+The JSON schema that Snakemake validates, the commented default configuration and config/README.md are generated from
+these models (`nkinetics.provenance` has the commands, a test the comparison), so that they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nkinetics.columns import IDENTIFIER, LEVEL_UNITS
+from nkinetics.errors import InputError, Problem
+from nkinetics.plugins import discover
+
+Unit = Literal["copies/ug", "copies/mL", "copies/uL", "cells/uL", "%", "copies/cell"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+assert set(Unit.__args__) == set(LEVEL_UNITS)  # type: ignore[attr-defined]
+
+
+def _pattern(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+class Section(BaseModel):
+    """A section of the configuration: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Study(Section):
+    """What the study is."""
+
+    id: str = Field("STUDY", description="Study identifier; also the seed of every random number.")
+    title: str = Field("", description="Title on the report.")
+    product: str = Field("", description="Name of the cell product.")
+    time_zone: str = Field("UTC", description="IANA zone of absolute times without offset, as Asia/Shanghai.")
+    data_cut: str | None = Field(
+        None, description="Date of the data cut (ISO); later samples are set aside. Empty = none."
+    )
+    reference_dose: Positive | None = Field(
+        None, description="Amount of one reference infusion; empty = the lowest planned amount."
+    )
+    dose_unit: Literal["cells", "cells/kg"] = Field("cells", description="Unit of planned and given amounts.")
+    notice: str = Field(
+        "", description="A sentence for the first screen of the report, as that the data are simulated."
+    )
+
+    @field_validator("id")
+    @classmethod
+    def _identifier(cls, value: str) -> str:
+        if not IDENTIFIER.fullmatch(value):
+            raise ValueError("an identifier has 1 to 40 letters, digits, '.', '_' or '-'")
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("not an IANA time zone, as Asia/Shanghai or UTC") from None
+        return value
+
+    @field_validator("data_cut", mode="before")
+    @classmethod
+    def _date(cls, value: object) -> object:
+        from datetime import date
+
+        if value is None:
+            return None
+        text = value.isoformat()[:10] if isinstance(value, date) else str(value)
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            raise ValueError("not an ISO date, as 2026-11-01") from None
+        return text
+
+
+class Inputs(Section):
+    """Where the inputs stand; paths are relative to the folder in which the command runs."""
+
+    exports: tuple[str, ...] = Field(
+        ("data/raw/**",),
+        description="Glob patterns of instrument exports; files that begin with a dot or are named README* are not exports.",
+    )
+    patients: str | None = Field("config/patients.csv", description="Patients; may be empty when a listing names them.")
+    samples: str | None = Field(
+        "config/samples.csv", description="Sample manifest; may be empty when listings carry patient and time."
+    )
+    infusions: str | None = Field("config/infusions.csv", description="Infusions; empty = one reference dose at 0.")
+    cytokines: str | None = Field(None, description="Cytokine doses; empty = none given.")
+    events: str | None = Field(None, description="Clinical events; empty = none recorded.")
+    sample_name_pattern: str | None = Field(
+        None,
+        description="Fallback without a manifest: regular expression over the sample name with the groups patient_id, "
+        "time (days) and optionally visit, specimen.",
+    )
+    ignore_samples: tuple[str, ...] = Field(
+        (), description="Regular expressions of sample names in exports that are no samples of this study (controls)."
+    )
+    superseded: tuple[str, ...] = Field(
+        (), description="Exports (path or first digits of the sha256) replaced by a later export of the same run."
+    )
+    decimal: Literal["auto", ".", ","] = Field(
+        "auto", description="Decimal mark of text exports; auto = inferred per file."
+    )
+
+    _compile = field_validator("sample_name_pattern")(_pattern)
+
+    @field_validator("ignore_samples")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            _pattern(pattern)
+        return value
+
+
+class QpcrAcceptance(Section):
+    """Run acceptance of quantitative PCR (assays.md 3)."""
+
+    slope_min: float = Field(-3.6, description="Lowest slope accepted.")
+    slope_max: float = Field(-3.1, description="Highest slope accepted.")
+    r_squared_min: float = Field(0.98, ge=0, le=1, description="Lowest R2 accepted.")
+    levels_min: int = Field(5, ge=2, description="Non-zero calibrator levels that must be present.")
+    back_calculation_pct: Positive = Field(25.0, description="Allowed deviation of a back-calculated level, percent.")
+    back_calculation_lloq_pct: Positive = Field(30.0, description="The same at the lowest calibrator level.")
+    back_calculation_share: Fraction = Field(0.75, description="Share of levels that must lie within.")
+    replicate_cv_pct: Positive = Field(25.0, description="Largest CV of copies among replicates, percent.")
+    replicate_cv_lloq_pct: Positive = Field(30.0, description="The same within a factor 3 of the LLOQ.")
+    replicates_detected_min: int = Field(2, ge=1, description="Replicates that must be detected to quantify.")
+
+
+class Qpcr(Section):
+    """Quantitative PCR."""
+
+    analyte: str = Field("CAR transgene", description="What is measured, for titles.")
+    target_pattern: str = Field("(?i)CAR", description="Regular expression of the target's name in the export.")
+    reference_pattern: str | None = Field(
+        None, description="The same for the reference gene; empty = none on the plate."
+    )
+    level_unit: Literal["copies/ug", "copies/mL", "copies/cell"] = Field("copies/ug", description="Unit of the level.")
+    lloq_copies: Positive = Field(10.0, description="LLOQ, copies per reaction.")
+    lod_copies: Positive | None = Field(3.0, description="LOD, copies per reaction; empty = not established.")
+    uloq_copies: Positive | None = Field(None, description="ULOQ, copies per reaction; empty = highest calibrator.")
+    recovery: Fraction | Literal[1] = Field(1, description="Share of DNA recovered by the extraction (copies/mL).")
+    pg_per_genome: Positive = Field(6.6, description="DNA of one diploid genome, pg.")
+    ct_max: Positive = Field(45.0, description="Cycles of the run; a Ct above is no Ct.")
+    acceptance: QpcrAcceptance = Field(QpcrAcceptance(), description="Run acceptance.")
+
+    _compile = field_validator("target_pattern", "reference_pattern")(_pattern)
+
+
+class DdpcrAcceptance(Section):
+    """Acceptance of digital PCR wells (assays.md 4)."""
+
+    partitions_min: int = Field(10000, ge=1, description="Accepted droplets that a well must have.")
+    saturated_negative_share: Fraction = Field(
+        0.01, description="Share of negative partitions below which a well is above ULOQ."
+    )
+    concentration_tolerance: Fraction = Field(
+        0.01, description="Allowed deviation of a printed concentration from k and n."
+    )
+
+
+class Ddpcr(Section):
+    """Digital PCR."""
+
+    analyte: str = Field("CAR transgene", description="What is measured, for titles.")
+    target_pattern: str = Field("(?i)CAR", description="Regular expression of the target's name in the export.")
+    reference_pattern: str | None = Field(None, description="The same for the reference gene; empty = none.")
+    level_unit: Literal["copies/ug", "copies/mL", "copies/cell"] = Field("copies/ug", description="Unit of the level.")
+    partition_nl: Positive | None = Field(
+        None,
+        description="Partition volume, nL; empty = that of the instrument (0.85 Bio-Rad QX200 and QX Manager, 0.91 QX100).",
+    )
+    reaction_ul: Positive = Field(20.0, description="Reaction volume, uL.")
+    lloq_copies: Positive = Field(10.0, description="LLOQ, copies per reaction.")
+    lod_copies: Positive | None = Field(3.0, description="LOD, copies per reaction; empty = not established.")
+    acceptance: DdpcrAcceptance = Field(DdpcrAcceptance(), description="Well acceptance.")
+
+    _compile = field_validator("target_pattern", "reference_pattern")(_pattern)
+
+
+class Flow(Section):
+    """Flow cytometry."""
+
+    analyte: str = Field("CAR+ NK cells", description="What is counted, for titles.")
+    gate_pattern: str = Field(
+        "(?i)CAR", description="Regular expression of the gate or column with the CAR+ NK events."
+    )
+    denominator_pattern: str = Field(
+        "(?i)lymphocytes", description="The same for the population that the counter counts."
+    )
+    beads_pattern: str | None = Field(None, description="The same for the bead gate (method beads).")
+    method: Literal["dual_platform", "beads", "volumetric"] = Field(
+        "dual_platform", description="How events become cells/uL."
+    )
+    lloq_events: Positive = Field(50.0, description="LLOQ, events in the gate.")
+    lod_events: Positive | None = Field(20.0, description="LOD, events in the gate; empty = not established.")
+
+    _compile = field_validator("gate_pattern", "denominator_pattern", "beads_pattern")(_pattern)
+
+
+class Assays(Section):
+    """Assays of the study; an assay that is not named here is not analysed."""
+
+    qpcr: Qpcr | None = Field(None, description="Quantitative PCR; empty = not used.")
+    ddpcr: Ddpcr | None = Field(None, description="Digital PCR; empty = not used.")
+    flow: Flow | None = Field(None, description="Flow cytometry; empty = not used.")
+
+
+class Curve(Section):
+    """Standard curve for a listing of Ct values."""
+
+    slope: Annotated[float, Field(lt=0)] = Field(description="Slope of Ct over log10 copies.")
+    intercept: float = Field(description="Ct at one unit of level.")
+
+
+class Censored(Section):
+    """How a listing marks a non-quantified row: a column with a value, or a Ct at or above a limit."""
+
+    column: str | None = Field(None, description="Column that marks a censored row.")
+    value: str | None = Field(None, description="Its value for a censored row.")
+    ct_at_least: float | None = Field(None, description="A Ct at or above this is censored there.")
+
+    @field_validator("value", mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        return None if value is None else str(value)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Censored:
+        if (self.column is None) != (self.value is None) or (self.column is None) == (self.ct_at_least is None):
+            raise ValueError("give either column and value, or ct_at_least")
+        return self
+
+
+class GenericColumns(Section):
+    """Which column of a listing holds what; names as in its header."""
+
+    patient_id: str | None = Field(None, description="Patient.")
+    sample_id: str | None = Field(None, description="Sample, to be joined to the manifest.")
+    time_actual: str | None = Field(None, description="Actual time.")
+    time_nominal: str | None = Field(None, description="Planned time.")
+    level: str | None = Field(None, description="Level or Ct.")
+    status: str | None = Field(None, description="Status words (BLQ, ND, ...).")
+    lloq: str | None = Field(None, description="LLOQ of the row.")
+    lod: str | None = Field(None, description="LOD of the row.")
+    dose: str | None = Field(None, description="Amount; a row with an amount is an infusion.")
+    assay: str | None = Field(None, description="Assay.")
+    specimen: str | None = Field(None, description="Specimen.")
+    visit: str | None = Field(None, description="Visit.")
+    dose_level: str | None = Field(None, description="Dose level.")
+    target: str | None = Field(None, description="Target or analyte.")
+    well: str | None = Field(None, description="Well.")
+
+
+class Generic(Section):
+    """A table of any make, read by a column mapping: a listing, another instrument, another program's data set."""
+
+    match: str = Field(description="Glob over the path or the name of the export.")
+    columns: GenericColumns = Field(description="Column names.")
+    sheet: str | None = Field(None, description="Sheet of a workbook; empty = the first.")
+    assay: str = Field("qpcr", description="Assay of rows without an assay column.")
+    analyte: str = Field("", description="What was measured, for titles.")
+    specimen: str = Field("blood", description="Specimen of rows without a specimen column.")
+    time_unit: Literal["minute", "hour", "day", "week", "month", "year"] = Field(
+        "day", description="Unit of time (month = 30.4375 d)."
+    )
+    time_zero: Literal["first_row", "column", "first_infusion"] = Field(
+        "column",
+        description="Zero of time: the patient's first row, the column as it stands, or the first dosing row.",
+    )
+    level_unit: Unit = Field("copies/ug", description="Unit of the level.")
+    quantity: Literal["level", "ct"] = Field("level", description="What the level column holds.")
+    curve: Curve | None = Field(None, description="Standard curve, for quantity ct.")
+    censored: Censored | None = Field(None, description="How censored rows are marked.")
+    lloq: Positive | None = Field(None, description="LLOQ of rows without an LLOQ column.")
+    lod: Positive | None = Field(None, description="LOD of rows without a LOD column.")
+    dose_level: str = Field("all", description="Dose level of patients that no other table names.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Generic:
+        if self.quantity == "ct" and self.curve is None:
+            raise ValueError("quantity ct needs a curve with slope and intercept")
+        if self.columns.level is None and self.columns.status is None:
+            raise ValueError("columns needs level (or status)")
+        if self.columns.patient_id is None and self.columns.sample_id is None:
+            raise ValueError("columns needs patient_id or sample_id")
+        return self
+
+
+class Blq(Section):
+    """What a level below its LLOQ counts as (nca.md; Beal 2001 for models)."""
+
+    first: Literal["zero", "drop", "lloq", "half_lloq"] = Field(
+        "zero", description="Before the first quantified level (NCA)."
+    )
+    middle: Literal["zero", "drop", "lloq", "half_lloq"] = Field("drop", description="Between quantified levels (NCA).")
+    last: Literal["zero", "drop", "lloq", "half_lloq"] = Field(
+        "drop", description="After the last quantified level (NCA)."
+    )
+    models: Literal["M1", "M3", "M5", "M6", "M7"] = Field("M3", description="In the likelihood of kinetic models.")
+
+
+class LambdaZ(Section):
+    """The terminal slope (nca.md)."""
+
+    points_min: int = Field(3, ge=3, description="Fewest points.")
+    include_tmax: bool = Field(False, description="Whether the point at Tmax may be used.")
+    tolerance: Positive = Field(1e-4, description="Within this of the best adjusted R2 the longest window wins.")
+    r_squared_adj_min: float = Field(0.80, ge=0, le=1, description="Acceptance: lowest adjusted R2.")
+    span_ratio_min: Positive = Field(2.0, description="Acceptance: shortest span in half-lives.")
+    extrapolation_pct_max: Positive = Field(
+        20.0, description="Acceptance: largest share of AUC extrapolated to infinity."
+    )
+
+
+class Nca(Section):
+    """Non-compartmental analysis."""
+
+    auc_rule: Literal["linear_up_log_down", "linear", "linear_log"] = Field(
+        "linear_up_log_down", description="AUC rule between two levels."
+    )
+    start: Literal["zero", "first", "back_extrapolate", "missing"] = Field(
+        "zero", description="Level at the start of the first infusion where no pre-dose sample stands there."
+    )
+    windows: tuple[tuple[float, float], ...] = Field(
+        ((0.0, 28.0), (0.0, 7.0), (0.0, 84.0)),
+        description="Named windows, days; D0-28 always, the others when a patient's follow-up reaches their end.",
+    )
+    replicates: Literal["error", "mean", "first"] = Field("error", description="Two reportable rows at one time.")
+    predose_share: Fraction = Field(
+        0.05, description="A sample this share of the interval before an infusion is its pre-dose."
+    )
+    consecutive_blq: Literal[1, 2] = Field(1, description="Consecutive BLQ samples that make a loss (t_blq).")
+    lambda_z: LambdaZ = Field(LambdaZ(), description="Terminal slope.")
+
+    @field_validator("windows")
+    @classmethod
+    def _ordered(cls, value: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        for start, end in value:
+            if not 0 <= start < end:
+                raise ValueError("a window is [start, end] with 0 <= start < end")
+        return value
+
+
+class Models(Section):
+    """Kinetic models of one patient. A section named like a model holds that model's own constants."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", validate_default=True)
+
+    default: str = Field("decay", description="Structure that the report leads with.")
+    candidates: tuple[str, ...] = Field(
+        ("decay", "cytokine_window", "expansion_contraction"), description="Models fitted to every patient."
+    )
+    interval: Literal["profile", "delta"] = Field("profile", description="How intervals are made.")
+    interval_cutoff: Literal["f", "chi_square"] = Field(
+        "f", description="Cut-off of the profile interval (contracts.md 4)."
+    )
+    confidence: Fraction = Field(0.95, description="Confidence of the intervals.")
+    rse_limit_pct: Positive = Field(
+        100.0, description="A parameter with a larger relative standard error is not identifiable."
+    )
+    band_points: int = Field(120, ge=10, le=2000, description="Points of the predicted curve.")
+
+    @model_validator(mode="after")
+    def _known(self) -> Models:
+        known = discover("models")
+        for name in (self.default, *self.candidates):
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"no model {name}{hint} (models: {', '.join(known)})")
+        for name, values in (self.__pydantic_extra__ or {}).items():
+            model = known.get(name)
+            if model is None:
+                near = difflib.get_close_matches(name, [*known, *type(self).model_fields], n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"unknown key {name}{hint}")
+            try:
+                model.settings(**values)
+            except ValidationError as error:
+                first = error.errors()[0]
+                key = ".".join(map(str, first["loc"]))
+                near = difflib.get_close_matches(key, list(model.settings.model_fields), n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"{name}.{key}: {first['msg']}{hint}") from None
+        return self
+
+    def constants(self, model: str) -> Any:
+        """The model's own settings, validated, defaults filled in."""
+        return discover("models")[model].settings(**(self.__pydantic_extra__ or {}).get(model, {}))
+
+
+class Population(Section):
+    """Estimation over patients."""
+
+    model: str | None = Field(None, description="Model; empty = models.default.")
+    assay: str | None = Field(None, description="Assay; empty = the first configured.")
+    method: Literal["auto", "saem", "bayes"] = Field(
+        "auto", description="auto = Bayes below 20 patients, SAEM from 20."
+    )
+    covariates: tuple[str, ...] = Field((), description="Patient columns with an effect on the scale.")
+
+
+class Statistics(Section):
+    """Statistics over patients."""
+
+    confidence: Fraction = Field(0.95, description="Confidence of intervals over patients.")
+    summary_n_min: int = Field(
+        3, ge=2, description="With fewer patients individual values stand in place of a summary."
+    )
+
+
+class Numbering(Section):
+    """Prefixes of item numbers (ICH E3)."""
+
+    table: str = Field("14.4", description="Prefix of tables.")
+    figure: str = Field("14.4", description="Prefix of figures.")
+    listing: str = Field("16.2.5", description="Prefix of listings.")
+
+
+class Report(Section):
+    """The report."""
+
+    language: Literal["en", "zh"] = Field("en", description="Language of titles and headings.")
+    numbering: Numbering = Field(Numbering(), description="Prefixes of item numbers.")
+    items: tuple[str, ...] = Field((), description="Ids of the items shown, in this order; empty = all.")
+    titles: Mapping[str, str] = Field({}, description="Title of an item by its id, in place of the built-in one.")
+    footnotes: Mapping[str, tuple[str, ...]] = Field({}, description="Further footnotes of an item by its id.")
+
+
+class Settings(Section):
+    """config.yaml."""
+
+    study: Study = Field(Study(), description="What the study is.")
+    inputs: Inputs = Field(Inputs(), description="Where the inputs stand.")
+    assays: Assays = Field(Assays(), description="Assays and their limits.")
+    generic: tuple[Generic, ...] = Field((), description="Tables read by a column mapping.")
+    blq: Blq = Field(Blq(), description="Levels below the LLOQ.")
+    nca: Nca = Field(Nca(), description="Non-compartmental analysis.")
+    models: Models = Field(Models(), description="Kinetic models of one patient.")
+    population: Population = Field(Population(), description="Estimation over patients.")
+    statistics: Statistics = Field(Statistics(), description="Statistics over patients.")
+    report: Report = Field(Report(), description="The report.")
+    batches: int = Field(
+        2, ge=1, le=1000, description="Batches of patients; fixed per study (a changed count reassigns everyone)."
+    )
+    strict: bool = Field(False, description="Stop at the first unreadable export instead of setting it aside.")
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    name: info.annotation
+    for name, info in Settings.model_fields.items()
+    if isinstance(info.annotation, type) and issubclass(info.annotation, Section)
+}
+
+
+# -------------------------------------------------------------------------------------------------------------- loading
+
+
+def _keys_beside(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Keys that the section around the last element of `path` knows."""
+    at: Any = model
+    for step in path[:-1]:
+        if isinstance(step, int):
+            continue
+        field = getattr(at, "model_fields", {}).get(step)
+        if field is None:
+            return []
+        at = _section_in(field.annotation)
+    return list(getattr(at, "model_fields", {}))
+
+
+def _section_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _section_in(part)
+        if found is not None:
+            return found
+    return None
+
+
+def _problems(
+    error: ValidationError, model: type[BaseModel], file: str, lines: Mapping[tuple[Any, ...], int]
+) -> list[Problem]:
+    found = []
+    for case in error.errors():
+        path = tuple(case["loc"])
+        key = ".".join(str(p) for p in path)
+        row = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
+        if case["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(path[-1]), _keys_beside(model, path), n=1, cutoff=0.5)
+            mend = f"did you mean {near[0]}?" if near else "remove the key"
+            found.append(Problem(file, row, key, f"the unknown key {path[-1]}", "a key of config/README.md", mend))
+        elif case["type"] == "missing":
+            found.append(Problem(file, row, key, "no value", "a value", f"add {path[-1]}"))
+        else:
+            text = str(case["msg"]).removeprefix("Value error, ")
+            value = case.get("input")
+            shown = "this section" if isinstance(value, (dict, BaseModel)) else repr(value)
+            found.append(Problem(file, row, key, shown, text[0].lower() + text[1:], "correct the value"))
+    return found
+
+
+def _lines(text: str) -> dict[tuple[Any, ...], int]:
+    """Line of each key of a YAML text, by its path."""
+    where: dict[tuple[Any, ...], int] = {}
+
+    def walk(node: yaml.Node | None, path: tuple[Any, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                where[(*path, key.value)] = key.start_mark.line + 1
+                walk(value, (*path, key.value))
+        elif isinstance(node, yaml.SequenceNode):
+            for i, value in enumerate(node.value):
+                where[(*path, i)] = value.start_mark.line + 1
+                walk(value, (*path, i))
+
+    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    return where
+
+
+def parsed(text: str, file: str) -> dict[str, Any]:
+    """YAML (or JSON) text as a mapping; a syntax error or a repeated key becomes an `InputError`."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        row = mark.line + 1 if mark else None
+        what = getattr(error, "problem", None) or "text that is not YAML"
+        raise InputError(Problem(file, row, "", what, "YAML", "correct the indentation or quotes")) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(Problem(file, 1, "", type(values).__name__, "sections with keys", "see config/README.md"))
+    return values
+
+
+def validated(values: Mapping[str, Any], file: str, text: str = "") -> Settings:
+    """Settings from a mapping; raise with every wrong key and value, the nearest name among them.
+
+    Examples
+    --------
+    >>> validated({"nca": {"auc_rul": "linear"}}, "config.yaml")
+    Traceback (most recent call last):
+    ...
+    nkinetics.errors.InputError: 1 problem in the input:
+      config.yaml, column nca.auc_rul: found the unknown key auc_rul; expected a key of config/README.md. \
+To mend: did you mean auc_rule?.
+    """
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise InputError(_problems(error, Settings, file, _lines(text) if text else {})) from None
+
+
+def load(path: Path | str) -> Settings:
+    """The settings of a configuration file.
+
+    Raises
+    ------
+    InputError
+        When the file is absent, is not YAML, or has a wrong key or value.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        mend = "name the configuration with --config, or begin with nkinetics init"
+        raise InputError(
+            Problem(path.as_posix(), found="no such file", expected="a configuration", mend=mend)
+        ) from None
+    return validated(parsed(text, path.as_posix()), path.as_posix(), text)
+
+
+def section(name: str, source: str | None) -> Any:
+    """One section from a path or from inline JSON (``--settings``); None gives the defaults.
+
+    Parameters
+    ----------
+    name : str
+        Section, as nca.
+    source : str or None
+        Path of a YAML or JSON file with that section alone, or its JSON text.
+
+    Examples
+    --------
+    >>> section("blq", '{"middle": "zero"}').middle
+    'zero'
+    """
+    model = SECTIONS[name]
+    if source is None:
+        return model()
+    inline = source.lstrip().startswith("{")
+    file = "--settings" if inline else source
+    if inline:
+        text = source
+    else:
+        try:
+            text = Path(source).read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            mend = "name a file or give JSON text"
+            raise InputError(Problem(source, found="no such file", expected="settings", mend=mend)) from None
+    try:
+        return model(**parsed(text, file))
+    except ValidationError as error:
+        raise InputError(_problems(error, model, file, _lines(text))) from None
+
+
+def as_json(part: BaseModel) -> str:
+    """A section as JSON text with sorted keys, for ``--settings`` and for provenance."""
+    return json.dumps(part.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of config.yaml, the models' own sections included."""
+    schema = Settings.model_json_schema()
+    definitions = schema.setdefault("$defs", {})
+    models = definitions["Models"]
+    for name, model in discover("models").items():
+        own = model.settings.model_json_schema()
+        definitions.update(own.pop("$defs", {}))
+        models["properties"][name] = {**own, "description": f"Constants of the model {name}."}
+    models["additionalProperties"] = False
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,320 @@
+"""Files at the edge: canonical tables in and out, byte for byte the same on every run.
+
+Everything is written under a temporary name in the same folder and renamed, so that no reader ever sees half a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from nkinetics.columns import SCHEMAS, Schema, schema_problems
+from nkinetics.errors import InputError, Problem, raise_any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DTYPES = {"text": "str", "float": "float64", "int": "Int64", "bool": "boolean"}
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it over `path` when the block ends well, remove it otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file at once: temporary name, then rename."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with line feeds at once: temporary name, then rename."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def empty(schema: Schema) -> pd.DataFrame:
+    """A frame with the schema's columns, typed, and no row."""
+    return pd.DataFrame({c.name: pd.Series(dtype=_DTYPES[c.kind]) for c in schema.columns})
+
+
+def typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The frame with the schema's types; text is never missing (empty text instead), further columns stay.
+
+    Columns that the schema has and the frame has not are left out; see `complete`.
+
+    Raises
+    ------
+    ValueError
+        When a value cannot have its type (our own frames; texts that a user wrote go through `text_to_typed`).
+    """
+    changed = {}
+    for column in schema.columns:
+        if column.name in frame.columns:
+            values = frame[column.name]
+            if column.kind == "text":
+                changed[column.name] = values.astype("object").where(values.notna(), "").astype("str")
+            elif column.kind == "float":
+                changed[column.name] = pd.to_numeric(values.astype("object"), errors="raise").astype("float64")
+            else:
+                changed[column.name] = values.astype(_DTYPES[column.kind])
+    return frame.assign(**changed)
+
+
+def complete(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The frame typed, with every column of the schema, in its order (further columns last), sorted by the key."""
+    blank = {"text": "", "float": np.nan, "int": pd.NA, "bool": pd.NA}
+    missing = {
+        c.name: pd.Series(blank[c.kind], index=frame.index, dtype=_DTYPES[c.kind])
+        for c in schema.columns
+        if c.name not in frame.columns
+    }
+    full = typed(frame.assign(**missing), schema)
+    order = [*schema.names, *(c for c in full.columns if c not in schema.by_name)]
+    # Remaining columns break ties, so that the order of input rows can never show.
+    by = [*schema.key, *(c for c in schema.names if c not in schema.key)]
+    return full[order].sort_values(by, kind="stable", na_position="first", ignore_index=True)
+
+
+def text_to_typed(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Series) -> pd.DataFrame:
+    """Convert a frame of texts by the schema; raise with every cell that is not what its column asks for.
+
+    Parameters
+    ----------
+    frame : DataFrame of str
+        As read; empty text is a missing value.
+    schema : Schema
+        Wanted types.
+    file : str
+        Name for the messages.
+    rows : Series of int
+        Row of the file for each row of the frame.
+
+    Raises
+    ------
+    InputError
+        With every cell that cannot be converted.
+    """
+    problems: list[Problem] = []
+    changed = {}
+    for column in schema.columns:
+        if column.name not in frame.columns:
+            continue
+        text = frame[column.name].str.strip()
+        if column.kind == "text":
+            changed[column.name] = text
+            continue
+        if column.kind == "bool":
+            words = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "": pd.NA}
+            values = text.str.lower().map(words).astype("boolean")
+            bad = ~text.str.lower().isin(list(words))
+            wanted, mend = "true or false", "write true, false or leave the cell empty"
+        else:
+            number = pd.to_numeric(text.where(text != "", None), errors="coerce").astype("float64")
+            bad = (number.isna() | ~np.isfinite(number)) & (text != "")
+            wanted, mend = "a number with a decimal point", "write the number with a point and no unit"
+            if column.kind == "int":
+                bad |= number.notna() & (number != number.round())
+                wanted, mend = "a whole number", "write a whole number"
+                values = number.where(~bad).round().astype("Int64")
+            else:
+                values = number
+        changed[column.name] = values
+        problems += [
+            Problem(file, int(rows.loc[i]), column.name, repr(text.loc[i]), wanted, mend) for i in text.index[bad]
+        ]
+    raise_any(problems)
+    return frame.assign(**changed)
+
+
+def read_text_frame(path: Path, file: str | None = None) -> tuple[pd.DataFrame, pd.Series]:
+    """Read a CSV as texts, every cell as it stands, with the file row of each row.
+
+    Returns
+    -------
+    frame : DataFrame of str
+        Header names stripped; blank rows dropped.
+    rows : Series of int
+        Row in the file, the header being row 1; same index as `frame`.
+
+    Raises
+    ------
+    InputError
+        When the file is absent, empty, not UTF-8, or a row is longer than the header.
+    """
+    file = file or path.as_posix()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(Problem(file, found="no such file", expected="a CSV table", mend="check the path")) from None
+    except UnicodeDecodeError:
+        mend = "save it as CSV UTF-8"
+        raise InputError(Problem(file, found="text that is not UTF-8", expected="UTF-8", mend=mend)) from None
+    lines = list(csv.reader(io.StringIO(text)))
+    if not lines or not any(cell.strip() for cell in lines[0]):
+        mend = "write the header and the rows, or take the file out of the configuration"
+        raise InputError(Problem(file, found="an empty file", expected="a header and rows", mend=mend))
+    header = [cell.strip() for cell in lines[0]]
+    body = [(i, cells) for i, cells in enumerate(lines[1:], start=2) if any(cell.strip() for cell in cells)]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    problems = [
+        Problem(file, 1, name, "the column twice", "each column once", "rename or remove one") for name in repeated
+    ]
+    problems += [
+        Problem(
+            file,
+            i,
+            "",
+            f"{len(cells)} cells",
+            f"at most {len(header)}, as in the header",
+            "quote text that holds a comma; write decimals with a point",
+        )
+        for i, cells in body
+        if len(cells) > len(header) and any(c.strip() for c in cells[len(header) :])
+    ]
+    raise_any(problems)
+    width = len(header)
+    cells = [(c + [""] * width)[:width] for _, c in body]
+    frame = pd.DataFrame(cells, columns=header, dtype="str")
+    return frame, pd.Series([i for i, _ in body], index=frame.index, dtype="int64")
+
+
+def read_table(path: Path, schema: Schema, *, foreign: bool = False) -> pd.DataFrame:
+    """Read a canonical table.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file, UTF-8.
+    schema : Schema
+        What it should be.
+    foreign : bool
+        The file was not written by our own stages: check everything (pandera), not only columns and types.
+
+    Returns
+    -------
+    DataFrame
+        Typed; text empty rather than missing. Columns absent from a foreign file are added empty.
+
+    Raises
+    ------
+    InputError
+        With every problem found.
+    """
+    text, rows = read_text_frame(path)
+    if foreign:
+        absent = [n for n in schema.required if n not in text.columns]
+        if absent:
+            raise InputError(schema_problems(text[[]], schema, path.as_posix()))
+    frame = text_to_typed(text, schema, path.as_posix(), rows)
+    if foreign:
+        raise_any(schema_problems(frame, schema, path.as_posix(), rows))
+    else:
+        gone = [n for n in schema.names if n not in frame.columns]
+        if gone:
+            mend = "run the stage that writes it again"
+            raise InputError(
+                Problem(path.as_posix(), 1, gone[0], "no such column", "the columns of " + schema.name, mend)
+            )
+    if foreign:
+        blank = {"text": "", "float": np.nan, "int": pd.NA, "bool": pd.NA}
+        frame = frame.assign(
+            **{
+                c.name: pd.Series(blank[c.kind], index=frame.index, dtype=_DTYPES[c.kind])
+                for c in schema.columns
+                if c.name not in frame.columns
+            }
+        )
+    return frame
+
+
+def defused(text: str) -> str:
+    """Text that a spreadsheet will not run: a leading ``= + - @`` gets an apostrophe in front, numbers excepted.
+
+    Examples
+    --------
+    >>> defused("=cmd|x"), defused("-0.5"), defused("plain")
+    ("'=cmd|x", '-0.5', 'plain')
+    """
+    if text.startswith(_FORMULA_STARTS):
+        try:
+            float(text)
+        except ValueError:
+            return "'" + text
+    return text
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """The frame as CSV: floats ``%.10g``, booleans true/false, missing empty, line feeds, texts defused."""
+    columns = {}
+    for name in frame.columns:
+        values = frame[name]
+        if pd.api.types.is_bool_dtype(values.dtype):
+            columns[name] = values.map({True: "true", False: "false"}).astype("object").where(values.notna(), "")
+        elif pd.api.types.is_float_dtype(values.dtype):
+            # -0 would differ from 0 in bytes and mean the same.
+            columns[name] = ["" if v != v else f"{v + 0.0:.10g}" for v in values.to_numpy(dtype=float)]
+        elif pd.api.types.is_integer_dtype(values.dtype):
+            columns[name] = values.astype("object").where(values.notna(), "")
+        else:
+            columns[name] = ["" if v is None or v != v else defused(str(v)) for v in values.astype("object")]
+    return pd.DataFrame(columns, index=frame.index, columns=frame.columns).to_csv(index=False, lineterminator="\n")
+
+
+def write_table(frame: pd.DataFrame, path: Path, schema: Schema) -> None:
+    """Write a canonical table: every column, sorted by the key, at once."""
+    write_text(path, csv_text(complete(frame, schema)))
+
+
+def gather(paths: Iterable[Path], schema: Schema) -> pd.DataFrame:
+    """Join the batches of one canonical table, sorted by its key."""
+    frames = [read_table(path, schema) for path in paths]
+    filled = [frame for frame in frames if len(frame)]
+    return complete(pd.concat(filled, ignore_index=True) if filled else empty(schema), schema)
+
+
+def schema_of(path: Path, schemas: Mapping[str, Schema] = SCHEMAS) -> Schema:
+    """The schema whose columns stand in the header of a file that our own stages wrote.
+
+    Raises
+    ------
+    InputError
+        When no canonical table has these columns.
+    """
+    with path.open(encoding="utf-8") as handle:
+        header = handle.readline().rstrip("\n").split(",")
+    for schema in schemas.values():
+        if header[: len(schema.names)] == schema.names:
+            return schema
+    raise InputError(
+        Problem(path.as_posix(), 1, "", ", ".join(header), "the header of a canonical table", "name another file")
+    )

@@ -1,0 +1,1 @@
+"""Canonical tables to report tables, one file each."""
