@@ -23,7 +23,7 @@ IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
 """What an identifier may look like; anything else could be a formula or a path."""
 
 LEVEL_UNITS = ("copies/ug", "copies/mL", "copies/uL", "cells/uL", "%", "copies/cell")
-"""The closed list of units of `level`. No unit library: dimensionless `copy` and `cell` convert into each other there."""
+"""The closed list of units of `level`. A unit library would convert copies into cells, both being dimensionless."""
 
 STATUSES = ("quantified", "blq", "not_detected", "above_uloq", "not_done", "failed")
 """What became of a measurement. BLQ is never 0 and never an empty cell alone: `level` is empty, `lloq` is not."""
@@ -182,6 +182,7 @@ INFUSIONS = Schema(
         Column("planned", "float", "cells planned", "cells", True, True, minimum=0.0),
         Column("given", "float", "cells actually given; empty = planned, with a warning", "cells", minimum=0.0),
         Column("unit", "text", "unit of planned and given", allowed=("cells", "cells/kg")),
+        Column("reference_dose", "float", "one reference infusion; empty = the lowest planned of the file", minimum=0.0),
     ),
     open_ended=True,
 )
@@ -240,8 +241,9 @@ RAW = Schema(
         Column("run_id", "text", "assay run (plate or acquisition)"),
         Column("well", "text", "well, as A1; empty for listings"),
         Column("sample_id", "text", "sample name as the export has it"),
-        Column("role", "text", "unknown, standard, ntc, control, summary or dose"),
-        Column("target", "text", "target, gate or analyte as the export has it"),
+        # A row of role summary or empty, and one whose note begins "duplicate of", is not usable; its note says why.
+        Column("role", "text", "unknown, standard, ntc, control, summary, empty or dose"),
+        Column("target", "text", "target, gate (whole path) or analyte as the export has it"),
         Column("measure", "text", "what `value` is", allowed=("ct", "partitions", "events", "level")),
         Column("value_raw", "text", "the cell as it stands in the export"),
         Column("value", "float", "Ct, printed concentration, event count or level; empty for a non-detect"),
@@ -250,7 +252,7 @@ RAW = Schema(
         Column("n_partitions", "int", "accepted droplets or partitions"),
         Column("n_positive", "int", "positive partitions"),
         Column("omitted", "bool", "the operator omitted the well in the instrument software"),
-        Column("note", "text", "what the reader has to say about this row"),
+        Column("note", "text", "what the reader has to say about this row; why a value is missing; why it is unusable"),
         # Listings carry what a plate export leaves to the sample manifest.
         Column("patient_id", "text", "patient, in listings"),
         Column("time", "float", "time in the listing's unit converted to days", "d"),
@@ -263,6 +265,7 @@ RAW = Schema(
         Column("lod", "float", "LOD of the row, in listings"),
         Column("dose", "float", "amount of a dosing record, in listings"),
         Column("dose_level", "text", "dose level, in listings"),
+        Column("uloq", "float", "ULOQ of the row, in listings that print it, as >1000000"),
     ),
 )
 

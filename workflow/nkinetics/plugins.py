@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -118,6 +119,41 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Whether a reader knows a file's content.
+
+    Parameters
+    ----------
+    matches : bool
+        The content is this format's: no other reader may claim it.
+    found, missing : tuple of str
+        Marks of the format that stand in the file and that do not, in words for a message. The format with most marks
+        found is the nearest when nobody claims the file.
+    """
+
+    matches: bool
+    found: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader made of one export.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        One mapping per row of the results, every row accounted for, with the columns of `nkinetics.columns.RAW` that
+        the format fills; the other columns, and those about the file, are filled by `nkinetics.readers`.
+    note : str
+        What the reader has to say about the file, as columns that it does not use.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Reader:
     """One export format.
 
@@ -128,16 +164,18 @@ class Reader:
     title : str
         What the user calls it, as "QuantStudio results".
     claim : callable
-        ``claim(export) -> Claim``: whether this reader knows the content, and what was missing if not.
+        ``claim(export, settings) -> Claim``, by content and never by the file's ending.
     read : callable
-        ``read(export, options) -> DataFrame`` with the columns of `nkinetics.columns.RAW`.
+        ``read(export, settings) -> Reading``; raises `nkinetics.errors.InputError` with every problem of the file.
+    by_mapping : bool
+        The user assigned the file to this reader by hand (generic); then no other reader is asked.
     """
 
     name: str
     title: str
-    claim: Callable[[Any], Any]
-    read: Callable[[Any, Any], pd.DataFrame]
-    formats: tuple[str, ...] = field(default=())
+    claim: Callable[[Any, Any], Claim]
+    read: Callable[[Any, Any], Reading]
+    by_mapping: bool = False
 
 
 @cache
@@ -155,5 +193,4 @@ def discover(family: str) -> Mapping[str, Any]:
         When a public module of the package does not export its plug-in.
     """
     package = importlib.import_module(f"nkinetics.{family}")
-    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
-    return {n: getattr(importlib.import_module(f"nkinetics.{family}.{n}"), FAMILIES[family]) for n in names}
+    return {n: getattr(importlib.import_module(f"{package.__name__}.{n}"), FAMILIES[family]) for n in names(family)}

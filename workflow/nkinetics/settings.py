@@ -97,7 +97,7 @@ class Inputs(Section):
 
     exports: tuple[str, ...] = Field(
         ("data/raw/**",),
-        description="Glob patterns of instrument exports; files that begin with a dot or are named README* are not exports.",
+        description="Glob patterns of exports; files that begin with a dot or are named README* are none.",
     )
     patients: str | None = Field("config/patients.csv", description="Patients; may be empty when a listing names them.")
     samples: str | None = Field(
@@ -187,7 +187,7 @@ class Ddpcr(Section):
     level_unit: Literal["copies/ug", "copies/mL", "copies/cell"] = Field("copies/ug", description="Unit of the level.")
     partition_nl: Positive | None = Field(
         None,
-        description="Partition volume, nL; empty = that of the instrument (0.85 Bio-Rad QX200 and QX Manager, 0.91 QX100).",
+        description="Partition volume, nL; empty = the instrument's (0.85 QX200 and QX Manager, 0.91 QX100).",
     )
     reaction_ul: Positive = Field(20.0, description="Reaction volume, uL.")
     lloq_copies: Positive = Field(10.0, description="LLOQ, copies per reaction.")
@@ -456,7 +456,7 @@ class Settings(Section):
     generic: tuple[Generic, ...] = Field((), description="Tables read by a column mapping.")
     blq: Blq = Field(Blq(), description="Levels below the LLOQ.")
     nca: Nca = Field(Nca(), description="Non-compartmental analysis.")
-    models: Models = Field(Models(), description="Kinetic models of one patient.")
+    models: Models = Field(default_factory=Models, description="Kinetic models of one patient.")
     population: Population = Field(Population(), description="Estimation over patients.")
     statistics: Statistics = Field(Statistics(), description="Statistics over patients.")
     report: Report = Field(Report(), description="The report.")
@@ -626,9 +626,30 @@ def section(name: str, source: str | None) -> Any:
         raise InputError(_problems(error, model, file, _lines(text))) from None
 
 
+def with_candidates(models: Models, names: tuple[str, ...]) -> Models:
+    """The models section with other candidates; the default structure becomes the first where it is not among them.
+
+    Raises
+    ------
+    InputError
+        When a name is no model.
+    """
+    default = models.default if models.default in names else names[0]
+    values = {**models.model_dump(), "candidates": names, "default": default}
+    try:
+        return Models(**values)
+    except ValidationError as error:
+        raise InputError(_problems(error, Models, "--models", {})) from None
+
+
 def as_json(part: BaseModel) -> str:
     """A section as JSON text with sorted keys, for ``--settings`` and for provenance."""
     return json.dumps(part.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+
+
+def as_yaml(settings: Settings) -> str:
+    """The whole configuration, defaults filled in, as YAML text that `load` reads back."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=True, allow_unicode=True, width=120)
 
 
 def json_schema() -> dict[str, Any]:

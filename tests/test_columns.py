@@ -1,0 +1,109 @@
+"""Canonical tables: checks name file, row, column, and files are the same bytes whatever the order of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from nkinetics.columns import NCA, PATIENTS, SAMPLES, SCHEMAS
+from nkinetics.errors import InputError
+from nkinetics.store import complete, csv_text, defused, read_table, replacing, typed, write_table
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_identifiers_stay_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "patients.csv", "patient_id,dose_level\n007,DL1\n1e5,DL1\n")
+    assert list(read_table(path, PATIENTS, foreign=True)["patient_id"]) == ["007", "1e5"]
+
+
+def test_every_defect_of_a_table_is_reported_with_its_row_and_column(tmp_path: Path) -> None:
+    text = "patient_id,dose_level,status_end,weight_kg\n=cmd|x,DL1,,70\nP1,,lost,-3\nP1,DL1,,60\n../x,DL1,,\n"
+    with pytest.raises(InputError) as caught:
+        read_table(write(tmp_path / "patients.csv", text), PATIENTS, foreign=True)
+    found = {(p.row, p.column) for p in caught.value.problems}
+    assert found == {
+        (2, "patient_id"),
+        (3, "dose_level"),
+        (3, "status_end"),
+        (3, "weight_kg"),
+        (4, "patient_id"),
+        (5, "patient_id"),
+    }
+
+
+def test_a_cell_that_is_no_number_is_named(tmp_path: Path) -> None:
+    text = 'sample_id,patient_id,time_actual,ng_input\nS1,P1,1.5,"200,5"\nS2,P1,soon,200\n'
+    with pytest.raises(InputError) as caught:
+        read_table(write(tmp_path / "samples.csv", text), SAMPLES, foreign=True)
+    assert {(p.row, p.column, p.found) for p in caught.value.problems} == {
+        (2, "ng_input", "'200,5'"),
+        (3, "time_actual", "'soon'"),
+    }
+
+
+def test_a_missing_column_says_what_it_is_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="dose_level"):
+        read_table(write(tmp_path / "patients.csv", "patient_id\nP1\n"), PATIENTS, foreign=True)
+
+
+def test_an_empty_file_and_a_row_longer_than_its_header_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="an empty file"):
+        read_table(write(tmp_path / "patients.csv", ""), PATIENTS, foreign=True)
+    with pytest.raises(InputError, match="row 2.*3 cells"):
+        read_table(write(tmp_path / "patients.csv", "patient_id,dose_level\nP1,DL1,2\n"), PATIENTS, foreign=True)
+
+
+def test_bytes_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "patient_id": ["01", "01", "2"],
+            "dose_level": "DL1",
+            "assay": "qpcr",
+            "window": "overall",
+            "parameter": ["cmax", "auc_last", "cmax"],
+            "value": [1 / 3, np.nan, -0.0],
+            "reason": ["", "no quantified level", ""],
+        }
+    )
+    write_table(frame, tmp_path / "a.csv", NCA)
+    write_table(frame.iloc[::-1], tmp_path / "b.csv", NCA)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    again = read_table(tmp_path / "a.csv", NCA)
+    pd.testing.assert_frame_equal(csv_roundtrip := typed(again, NCA), again)
+    assert csv_text(csv_roundtrip) == (tmp_path / "a.csv").read_text()
+    assert list(again["patient_id"]) == ["01", "01", "2"]
+    assert ",0," in (tmp_path / "a.csv").read_text(), "minus zero is written as zero"
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_every_key_of_a_schema_is_one_of_its_columns(name: str) -> None:
+    schema = SCHEMAS[name]
+    assert set(schema.key) <= set(schema.names)
+    assert len(set(schema.names)) == len(schema.names)
+    assert list(complete(pd.DataFrame(), schema).columns) == schema.names
+
+
+def test_text_that_a_spreadsheet_would_run_is_defused() -> None:
+    assert [defused(t) for t in ("=1+1", "@x", "-lost", "-1.5", "+2", "a=b")] == [
+        "'=1+1",
+        "'@x",
+        "'-lost",
+        "-1.5",
+        "+2",
+        "a=b",
+    ]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None:
+    path = write(tmp_path / "nca.csv", "old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("power cut")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["nca.csv"]

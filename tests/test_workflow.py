@@ -1,0 +1,225 @@
+"""The main job as its user runs it: snakemake in a study folder, from raw exports to the report."""
+
+from __future__ import annotations
+
+import csv
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from nkinetics import plugins
+
+
+def snakemake(root: Path, folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder)]
+    command += ["--profile", str(root / "profiles/default"), "--cores", str(cores), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root)
+
+
+def run(root: Path, folder: Path, *arguments: str, cores: int = 2) -> str:
+    done = snakemake(root, folder, *arguments, cores=cores)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def study_copy(root: Path, folder: Path) -> Path:
+    shutil.copytree(root / "config", folder / "config")
+    shutil.copytree(root / "data", folder / "data")
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Jobs by rule from snakemake's table of job statistics."""
+    return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", output, flags=re.M)}
+
+
+@pytest.fixture(scope="module")
+def bundled(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled study, run whole on two cores in a folder of its own."""
+    folder = study_copy(root, tmp_path_factory.mktemp("bundled"))
+    run(root, folder)
+    return folder
+
+
+def test_plain_snakemake_plans_the_whole_job(root: Path, tmp_path: Path) -> None:
+    """Without its second line the root Snakefile would say "Nothing to be done" and exit 0."""
+    study_copy(root, tmp_path)
+    planned = jobs(run(root, tmp_path, "--dry-run"))
+    assert planned["all"] == planned["ingest"] == planned["report"] == 1
+
+
+def test_lint_leaves_no_complaint_unanswered(root: Path) -> None:
+    done = subprocess.run([sys.executable, ".ci/snakemake-lint"], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_bundled_study_gives_every_file_of_the_contract(bundled: Path) -> None:
+    made = set(tree(bundled / "results"))
+    expected = {f"{t}.csv" for t in ("ingest", "runs", "observations", "observation_sources", "nca", "nca_points")}
+    expected |= {f"{t}.csv" for t in ("fits", "estimates", "predictions", "persistence")}
+    expected |= {"report.html", "run_config.yaml", "batches/00.csv", "batches/01.csv"}
+    expected |= {f"tables/{n}.csv" for n in plugins.names("tables")}
+    expected |= {f"figures/{n}.{e}" for n in plugins.names("figures") for e in ("svg", "png")}
+    assert expected <= made
+    assert not [name for name in made if ".part" in name], "no temporary file stays"
+
+
+def test_a_second_run_has_nothing_to_do(root: Path, bundled: Path) -> None:
+    assert "Nothing to be done" in run(root, bundled)
+
+
+def test_bytes_do_not_depend_on_cores_folder_or_order_of_input_rows(root: Path, bundled: Path, tmp_path: Path) -> None:
+    study_copy(root, tmp_path)
+    for path in sorted((tmp_path / "config").glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as handle:
+            header, *rows = list(csv.reader(handle))
+        random.Random(path.name).shuffle(rows)
+        with path.open("w", newline="", encoding="utf-8") as handle:
+            csv.writer(handle, lineterminator="\n").writerows([header, *rows])
+    run(root, tmp_path, cores=1)
+    first, second = tree(bundled / "results"), tree(tmp_path / "results")
+    assert sorted(first) == sorted(second)
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_rows_read_are_rows_used_and_rows_set_aside_with_a_reason(root: Path, bundled: Path) -> None:
+    account = pd.read_csv(bundled / "results/ingest.csv", dtype=str, keep_default_na=False)
+    exports = {p.relative_to(bundled).as_posix() for p in (bundled / "data/raw").rglob("*") if p.is_file()}
+    exports = {p for p in exports if not Path(p).name.startswith("README")}
+    assert set(account["source_file"]) == exports
+    assert set(account["used"]) == {"true", "false"}
+    aside = account[account["used"] == "false"]
+    assert (aside["reason"] != "").all()
+    used = account[account["used"] == "true"]
+    assert (used["reason"] == "").all()
+    assert not account.duplicated(["source_file", "source_row", "target"]).any()
+
+
+def test_no_patient_drops_out(bundled: Path) -> None:
+    patients = pd.read_csv(bundled / "config/patients.csv", dtype=str)["patient_id"]
+    for name in ("observations", "nca", "fits"):
+        frame = pd.read_csv(bundled / f"results/{name}.csv", dtype=str, keep_default_na=False)
+        assert set(frame["patient_id"]) == set(patients), name
+    nca = pd.read_csv(bundled / "results/nca.csv", dtype=str, keep_default_na=False)
+    assert (nca.loc[nca["value"] == "", "reason"] != "").all()
+    html = (bundled / "results/report.html").read_text(encoding="utf-8")
+    for patient in patients:
+        assert f'data-patient-id="{patient}"' in html
+
+
+def test_results_name_no_folder_and_no_clock(root: Path, bundled: Path) -> None:
+    for name, content in tree(bundled / "results").items():
+        if not name.endswith(".png"):
+            text = content.decode("utf-8")
+            assert str(bundled) not in text and str(root) not in text, name
+
+
+def test_a_changed_sample_runs_its_batch_only_and_an_edited_comment_nothing(
+    root: Path, bundled: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    config = folder / "config/config.yaml"
+    config.write_text("# an edited comment\n" + config.read_text(encoding="utf-8"), encoding="utf-8")
+    assert "Nothing to be done" in run(root, folder)
+    batch = {b: set(pd.read_csv(folder / f"results/batches/{b}.csv", dtype=str)["patient_id"]) for b in ("00", "01")}
+    assert batch["00"] and batch["01"] and not batch["00"] & batch["01"]
+    patient = min(batch["00"])
+    path = folder / "config/samples.csv"
+    samples = pd.read_csv(path, dtype=str, keep_default_na=False)
+    row = samples.index[(samples["patient_id"] == patient) & (samples["ng_input"] != "")][0]
+    samples.loc[row, "ng_input"] = str(float(samples.loc[row, "ng_input"]) * 0.9)
+    samples.to_csv(path, index=False)
+    output = run(root, folder)
+    ran = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", output, flags=re.M)
+    assert ran.count("ingest") == 1
+    assert ran.count("nca") == 1 and ran.count("fit") == 1, "the batch of the other patients stays"
+    assert ran.count("report") == 1
+
+
+def test_a_misspelt_key_stops_the_run_with_its_line_and_the_nearest_key(root: Path, tmp_path: Path) -> None:
+    study_copy(root, tmp_path)
+    path = tmp_path / "config/config.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "\nreprot: {}\n", encoding="utf-8")
+    done = snakemake(root, tmp_path, "--dry-run")
+    assert done.returncode != 0
+    assert "config.yaml, row" in done.stdout + done.stderr
+    assert "did you mean report?" in done.stdout + done.stderr
+
+
+def test_an_unreadable_export_is_named_and_does_not_block_the_others(root: Path, bundled: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    (folder / "data/raw/empty.txt").write_text("")
+    run(root, folder)
+    account = pd.read_csv(folder / "results/ingest.csv", dtype=str, keep_default_na=False)
+    row = account[account["source_file"] == "data/raw/empty.txt"]
+    assert len(row) == 1 and "empty" in row["reason"].iloc[0]
+    assert "empty.txt" in (folder / "results/report.html").read_text(encoding="utf-8")
+    by_hand = subprocess.run([sys.executable, "-m", "nkinetics", "check"], capture_output=True, text=True, cwd=folder)
+    assert by_hand.returncode == 2 and "data/raw/empty.txt" in by_hand.stderr
+
+
+LISTINGS = {
+    "hahnel": (
+        "kinetics/hahnel/biExport.csv",
+        {
+            "match": "*biExport.csv",
+            "columns": {"patient_id": "ID", "time_actual": "TIME", "level": "DV", "lloq": "LLOQ", "dose": "AMT"},
+            "time_unit": "month",
+            "time_zero": "column",
+            "level_unit": "%",
+            "quantity": "level",
+            "lloq": 0.001,
+            "censored": {"column": "CENS", "value": 1},
+        },
+        21,
+    ),
+    "ct_trajectories": (
+        "kinetics/ct_trajectories/ct_dat_refined.csv",
+        {
+            "match": "*ct_dat_refined.csv",
+            "columns": {"patient_id": "PersonID", "time_actual": "TestDateIndex", "level": "CtT1"},
+            "time_unit": "day",
+            "time_zero": "first_row",
+            "level_unit": "copies/mL",
+            "quantity": "ct",
+            "curve": {"slope": -3.609714286, "intercept": 40.93733333},
+            "censored": {"ct_at_least": 40},
+        },
+        173,
+    ),
+}
+
+
+@pytest.mark.shared
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted(LISTINGS))
+def test_a_real_listing_runs_whole_to_the_report(root: Path, shared: Path, tmp_path: Path, name: str) -> None:
+    source, mapping, n_patients = LISTINGS[name]
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "config").mkdir()
+    shutil.copy(shared / source, tmp_path / "data/raw")
+    models = {"default": "decay", "candidates": ["decay"]}
+    inputs = {"patients": None, "samples": None, "infusions": None}
+    values = {"study": {"id": name}, "inputs": inputs, "generic": [mapping], "models": models}
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(values))
+    run(root, tmp_path)
+    for table in ("observations", "nca", "fits"):
+        frame = pd.read_csv(tmp_path / f"results/{table}.csv", dtype=str, keep_default_na=False)
+        assert frame["patient_id"].nunique() == n_patients, table
+    account = pd.read_csv(tmp_path / "results/ingest.csv", dtype=str, keep_default_na=False)
+    with (tmp_path / "data/raw" / Path(source).name).open() as handle:
+        assert len(account) == sum(1 for _ in handle) - 1
+    html = (tmp_path / "results/report.html").read_text(encoding="utf-8")
+    assert html.count("data-patient-id=") == n_patients

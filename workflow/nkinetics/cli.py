@@ -1,0 +1,286 @@
+"""The command: one subcommand per stage - read, call, write.
+
+Imports stand inside the subcommands, so that ``--help`` answers at once and a stage loads only what it needs.
+`nkinetics.provenance` follows these imports to tell which code a stage depends on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nkinetics import __version__
+from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError
+
+
+def _init(args: argparse.Namespace) -> int:
+    from nkinetics.ingest import init_study
+
+    for path in init_study(args.folder):
+        print(path)
+    return DONE
+
+
+def _check(args: argparse.Namespace) -> int:
+    from nkinetics import ingest, settings
+
+    checked = ingest.check(settings.load(args.config), Path.cwd())
+    print(checked.text)
+    if checked.problems:
+        raise InputError(checked.problems)
+    return DONE
+
+
+def _ingest(args: argparse.Namespace) -> int:
+    from nkinetics import ingest, settings
+
+    done = ingest.run(settings.load(args.config), Path.cwd())
+    ingest.write(done, args.output_dir)
+    for warning in done.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if done.problems and not args.keep_going:
+        print(f"The readable exports were ingested to {args.output_dir}; the others are listed below.", file=sys.stderr)
+        raise InputError(done.problems)
+    for problem in done.problems:
+        print(f"set aside: {problem}", file=sys.stderr)
+    return DONE
+
+
+def _nca(args: argparse.Namespace) -> int:
+    from nkinetics import inputs, nca, observations, settings
+    from nkinetics.columns import NCA, NCA_POINTS
+    from nkinetics.store import write_table
+
+    observed = observations.load(args.observations)
+    table, points = nca.analyse_with_points(
+        observed,
+        infusions=inputs.load_infusions(args.infusions) if args.infusions else None,
+        settings=settings.section("nca", args.settings),
+        blq=settings.section("blq", args.blq),
+        patients=inputs.load_patients(args.patients) if args.patients else None,
+    )
+    write_table(table, args.output, NCA)
+    write_table(points, args.points or args.output.with_name("nca_points.csv"), NCA_POINTS)
+    return DONE
+
+
+def _fit(args: argparse.Namespace) -> int:
+    from nkinetics import fitting, inputs, observations, settings
+    from nkinetics.columns import ESTIMATES, FITS, PREDICTIONS
+    from nkinetics.store import write_table
+
+    choices = settings.section("models", args.settings)
+    if args.models:
+        choices = settings.with_candidates(choices, tuple(args.models.split(",")))
+    infusions = inputs.load_infusions(args.infusions) if args.infusions else None
+    done = fitting.analyse(
+        observations.load(args.observations),
+        infusions=infusions,
+        cytokines=inputs.load_cytokines(args.cytokines, infusions) if args.cytokines else None,
+        settings=choices,
+        blq=settings.section("blq", args.blq),
+        patients=inputs.load_patients(args.patients) if args.patients else None,
+        reference_dose=args.reference_dose,
+    )
+    write_table(done.fits, args.output_dir / "fits.csv", FITS)
+    write_table(done.estimates, args.output_dir / "estimates.csv", ESTIMATES)
+    write_table(done.predictions, args.output_dir / "predictions.csv", PREDICTIONS)
+    return DONE
+
+
+def _persistence(args: argparse.Namespace) -> int:
+    from nkinetics import inputs, observations, settings
+    from nkinetics.columns import NCA, PERSISTENCE
+    from nkinetics.population import persistence
+    from nkinetics.store import read_table, write_table
+
+    table = persistence.kaplan_meier(
+        read_table(args.nca, NCA),
+        observations=observations.load(args.observations),
+        patients=inputs.load_patients(args.patients) if args.patients else None,
+        settings=settings.section("statistics", args.settings),
+    )
+    write_table(table, args.output, PERSISTENCE)
+    return DONE
+
+
+def _gather(args: argparse.Namespace) -> int:
+    from nkinetics.store import gather, schema_of, write_table
+
+    schema = schema_of(args.input[0])
+    write_table(gather(args.input, schema), args.output, schema)
+    return DONE
+
+
+def _table(args: argparse.Namespace) -> int:
+    from nkinetics import settings, tables
+    from nkinetics.results import Context, Results
+
+    context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
+    tables.write(args.name, Results(args.results), context, args.output or args.output_dir)
+    return DONE
+
+
+def _figure(args: argparse.Namespace) -> int:
+    from nkinetics import figures, settings
+    from nkinetics.results import Context, Results
+
+    context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
+    figures.write(args.name, Results(args.results), context, args.output or args.output_dir)
+    return DONE
+
+
+def _report(args: argparse.Namespace) -> int:
+    from nkinetics import report, settings
+    from nkinetics.store import write_text
+
+    choices = settings.load(args.config or args.results / "run_config.yaml")
+    write_text(args.output or args.results / "report.html", report.build(args.results, choices, __version__))
+    return DONE
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    from nkinetics import simulate
+
+    for path in simulate.write(simulate.study(args.seed), args.output_dir):
+        print(path)
+    return DONE
+
+
+def _reference(args: argparse.Namespace) -> int:
+    from nkinetics import reference
+    from nkinetics.store import write_text
+
+    for name, text in reference.files().items():
+        write_text(args.output_dir / name, text)
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nkinetics",
+        description="CAR-NK cellular kinetics, from the assay export to the report a committee decides on.",
+        epilog="Exit status: 0 done, 1 a bug of ours, 2 bad input (every problem is named), 3 a binding quality gate.",
+    )
+    parser.add_argument("--version", action="version", version=f"nkinetics {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, meaning: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=meaning, description=meaning)
+        sub.set_defaults(run=globals()[f"_{name}"])
+        return sub
+
+    def path(sub: argparse.ArgumentParser, flag: str, meaning: str, *, required: bool = False) -> None:
+        sub.add_argument(flag, type=Path, required=required, help=meaning, metavar="PATH")
+
+    def config(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--config", type=Path, default=Path("config/config.yaml"), help="configuration", metavar="PATH"
+        )
+
+    def one_section(sub: argparse.ArgumentParser, flag: str, name: str) -> None:
+        sub.add_argument(
+            flag, metavar="PATH|JSON", help=f"the section {name} of the configuration, a path or JSON text"
+        )
+
+    init = command("init", "write a new study folder with the input tables to fill in")
+    init.add_argument("folder", type=Path, metavar="DIR")
+
+    config(command("check", "read every input and export, print what was found, compute nothing further"))
+
+    ingest = command("ingest", "raw exports and input tables to observations")
+    config(ingest)
+    path(ingest, "--output-dir", "folder for ingest.csv, runs.csv, observations.csv ...", required=True)
+    ingest.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="exit status 0 although an export could not be read (the workflow's way)",
+    )
+
+    nca = command("nca", "non-compartmental parameters of every patient, assay and window")
+    path(nca, "--observations", "observations.csv, ours or your own", required=True)
+    path(nca, "--infusions", "infusions.csv; without it one infusion at 0")
+    path(nca, "--patients", "patients.csv, so that a patient without observations stands in the result")
+    one_section(nca, "--settings", "nca")
+    one_section(nca, "--blq", "blq")
+    path(nca, "--output", "nca.csv to write", required=True)
+    path(nca, "--points", "nca_points.csv to write; beside the output by default")
+
+    fit = command("fit", "kinetic models of every patient and assay")
+    path(fit, "--observations", "observations.csv, ours or your own", required=True)
+    path(fit, "--infusions", "infusions.csv; without it one infusion at 0")
+    path(fit, "--cytokines", "cytokines.csv")
+    path(fit, "--patients", "patients.csv, so that a patient without observations stands in the result")
+    fit.add_argument("--models", metavar="A,B", help="models to fit, in place of models.candidates")
+    one_section(fit, "--settings", "models")
+    one_section(fit, "--blq", "blq")
+    fit.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
+    path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv", required=True)
+
+    persistence = command("persistence", "Kaplan-Meier persistence by dose level")
+    path(persistence, "--nca", "nca.csv", required=True)
+    path(persistence, "--observations", "observations.csv", required=True)
+    path(persistence, "--patients", "patients.csv")
+    one_section(persistence, "--settings", "statistics")
+    path(persistence, "--output", "persistence.csv to write", required=True)
+
+    gather = command("gather", "join the batches of one canonical table")
+    gather.add_argument("--input", type=Path, nargs="+", required=True, metavar="PATH")
+    path(gather, "--output", "table to write", required=True)
+
+    for name, what in (("table", "csv"), ("figure", "svg and png")):
+        item = command(name, f"one report {name} by its name, or all ({what}, with its footnotes as json)")
+        item.add_argument("name", metavar="NAME", help="module name, stable id, or all")
+        path(item, "--results", "results folder", required=True)
+        path(item, "--config", "configuration; run_config.yaml of the results by default")
+        where = item.add_mutually_exclusive_group(required=True)
+        where.add_argument("--output", type=Path, metavar="PATH", help="file to write (one item)")
+        where.add_argument("--output-dir", type=Path, metavar="PATH", help="folder to write to")
+
+    report = command("report", "the report, one self-contained HTML file")
+    path(report, "--results", "results folder", required=True)
+    path(report, "--config", "configuration; run_config.yaml of the results by default")
+    path(report, "--output", "file to write; report.html of the results by default")
+
+    simulate = command("simulate", "a study with known truth, written as the instruments would have written it")
+    path(simulate, "--output-dir", "folder for config/, data/raw/ and tests/data/truth/", required=True)
+    simulate.add_argument("--seed", type=int, default=1, help="another seed, another study of the same design")
+
+    reference = command("reference", "write the schema and config/README.md from the settings models (for developers)")
+    path(reference, "--output-dir", "checkout", required=True)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 2 bad input, 3 a binding quality gate; an exception of ours leaves with its traceback.
+    """
+    # Threads of BLAS cost more than they give on matrices of this size, and change the last digits of sums.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    args = _parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except GateError as error:
+        print(error, file=sys.stderr)
+        return GATE
+    except BrokenPipeError:
+        # The reader of our output (as `head`) closed it: nothing is wrong.
+        sys.stderr.close()
+        return DONE
+    return status

@@ -1,0 +1,100 @@
+# What several rules share: the command, the settings as parameters, the batches.
+import glob
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from nkinetics import plugins, provenance, settings as typed
+from nkinetics.errors import InputError
+from nkinetics.store import write_text
+
+NKINETICS = f"{sys.executable} -m nkinetics"
+
+
+def check_configuration():
+    """Stop with every wrong key and value of every configuration file, each with its line."""
+    global SETTINGS
+    try:
+        for path in workflow.configfiles:
+            typed.load(os.path.relpath(path))
+        SETTINGS = typed.validated(config, "the merged configuration")
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def section(name):
+    """One section of the settings as JSON: a changed choice runs the stages that use it again, a comment nothing."""
+    return typed.as_json(getattr(SETTINGS, name))
+
+
+def sections(*names):
+    """Several sections as JSON."""
+    return json.dumps(
+        {name: SETTINGS.model_dump(mode="json")[name] for name in names}, sort_keys=True
+    )
+
+
+def code(stage):
+    """Fingerprint of the code behind a command; Snakemake does not see edits of an imported package."""
+    return provenance.fingerprint(stage)
+
+
+def batches():
+    """Names of the batches of patients."""
+    return [f"{i:02d}" for i in range(SETTINGS.batches)]
+
+
+def exports():
+    """Every export that the configured patterns name, in order."""
+    found = {
+        p
+        for pattern in SETTINGS.inputs.exports
+        for p in glob.glob(pattern, recursive=True)
+    }
+    return sorted(
+        p
+        for p in found
+        if os.path.isfile(p) and not os.path.basename(p).startswith((".", "README"))
+    )
+
+
+def study_tables():
+    """The user's tables that the configuration names."""
+    names = ("patients", "samples", "infusions", "cytokines", "events")
+    return {
+        name: path
+        for name in names
+        if (path := getattr(SETTINGS.inputs, name)) is not None
+    }
+
+
+def write_run_config():
+    """Write the merged configuration, from which every command of this run reads."""
+    path = Path("results/run_config.yaml")
+    text = typed.as_yaml(SETTINGS)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+TABLE_FILES = expand(
+    "results/tables/{name}.{ending}",
+    name=plugins.names("tables"),
+    ending=["csv", "json"],
+)
+FIGURE_FILES = expand(
+    "results/figures/{name}.{ending}",
+    name=plugins.names("figures"),
+    ending=["svg", "png", "json"],
+)
+
+
+wildcard_constraints:
+    batch=r"\d+",
+    table="nca|nca_points|fits|estimates|predictions",
+
+
+onstart:
+    write_run_config()

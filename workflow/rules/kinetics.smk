@@ -1,0 +1,78 @@
+def batch_file(wildcards):
+    """Observations of a batch, known once the checkpoint has run."""
+    return f"{checkpoints.ingest.get().output.batches}/{wildcards.batch}.csv"
+
+
+def batch_table(name):
+    """A study table of a batch, known once the checkpoint has run."""
+
+    def path(wildcards):
+        return f"{checkpoints.ingest.get().output.study}/{wildcards.batch}/{name}.csv"
+
+    return path
+
+
+rule nca:
+    """Non-compartmental parameters of a batch of patients."""
+    input:
+        observations=batch_file,
+        infusions=batch_table("infusions"),
+        patients=batch_table("patients"),
+    output:
+        nca="results/parts/{batch}/nca.csv",
+        points="results/parts/{batch}/nca_points.csv",
+    log:
+        "logs/nca/{batch}.log",
+    benchmark:
+        "logs/benchmarks/nca_{batch}.tsv"
+    params:
+        code=code("nca"),
+        settings=section("nca"),
+        blq=section("blq"),
+    shell:
+        "{NKINETICS} nca --observations {input.observations} --infusions {input.infusions}"
+        " --patients {input.patients} --settings {params.settings:q} --blq {params.blq:q}"
+        " --output {output.nca} --points {output.points} > {log} 2>&1"
+
+
+rule fit:
+    """Kinetic models of a batch of patients, each on its own."""
+    input:
+        observations=batch_file,
+        infusions=batch_table("infusions"),
+        cytokines=batch_table("cytokines"),
+        patients=batch_table("patients"),
+    output:
+        fits="results/parts/{batch}/fits.csv",
+        estimates="results/parts/{batch}/estimates.csv",
+        predictions="results/parts/{batch}/predictions.csv",
+    log:
+        "logs/fit/{batch}.log",
+    benchmark:
+        "logs/benchmarks/fit_{batch}.tsv"
+    params:
+        code=code("fit"),
+        settings=section("models"),
+        blq=section("blq"),
+        folder=subpath(output.fits, parent=True),
+    shell:
+        "{NKINETICS} fit --observations {input.observations} --infusions {input.infusions}"
+        " --cytokines {input.cytokines} --patients {input.patients}"
+        " --settings {params.settings:q} --blq {params.blq:q}"
+        " --output-dir {params.folder} > {log} 2>&1"
+
+
+rule gather:
+    """Join the batches of one table."""
+    input:
+        expand("results/parts/{batch}/{{table}}.csv", batch=batches()),
+    output:
+        "results/{table}.csv",
+    log:
+        "logs/gather/{table}.log",
+    benchmark:
+        "logs/benchmarks/gather_{table}.tsv"
+    params:
+        code=code("gather"),
+    shell:
+        "{NKINETICS} gather --input {input} --output {output} > {log} 2>&1"

@@ -1,0 +1,18 @@
+rule persistence:
+    """Kaplan-Meier persistence by dose level."""
+    input:
+        nca="results/nca.csv",
+        observations="results/observations.csv",
+        study="results/study",
+    output:
+        "results/persistence.csv",
+    log:
+        "logs/persistence.log",
+    benchmark:
+        "logs/benchmarks/persistence.tsv"
+    params:
+        code=code("persistence"),
+        settings=section("statistics"),
+    shell:
+        "{NKINETICS} persistence --nca {input.nca} --observations {input.observations}"
+        " --patients {input.study}/patients.csv --settings {params.settings:q} --output {output} > {log} 2>&1"

@@ -1,0 +1,85 @@
+CANONICAL = expand(
+    "results/{table}.csv",
+    table=[
+        "ingest",
+        "runs",
+        "observations",
+        "observation_sources",
+        "nca",
+        "nca_points",
+        "fits",
+        "estimates",
+    ]
+    + ["predictions", "persistence"],
+)
+
+
+rule tables:
+    """Every report table, with its footnotes."""
+    input:
+        tables=CANONICAL,
+        study="results/study",
+    output:
+        report(
+            expand("results/tables/{name}.csv", name=plugins.names("tables")),
+            category="Tables",
+            caption="../report/table.rst",
+        ),
+        expand("results/tables/{name}.json", name=plugins.names("tables")),
+    log:
+        "logs/tables.log",
+    benchmark:
+        "logs/benchmarks/tables.tsv"
+    params:
+        code=code("table"),
+        choices=typed.as_json(SETTINGS),
+        folder="results/tables",
+    shell:
+        "{NKINETICS} table all --results results --output-dir {params.folder} > {log} 2>&1"
+
+
+rule figures:
+    """Every report figure as SVG and PNG, with its footnotes."""
+    input:
+        tables=CANONICAL,
+        study="results/study",
+    output:
+        report(
+            expand("results/figures/{name}.svg", name=plugins.names("figures")),
+            category="Figures",
+            caption="../report/figure.rst",
+        ),
+        expand(
+            "results/figures/{name}.{ending}",
+            name=plugins.names("figures"),
+            ending=["png", "json"],
+        ),
+    log:
+        "logs/figures.log",
+    benchmark:
+        "logs/benchmarks/figures.tsv"
+    params:
+        code=code("figure"),
+        choices=typed.as_json(SETTINGS),
+        folder="results/figures",
+    shell:
+        "{NKINETICS} figure all --results results --output-dir {params.folder} > {log} 2>&1"
+
+
+rule report:
+    """The report that the committee reads: one self-contained HTML file."""
+    input:
+        tables=CANONICAL,
+        study="results/study",
+        items=TABLE_FILES + FIGURE_FILES,
+    output:
+        report("results/report.html", category="Report", caption="../report/report.rst"),
+    log:
+        "logs/report.log",
+    benchmark:
+        "logs/benchmarks/report.tsv"
+    params:
+        code=code("report"),
+        choices=typed.as_json(SETTINGS),
+    shell:
+        "{NKINETICS} report --results results --output {output} > {log} 2>&1"
