@@ -2,7 +2,6 @@ rule persistence:
     """Kaplan-Meier persistence by dose level."""
     input:
         nca="results/nca.csv",
-        observations="results/observations.csv",
         study="results/study",
     output:
         "results/persistence.csv",
@@ -14,5 +13,5 @@ rule persistence:
         code=code("persistence"),
         settings=section("statistics"),
     shell:
-        "{NKINETICS} persistence --nca {input.nca} --observations {input.observations}"
+        "{NKINETICS} persistence --nca {input.nca}"
         " --patients {input.study}/patients.csv --settings {params.settings:q} --output {output} > {log} 2>&1"

@@ -71,7 +71,7 @@ rule report:
     input:
         tables=CANONICAL,
         study="results/study",
-        items=TABLE_FILES + FIGURE_FILES,
+        parts=TABLE_FILES + FIGURE_FILES,
     output:
         report("results/report.html", category="Report", caption="../report/report.rst"),
     log:
