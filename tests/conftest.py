@@ -25,3 +25,28 @@ def shared() -> Path:
             pytest.fail(f"{folder.name}/data is required and absent")
         pytest.skip("needs the third-party files that stand beside the checkout")
     return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def results_small(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder written by hand: six patients, one never quantified, one without any sample.
+
+    The files of tests/data hold the columns that matter; the store completes them as the stages would have.
+    """
+    from nkinetics.results import STUDY_TABLES
+    from nkinetics.store import SCHEMAS, read_table, write_table
+
+    source, folder = root / "tests" / "data" / "results_small", tmp_path_factory.mktemp("results_small")
+    for path in sorted(source.rglob("*.csv")):
+        schema = STUDY_TABLES[path.stem] if path.parent.name == "study" else SCHEMAS[path.stem]
+        write_table(read_table(path, schema, foreign=True), folder / path.relative_to(source), schema)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def context_small(root: Path):
+    """Settings of that study, and a version."""
+    from nkinetics.results import Context
+    from nkinetics.settings import load
+
+    return Context(load(root / "tests" / "data" / "results_small" / "config.yaml"), "0.1.0")

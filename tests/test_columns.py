@@ -55,7 +55,7 @@ def test_a_missing_column_says_what_it_is_for(tmp_path: Path) -> None:
 def test_an_empty_file_and_a_row_longer_than_its_header_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="an empty file"):
         read_table(write(tmp_path / "patients.csv", ""), PATIENTS, foreign=True)
-    with pytest.raises(InputError, match="row 2.*3 cells"):
+    with pytest.raises(InputError, match=r"row 2.*3 cells"):
         read_table(write(tmp_path / "patients.csv", "patient_id,dose_level\nP1,DL1,2\n"), PATIENTS, foreign=True)
 
 

@@ -92,14 +92,13 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _persistence(args: argparse.Namespace) -> int:
-    from nkinetics import inputs, observations, settings
+    from nkinetics import inputs, settings
     from nkinetics.columns import NCA, PERSISTENCE
     from nkinetics.population import persistence
     from nkinetics.store import read_table, write_table
 
     table = persistence.kaplan_meier(
         read_table(args.nca, NCA),
-        observations=observations.load(args.observations),
         patients=inputs.load_patients(args.patients) if args.patients else None,
         settings=settings.section("statistics", args.settings),
     )
@@ -145,7 +144,7 @@ def _report(args: argparse.Namespace) -> int:
 def _simulate(args: argparse.Namespace) -> int:
     from nkinetics import simulate
 
-    for path in simulate.write(simulate.study(args.seed), args.output_dir):
+    for path in simulate.write(simulate.study(args.seed), args.output_dir, truth=args.truth):
         print(path)
     return DONE
 
@@ -222,7 +221,6 @@ def _parser() -> argparse.ArgumentParser:
 
     persistence = command("persistence", "Kaplan-Meier persistence by dose level")
     path(persistence, "--nca", "nca.csv", required=True)
-    path(persistence, "--observations", "observations.csv", required=True)
     path(persistence, "--patients", "patients.csv")
     one_section(persistence, "--settings", "statistics")
     path(persistence, "--output", "persistence.csv to write", required=True)
@@ -246,7 +244,10 @@ def _parser() -> argparse.ArgumentParser:
     path(report, "--output", "file to write; report.html of the results by default")
 
     simulate = command("simulate", "a study with known truth, written as the instruments would have written it")
-    path(simulate, "--output-dir", "folder for config/, data/raw/ and tests/data/truth/", required=True)
+    path(simulate, "--output-dir", "folder for config/, data/raw/ and the truth", required=True)
+    simulate.add_argument(
+        "--truth", default="truth", metavar="PATH", help="sub-folder for the truth; never read by the workflow"
+    )
     simulate.add_argument("--seed", type=int, default=1, help="another seed, another study of the same design")
 
     reference = command("reference", "write the schema and config/README.md from the settings models (for developers)")

@@ -241,7 +241,7 @@ RAW = Schema(
         Column("run_id", "text", "assay run (plate or acquisition)"),
         Column("well", "text", "well, as A1; empty for listings"),
         Column("sample_id", "text", "sample name as the export has it"),
-        # A row of role summary or empty, and one whose note begins "duplicate of", is not usable; its note says why.
+        # A row with a note is not usable: a summary row, an empty well, a duplicate, a sample without a name.
         Column("role", "text", "unknown, standard, ntc, control, summary, empty or dose"),
         Column("target", "text", "target, gate (whole path) or analyte as the export has it"),
         Column("measure", "text", "what `value` is", allowed=("ct", "partitions", "events", "level")),
@@ -252,7 +252,7 @@ RAW = Schema(
         Column("n_partitions", "int", "accepted droplets or partitions"),
         Column("n_positive", "int", "positive partitions"),
         Column("omitted", "bool", "the operator omitted the well in the instrument software"),
-        Column("note", "text", "what the reader has to say about this row; why a value is missing; why it is unusable"),
+        Column("note", "text", "why the row is not usable, as a summary row or a duplicate; empty where it is"),
         # Listings carry what a plate export leaves to the sample manifest.
         Column("patient_id", "text", "patient, in listings"),
         Column("time", "float", "time in the listing's unit converted to days", "d"),
@@ -263,9 +263,10 @@ RAW = Schema(
         Column("level_unit", "text", "unit of the level, in listings"),
         Column("lloq", "float", "LLOQ of the row, in listings"),
         Column("lod", "float", "LOD of the row, in listings"),
+        Column("uloq", "float", "ULOQ of the row, in listings"),
         Column("dose", "float", "amount of a dosing record, in listings"),
         Column("dose_level", "text", "dose level, in listings"),
-        Column("uloq", "float", "ULOQ of the row, in listings that print it, as >1000000"),
+        Column("remark", "text", "why a usable row has no value, in words, or what else the reader has to say"),
     ),
 )
 
@@ -281,7 +282,7 @@ INGEST = Schema(
         Column("run_id", "text", "assay run"),
         Column("well", "text", "well"),
         Column("sample_id", "text", "sample name as the export has it"),
-        Column("role", "text", "unknown, standard, ntc, control, reference, summary or dose"),
+        Column("role", "text", "unknown, standard, ntc, control, reference, summary, empty or dose"),
         Column("target", "text", "target or gate"),
         Column("value_raw", "text", "the cell as it stands in the export"),
         Column("used", "bool", "used for a level, a curve or a control"),

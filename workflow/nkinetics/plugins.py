@@ -12,10 +12,12 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from nkinetics.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure as MatplotlibFigure
 
@@ -178,6 +180,181 @@ class Reader:
     by_mapping: bool = False
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a kinetic model.
+
+    Parameters
+    ----------
+    name : str
+        Identifier of the glossary, as delta.
+    unit : str
+        "level_unit" (the unit of the profile takes its place), "1/d", "d", or empty for a plain number.
+    scale : {"log", "logit", "identity"}
+        Scale of estimation: of steps, intervals and, over patients, of normality.
+    lower, upper : float
+        Limits of the search, natural scale.
+    start : float
+        Where the search begins when the data are silent, natural scale.
+    meaning : mapping
+        One line by language, en and zh.
+    natural_lower, natural_upper : float or None
+        Limits by nature, as 0 for a rate: they stand for an end of the interval that the data leave open.
+    """
+
+    name: str
+    unit: str
+    scale: Literal["log", "logit", "identity"]
+    lower: float
+    upper: float
+    start: float
+    meaning: Mapping[str, str]
+    natural_lower: float | None = 0.0
+    natural_upper: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Calendar:
+    """What was given to a patient, and when. Days from the start of the first infusion.
+
+    Leading axes are allowed (one calendar per patient of a batch): a shorter calendar is then padded with infusions of
+    amount 0 and with pulses at infinity; see `nkinetics.models._algebra.stacked`.
+
+    Parameters
+    ----------
+    infusion_time : array (..., infusions)
+        Starts of the infusions [d], rising.
+    infusion_amount : array (..., infusions)
+        Amount actually given in each, divided by the reference dose [1].
+    pulses : mapping of str to array (..., pulses)
+        Starts of the doses of each cytokine agent [d], rising.
+    end : float
+        End of follow-up [d].
+    """
+
+    infusion_time: np.ndarray
+    infusion_amount: np.ndarray
+    pulses: Mapping[str, np.ndarray] = field(default_factory=dict)
+    end: float = 28.0
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """A number that follows from the parameters of a model.
+
+    Parameters
+    ----------
+    name : str
+        Identifier, as curve_cmax.
+    unit : str
+        "level_unit", "d", "d*level_unit", or empty for a plain number.
+    value : array (...)
+        One value for each parameter vector; nan where it does not exist.
+    reason : str
+        Why it does not exist, where it does not.
+    rate : str
+        The parameter x when the quantity is ln 2 / x: its interval then follows from that of x.
+    note : str
+        With what care the value is to be read.
+    """
+
+    name: str
+    unit: str
+    value: np.ndarray
+    reason: str = ""
+    rate: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A patient on whom the model is tested: natural parameters, calendar, sampling times [d] and settings."""
+
+    parameters: tuple[float, ...]
+    calendar: Calendar
+    time: np.ndarray
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class KineticModel:
+    """One kinetic model: a curve of the level over time for any calendar of infusions.
+
+    All functions broadcast: `parameters` has the shape (..., parameters), natural scale, in the order of
+    `self.parameters`; `time` has the shape (times,) or (..., times); results have the leading axes of both.
+
+    Parameters
+    ----------
+    name : str
+        Module name, identifier and key of its section in the configuration.
+    title : mapping
+        Title by language, en and zh.
+    formula : str
+        The curve in plain text, for the methods section.
+    parameters : tuple of Parameter
+        In the order of every array.
+    settings : type
+        Pydantic model of the constants that the configuration sets.
+    log_level : callable
+        ``log_level(time, parameters, calendar, constants) -> array (..., times)``: ln of the level; -inf before the
+        first infusion. A time exactly at the start of an infusion counts as after it.
+    jacobian : callable
+        ``jacobian(time, parameters, calendar, constants) -> (log_level, derivatives (..., times, parameters))``: the
+        same ln level, and its derivatives with respect to the parameters on their scale of estimation.
+    guess : callable
+        ``guess(time, log_level, calendar, constants) -> array (starts, parameters)``: several starts for one patient
+        from his quantified points (possibly none), natural scale.
+    derived : callable
+        ``derived(parameters, calendar, constants, limit) -> tuple of Quantity``; `limit` is the LLOQ in the unit of
+        the level, nan when unknown.
+    net_rate : callable
+        ``net_rate(time, tau, parameters, calendar, constants) -> float``: net growth rate [1/d] at one time of the
+        cells infused at tau, for one parameter vector: the definition of the model, which the contract test integrates.
+    example : Example
+        On which the contract test recovers the parameters.
+    missing : callable
+        ``missing(calendar, constants) -> str``: why the model cannot be fitted on this calendar; empty when it can.
+    breakpoint : str
+        The parameter in which the curve has kinks; empty for none.
+    knots : callable or None
+        ``knots(time, calendar, constants) -> array``: the values of that parameter at which the kinks stand.
+    growth : str
+        The parameter whose interval must exclude 0 before an expansion phase is called identifiable; empty for none.
+    ordered : callable
+        ``ordered(parameters) -> array``: the one parameter vector among those that give the same curve, as the one with
+        the faster phase named alpha.
+    """
+
+    name: str
+    title: Mapping[str, str]
+    formula: str
+    parameters: tuple[Parameter, ...]
+    settings: type[Any]
+    log_level: Callable[..., np.ndarray]
+    jacobian: Callable[..., tuple[np.ndarray, np.ndarray]]
+    guess: Callable[..., np.ndarray]
+    derived: Callable[..., tuple[Quantity, ...]]
+    net_rate: Callable[..., float]
+    example: Example
+    missing: Callable[[Calendar, Any], str] = lambda calendar, constants: ""
+    breakpoint: str = ""
+    knots: Callable[..., np.ndarray] | None = None
+    growth: str = ""
+    ordered: Callable[[np.ndarray], np.ndarray] = lambda parameters: parameters
+    fixed: Callable[[Any], Mapping[str, tuple[float, str]]] = lambda constants: {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Identifiers of the parameters, in the order of every array."""
+        return tuple(p.name for p in self.parameters)
+
+
+def names(family: str) -> list[str]:
+    """Module names of a family's plug-ins, in alphabetical order, without importing any of them."""
+    package = importlib.import_module(f"nkinetics.{family}")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+
+
 @cache
 def discover(family: str) -> Mapping[str, Any]:
     """All plug-ins of a family, by module name, in alphabetical order.
@@ -194,3 +371,23 @@ def discover(family: str) -> Mapping[str, Any]:
     """
     package = importlib.import_module(f"nkinetics.{family}")
     return {n: getattr(importlib.import_module(f"{package.__name__}.{n}"), FAMILIES[family]) for n in names(family)}
+
+
+def resolve(family: str, name: str) -> list[str]:
+    """Module names of the plug-ins that a module name, a stable id or "all" stands for.
+
+    Raises
+    ------
+    InputError
+        When nothing of the family has this name.
+    """
+    known = discover(family)
+    found = [n for n, item in known.items() if name in ("all", n) or name == getattr(item, "id", None)]
+    if not found:
+        listed = ", ".join(known)
+        raise InputError(
+            Problem(
+                name, found=f"no such name among the {family}", expected=f"all, or one of {listed}", mend="correct it"
+            )
+        )
+    return found

@@ -90,7 +90,7 @@ def _section(model: type[BaseModel], prefix: str, depth: int) -> Iterator[str]:
         if nested is not None:
             inner.append((f"{prefix}.{name}".lstrip("."), nested))
         required = info.default is PydanticUndefined and info.default_factory is None
-        default = "*required*" if required else _shown(info.default)
+        default = "*required*" if required else _shown(info.get_default(call_default_factory=True))
         yield f"| `{name}` | {_values(info.annotation, info.metadata)} | {default} | {info.description or ''} |"
     for path, nested in inner:
         yield from _section(nested, path, min(depth + 1, 5))

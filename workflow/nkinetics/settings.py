@@ -55,6 +55,9 @@ class Study(Section):
         None, description="Amount of one reference infusion; empty = the lowest planned amount."
     )
     dose_unit: Literal["cells", "cells/kg"] = Field("cells", description="Unit of planned and given amounts.")
+    keep_after_therapy: bool = Field(
+        False, description="Analyse samples taken after subsequent anticancer therapy too."
+    )
     notice: str = Field(
         "", description="A sentence for the first screen of the report, as that the data are simulated."
     )
@@ -161,6 +164,11 @@ class Qpcr(Section):
     recovery: Fraction | Literal[1] = Field(1, description="Share of DNA recovered by the extraction (copies/mL).")
     pg_per_genome: Positive = Field(6.6, description="DNA of one diploid genome, pg.")
     ct_max: Positive = Field(45.0, description="Cycles of the run; a Ct above is no Ct.")
+    reference_ct_shift_max: Positive | None = Field(
+        3.0,
+        description="Largest departure of a sample's reference Ct, for its DNA input, from the run's median (inhibition, "
+        "wrong input); empty = only its absence counts.",
+    )
     acceptance: QpcrAcceptance = Field(QpcrAcceptance(), description="Run acceptance.")
 
     _compile = field_validator("target_pattern", "reference_pattern")(_pattern)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -88,6 +88,11 @@ def typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             else:
                 changed[column.name] = values.astype(_DTYPES[column.kind])
     return frame.assign(**changed)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as plain mappings, for logic that goes row by row."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def complete(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:

@@ -1,1 +1,429 @@
-"""Non-compartmental analysis."""
+"""Non-compartmental analysis: parameters of every patient, assay, specimen and window, each with its reason.
+
+`profile` analyses one profile, `analyse` and `analyse_with_points` a whole study.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from nkinetics.columns import NCA, NCA_POINTS
+from nkinetics.errors import InputError, Problem
+from nkinetics.nca.curves import Curves
+from nkinetics.nca.parameters import BY_NAME, PARAMETERS, UNITS, Parameter, Values
+from nkinetics.nca.profiles import ABOVE, NAMED, Batch, Profiles, batches, one_profile, profiles
+from nkinetics.nca.reasons import Sentence, Why, texts
+from nkinetics.settings import Blq, LambdaZ, Nca, section
+from nkinetics.store import empty
+
+__all__ = ["BY_NAME", "PARAMETERS", "Parameter", "analyse", "analyse_with_points", "points", "profile"]
+
+_SORTED = tuple(sorted(PARAMETERS, key=lambda p: p.name))
+
+
+def analyse(
+    observations: pd.DataFrame,
+    infusions: pd.DataFrame | None = None,
+    settings: Nca | None = None,
+    blq: Blq | None = None,
+    patients: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Every parameter of every patient, assay, specimen and window, in long form.
+
+    Parameters
+    ----------
+    observations : DataFrame
+        As `nkinetics.columns.OBSERVATIONS`; of a user's own table patient_id, time_actual [d], level, status and lloq
+        are enough. Only reportable rows are analysed.
+    infusions : DataFrame, optional
+        As `nkinetics.columns.INFUSIONS`, ``time`` filled [d]. Without it, or for a patient without any, one infusion
+        at 0. An infusion with nothing given is none.
+    settings : Nca, optional
+        Choices of the analysis.
+    blq : Blq, optional
+        Rules for levels below their LLOQ by position.
+    patients : DataFrame, optional
+        As `nkinetics.columns.PATIENTS`: patients who stand in the result even where observations know none of their
+        samples. ``status_end`` words the reason of a persistence that is not over.
+
+    Returns
+    -------
+    DataFrame
+        As `nkinetics.columns.NCA`, sorted by its key. `value` is empty only together with a reason; a reason beside a
+        value says what to mind. Times of an infusion's window count from that infusion, all others from the first.
+
+    Raises
+    ------
+    InputError
+        For a quantified row without a level, two units in one profile, or two rows at one time.
+
+    Examples
+    --------
+    >>> own = pd.DataFrame({"patient_id": "01", "time_actual": [0.0, 1, 2, 4], "level": [np.nan, 8, 4, 1],
+    ...     "status": ["blq", "quantified", "quantified", "quantified"], "lloq": 0.5})
+    >>> table = analyse(own).set_index(["window", "parameter"])
+    >>> float(table.loc[("overall", "auc_last"), "value"].round(4)), table.loc[("overall", "auc_last"), "unit"]
+    (14.0989, 'd*copies/ug')
+    """
+    return analyse_with_points(observations, infusions, settings, blq, patients)[0]
+
+
+def points(
+    observations: pd.DataFrame,
+    infusions: pd.DataFrame | None = None,
+    settings: Nca | None = None,
+    blq: Blq | None = None,
+    patients: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Samples that made the areas and terminal fits, as `nkinetics.columns.NCA_POINTS`; see `analyse`."""
+    return analyse_with_points(observations, infusions, settings, blq, patients)[1]
+
+
+def analyse_with_points(
+    observations: pd.DataFrame,
+    infusions: pd.DataFrame | None = None,
+    settings: Nca | None = None,
+    blq: Blq | None = None,
+    patients: pd.DataFrame | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables of `analyse` and `points` from one computation."""
+    settings = settings or Nca()
+    blq = blq or Blq()
+    whole = profiles(observations, infusions, patients, settings)
+    if not len(whole.table):
+        return empty(NCA), empty(NCA_POINTS)
+    ends = _follow_up_ends(whole, patients)
+    numbers, used = [], []
+    for batch in batches(whole, settings):
+        curves = Curves(batch, settings, blq)
+        numbers.append(_long(whole, curves, ends))
+        used.append(_used(whole, curves, observations))
+    return pd.concat(numbers, ignore_index=True), pd.concat(used, ignore_index=True)
+
+
+def computed(curves: Curves, parameters: Sequence[Parameter] = PARAMETERS) -> dict[str, Values]:
+    """Values, flags and numbers of points of each parameter, for every row of a batch."""
+    # Rows without a level carry NaN and infinity through the arithmetic; their cause is in the flags.
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return {p.name: p.function(curves) for p in parameters}
+
+
+def profile(
+    time: ArrayLike,
+    level: ArrayLike,
+    status: ArrayLike | None = None,
+    lloq: ArrayLike | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Parameters of one profile.
+
+    Parameters
+    ----------
+    time : array [samples; d]
+        From the start of the infusion, in any order; a sample before 0 counts as taken at 0.
+    level : array [samples; level unit]
+        NaN or None where not measured.
+    status : array of str [samples], optional
+        As in `nkinetics.columns.STATUSES`. By default a level of 0, or below its LLOQ, is BLQ and a missing one was
+        not done.
+    lloq : array [samples; level unit] or float, optional
+        LLOQ of each sample.
+    **options
+        Keys of the sections ``nca``, ``nca.lambda_z`` and ``blq`` of the configuration, as ``auc_rule``, ``start``,
+        ``windows``, ``points_min``, ``include_tmax``; ``blq`` itself as a mapping, or ``first``, ``middle``, ``last``;
+        ``lod`` and ``uloq`` like ``lloq``.
+
+    Returns
+    -------
+    dict
+        Each parameter's identifier with its value over the whole profile (NaN where missing); ``auc_int`` and
+        ``auc_int_extrap_pct`` are those of the first named window. ``reasons``: text by identifier, for values that
+        are missing or to be read with care. ``windows``: for each named window a dict of its own parameters and
+        their ``reasons``.
+
+    Raises
+    ------
+    InputError
+        For two samples at one time, an unknown option, or an impossible value.
+
+    Examples
+    --------
+    >>> one = profile([0, 1, 2, 4, 6], [0, 8, 4, 1, 0.25], lloq=0.1)
+    >>> one["cmax"], one["tmax"], round(one["half_life"], 9)
+    (8.0, 1.0, 1.0)
+    >>> profile([0, 1], [0, 0], lloq=0.1)["reasons"]["cmax"]
+    'no quantified level'
+    """
+    settings, blq, limits = _options(options)
+    clock = np.atleast_1d(np.asarray(time, dtype=float))
+    values = np.broadcast_to(np.asarray(level, dtype=float), clock.shape)
+    below = np.broadcast_to(np.asarray(np.nan if lloq is None else lloq, dtype=float), clock.shape)
+    if status is None:
+        none = np.where(np.isnan(values), "not_done", "blq")
+        said = np.where((values > 0) & ~(values < below), "quantified", none)
+    else:
+        said = np.broadcast_to(np.asarray(status, dtype=object), clock.shape)
+    low, high = (np.broadcast_to(np.asarray(limits.get(k, np.nan), dtype=float), clock.shape) for k in ("lod", "uloq"))
+    if {blq.first, blq.middle, blq.last} & {"lloq", "half_lloq"} and ((said == "blq") & np.isnan(below)).any():
+        mend = "give lloq, or choose zero or drop"
+        raise InputError(Problem("profile", column="lloq", found="a BLQ sample without LLOQ", mend=mend))
+    return _as_dict(one_profile(clock, values, said, below, low, high, settings.replicates), settings, blq)
+
+
+def _as_dict(whole: Profiles, settings: Nca, blq: Blq) -> dict[str, Any]:
+    batch = next(iter(batches(whole, settings)))
+    curves = Curves(batch, settings, blq)
+    rows = {str(w): i for i, w in enumerate(batch.window)}
+    sentences = _sentences(whole, curves, _follow_up_ends(whole, None))
+    done = computed(curves)
+    text = {name: texts(v.flags, {**sentences, **_own_sentences(name)}) for name, v in done.items()}
+
+    def row(i: int) -> dict[str, Any]:
+        values: dict[str, Any] = {name: float(v.value[i]) for name, v in done.items()}
+        return {**values, "reasons": {name: str(t[i]) for name, t in text.items() if t[i]}}
+
+    windows = {name: row(i) for name, i in rows.items() if batch.window_kind[i] == NAMED}
+    overall = row(rows["overall"])
+    first = next(iter(windows.values()), None)
+    for name in ("auc_int", "auc_int_extrap_pct") if first else ():
+        overall[name] = first[name]  # type: ignore[index]
+        overall["reasons"].pop(name, None)
+        if name in first["reasons"]:  # type: ignore[index]
+            overall["reasons"][name] = first["reasons"][name]  # type: ignore[index]
+    return {**overall, "windows": windows}
+
+
+def _options(options: Mapping[str, Any]) -> tuple[Nca, Blq, dict[str, Any]]:
+    given = dict(options)
+    limits: dict[str, Any] = {k: given.pop(k) for k in ("lod", "uloq") if k in given}
+    rules = given.pop("blq", {})
+    blq: dict[str, Any] = dict.fromkeys(("first", "middle", "last"), rules) if isinstance(rules, str) else dict(rules)
+    blq |= {k: given.pop(k) for k in list(given) if k in Blq.model_fields}
+    slope = dict(given.pop("lambda_z", {}))
+    slope |= {k: given.pop(k) for k in list(given) if k in LambdaZ.model_fields}
+    nca = {**given, "lambda_z": slope} if slope else given
+    return section("nca", json.dumps(nca)), section("blq", json.dumps(blq)), limits
+
+
+# -------------------------------------------------------------------------------------------------------- long tables
+
+
+def _text_column(values: NDArray[np.object_]) -> pd.Series:
+    """Text column from few distinct values: the texts are made once and then only pointed at."""
+    codes, distinct = pd.factorize(values)
+    return pd.Series(pd.Series(distinct, dtype="str").array.take(codes))
+
+
+def _long(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> pd.DataFrame:
+    """Long table of one batch, sorted by patient, assay, specimen, window and parameter."""
+    b = curves.batch
+    order = np.lexsort((pd.Categorical(b.window, ordered=True).codes, b.profile))
+    done = computed(curves, _SORTED)
+    sentences = _sentences(whole, curves, ends)
+    size = len(_SORTED)
+
+    def stacked(values: list[NDArray]) -> NDArray:
+        return np.stack([v[order] for v in values], axis=1).ravel()
+
+    def each(values: NDArray | pd.Series) -> pd.Series:
+        return _text_column(np.repeat(np.asarray(values, dtype=object)[b.profile][order], size))
+
+    reasons = [texts(done[p.name].flags, {**sentences, **_own_sentences(p.name)}) for p in _SORTED]
+    kinds = [p.unit for p in _SORTED]
+    units = np.array([[UNITS[k](u) for k in kinds] for u in pd.unique(whole.table["level_unit"])], dtype=object)
+    which = pd.factorize(whole.table["level_unit"])[0][b.profile][order]
+    table = whole.table
+    finite = np.isfinite(b.end)
+    rows = len(order)
+    return pd.DataFrame(
+        {
+            "patient_id": each(table["patient_id"]),
+            "dose_level": each(table["dose_level"]),
+            "assay": each(table["assay"]),
+            "window": _text_column(np.repeat(b.window[order], size)),
+            "window_start": np.repeat((b.start + b.origin)[order], size),
+            "window_end": np.repeat(np.where(finite, b.end + b.origin, np.nan)[order], size),
+            "parameter": _text_column(np.tile(np.array([p.name for p in _SORTED], dtype=object), rows)),
+            "pptestcd": _text_column(np.tile(np.array([p.code for p in _SORTED], dtype=object), rows)),
+            "value": stacked([done[p.name].value for p in _SORTED]),
+            "unit": _text_column(units[which].ravel()),
+            "n_points": pd.array(stacked([done[p.name].n_points for p in _SORTED]), dtype="Int64"),
+            "reason": _text_column(stacked(reasons)),
+            "specimen": each(table["specimen"]),
+        }
+    )
+
+
+def _used(whole: Profiles, curves: Curves, observations: pd.DataFrame) -> pd.DataFrame:
+    """Samples behind the areas and terminal fits of one batch."""
+    b = curves.batch
+    if "observation_id" in observations.columns:
+        names = observations["observation_id"].to_numpy(dtype=object)
+    else:
+        names = np.array([str(i + 1) for i in range(len(observations))], dtype=object)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fits = curves.terminal.used & (b.window_kind != NAMED)[:, None]
+        parts = []
+        for use, mask in (("auc", curves.points), ("lambda_z", fits)):
+            row, column = np.nonzero(mask & (b.sample >= 0))
+            table = whole.table.iloc[b.profile[row]]
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "patient_id": table["patient_id"].to_numpy(),
+                        "assay": table["assay"].to_numpy(),
+                        "specimen": table["specimen"].to_numpy(),
+                        "window": pd.array(b.window[row], dtype="str"),
+                        "observation_id": pd.array(names[b.sample[row, column]], dtype="str"),
+                        "used_in": pd.array(np.full(len(row), use, dtype=object), dtype="str"),
+                    }
+                )
+            )
+    both = pd.concat(parts, ignore_index=True)
+    return both.astype("str").sort_values(list(NCA_POINTS.key), kind="stable", ignore_index=True)
+
+
+# ----------------------------------------------------------------------------------------------------------- sentences
+
+
+def _follow_up_ends(whole: Profiles, patients: pd.DataFrame | None) -> NDArray[np.object_]:
+    """For each profile how the patient's follow-up ended, in words; empty where nothing is said."""
+    blank = np.full(len(whole.table), "", dtype=object)
+    if patients is None or "status_end" not in patients.columns:
+        return blank
+    said = patients.drop_duplicates("patient_id").set_index("patient_id")
+    found = said.reindex(whole.table["patient_id"])
+    state = found["status_end"].fillna("").astype("str").str.replace("_", " ").to_numpy(dtype=object)
+    when = found["time_end"].to_numpy(dtype=float) if "time_end" in found.columns else np.full(len(state), np.nan)
+    texts_ = [f"{s} at d {t:.4g}" if t == t else s for s, t in zip(state, when, strict=True)]
+    return np.array([t if s not in ("", "ongoing") else "" for t, s in zip(texts_, state, strict=True)], dtype=object)
+
+
+def _own_sentences(name: str) -> dict[Why, Sentence]:
+    """Sentences that depend on the parameter."""
+    if name in ("t_blq", "tlast_detected", "t_not_detected"):
+        return {Why.WHOLE_PROFILE_ONLY: "a loss belongs to the whole profile, not to a named window: see overall"}
+    return {}
+
+
+def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> dict[Why, Sentence]:
+    """The sentence of every flag for one batch."""
+    b, nca, blq = curves.batch, curves.settings, curves.blq
+    limits = nca.lambda_z
+    no_data = whole.table["no_data"].to_numpy(dtype=object)
+    share = f"{100 * nca.predose_share:g} %"
+
+    def start_sample(i: int) -> float:
+        kept = ~np.isnan(curves.curve[i]) & (b.sample[i] >= 0)
+        return float(b.time[i, np.argmax(kept)])
+
+    def over(i: int) -> str:
+        above = np.flatnonzero((b.kind[i] == ABOVE) & b.inside[i])
+        above = above if len(above) else np.flatnonzero(b.kind[i] == ABOVE)
+        highest = np.nanmax(np.append(b.uloq[i, above], -np.inf))
+        what = f": {highest:.6g} or more" if np.isfinite(highest) else ""
+        return f"a level above the ULOQ at d {_day(b, i, b.time[i, above[0]])}{what}"
+
+    def tlast_text(i: int) -> str:
+        level = np.flatnonzero(~np.isnan(b.level[i]))
+        return _day(b, i, b.time[i, level[-1]]) if len(level) else ""
+
+    def ended(i: int) -> str:
+        fit = curves.terminal
+        why = "is not accepted" if fit.n_points[i] else "does not exist"
+        return (
+            f"quantified at d {tlast_text(i)}, no later sample before the end of the window at d "
+            f"{_day(b, i, b.end[i])}, and the terminal slope {why}"
+        )
+
+    def still(what: str) -> Sentence:
+        def sentence(i: int) -> str:
+            end = str(ends[b.profile[i]]) if not b.infusion_follows[i] else "the next infusion"
+            because = f"; right-censored by {end}" if end else ""
+            return f"still {what} at the last sample (d {_day(b, i, curves.last_sample[i])}){because}"
+
+        return sentence
+
+    few = "points" if limits.include_tmax else "points after Tmax"
+
+    def trough_limit(i: int) -> str:
+        lloq = b.lloq[i, b.trough[i]]
+        return "below LLOQ before the next infusion" + (f" ({lloq:.6g})" if lloq == lloq else "")
+
+    sentences: dict[Why, Sentence] = {
+        Why.NO_DATA: lambda i: str(no_data[b.profile[i]]),
+        Why.NO_SAMPLE: lambda i: (
+            "no sample in this window"
+            if (whole.kind[b.profile[i]] != 0).any()
+            else f"no sample in this window: {no_data[b.profile[i]]}"
+        ),
+        Why.NO_QUANTIFIED: "no quantified level",
+        Why.ABOVE_ULOQ: over,
+        Why.WHOLE_PROFILE_ONLY: "the terminal slope is never refitted inside a named window: see overall",
+        Why.PER_INFUSION_ONLY: "defined for the window of an infusion",
+        Why.OPEN_WINDOW: "the window is open: see auc_last",
+        Why.NO_START: "no level at the start of the infusion (nca.start is missing)",
+        Why.NO_PREDOSE: f"no pre-dose sample within {share} of the interval before this infusion",
+        Why.ONE_POINT: "an area needs two points",
+        Why.TOO_FEW: lambda i: f"{curves.terminal.n_available[i]} quantified {few}, {limits.points_min} needed",
+        Why.NOT_FALLING: f"no window of {limits.points_min} or more points that ends at Tlast falls",
+        Why.STILL_QUANTIFIED: still("quantified"),
+        Why.UNCONFIRMED: lambda i: (
+            f"{curves.quantifiable.n_after[i]} BLQ sample after Tlast, {nca.consecutive_blq} in a row make a loss"
+            if curves.quantifiable.ever[i]
+            else "no quantified level, and too few samples after the infusion to call it a loss"
+        ),
+        Why.STILL_DETECTED: still("detected"),
+        Why.UNCONFIRMED_LOD: lambda i: (
+            f"{curves.detectable.n_after[i]} sample below LOD after the last detection, "
+            f"{nca.consecutive_blq} in a row make a loss"
+            if curves.detectable.ever[i]
+            else "never detected, and too few samples after the infusion to call it a loss"
+        ),
+        Why.NEVER_DETECTED: "never detected",
+        Why.NO_LOD: "a level below LLOQ without LOD: not known whether it was detected",
+        Why.NO_LATER_INFUSION: "no infusion follows",
+        Why.NO_TROUGH: f"no sample within {share} of the interval before the next infusion",
+        Why.TROUGH_BLQ: trough_limit,
+        Why.FOLLOW_UP_ENDED: ended,
+        Why.START_ZERO: lambda i: f"level 0 assumed at the start, first sample at d {_day(b, i, start_sample(i))}",
+        Why.START_FIRST: lambda i: f"first level (d {_day(b, i, start_sample(i))}) assumed at the start",
+        Why.START_BACK: lambda i: f"start level {curves.begun.level[i]:.6g} from the first two levels, backwards",
+        Why.START_PREDOSE: lambda i: f"start level from the pre-dose sample {b.lead[i]:.3g} d before the infusion",
+        Why.PEAK_BEFORE: "the sample before the infusion is the highest",
+        Why.NO_LAG_SAMPLE: "no sample before the first quantified level",
+        Why.NO_TRIANGLE: "the BLQ sample after Tlast is dropped (blq.last), so this equals AUClast",
+        Why.LOST_IN_WINDOW: (
+            lambda i: (
+                f"BLQ after Tlast (d {tlast_text(i)}): nothing added"
+                if blq.last == "drop"
+                else f"BLQ after Tlast (d {tlast_text(i)}) counted as {blq.last} (blq.last)"
+            )
+        ),
+        Why.HELD: lambda i: f"pre-dose level of d {tlast_text(i)} held to the next infusion",
+        Why.EXTRAPOLATED: lambda i: (
+            f"extrapolated from d {tlast_text(i)} with lambda_z: {curves.window_area[2][i]:.3g} % of the value"
+        ),
+        Why.NEVER_QUANTIFIED: "never quantified: counted as lost at the first sample after the infusion",
+        Why.NEVER_DETECTED_LOST: "never detected: counted as lost at the first sample after the infusion",
+        Why.LOW_R2: lambda i: f"adjusted R2 {curves.terminal.r_squared_adj[i]:.3g} < {limits.r_squared_adj_min:g}",
+        Why.SHORT_SPAN: lambda i: f"span {curves.span_ratio[i]:.3g} half-lives < {limits.span_ratio_min:g}",
+        Why.LONG_TAIL: lambda i: (
+            f"extrapolation {curves.extrapolated_pct[i]:.3g} % > {limits.extrapolation_pct_max:g} %"
+        ),
+        Why.TAIL_UNKNOWN: "extrapolated share unknown",
+    }
+    # Many parameters of a row share a note; it is worded once.
+    return {why: text if isinstance(text, str) else cache(text) for why, text in sentences.items()}
+
+
+def _day(batch: Batch, row: int, time: float) -> str:
+    """A time of a row as a study day."""
+    return f"{time + batch.origin[row]:.4g}"

@@ -1,0 +1,393 @@
+"""The whole way from exports to observations on a study small enough to check by hand, and on real listings."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from nkinetics import ingest, settings
+from nkinetics.columns import INGEST, OBSERVATION_SOURCES, OBSERVATIONS, RUNS
+from nkinetics.errors import InputError
+from nkinetics.store import read_table
+
+
+@pytest.fixture
+def study(root: Path, tmp_path: Path) -> Path:
+    shutil.copytree(root / "tests" / "data" / "small", tmp_path / "study")
+    return tmp_path / "study"
+
+
+def chosen(folder: Path, **inputs: object) -> settings.Settings:
+    loaded = settings.load(folder / "config" / "config.yaml")
+    return loaded.model_copy(update={"inputs": loaded.inputs.model_copy(update=inputs)})
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_the_small_study_gives_the_levels_that_one_computes_by_hand(study: Path):
+    made = ingest.run(chosen(study), study)
+    run = made.runs.iloc[0]
+    assert (run["slope"], run["intercept"], run["accepted"]) == (pytest.approx(-3.32), pytest.approx(38), True)
+    rows = made.observations.set_index("sample_id")
+    # Ct 28.04 is 1000 copies, in 200 ng: 5000 copies/ug; Ct 31.36 is 100 copies: 500 in 200 ng, 2000 in 50 ng.
+    assert rows["level"][["S02", "S03", "S05"]].tolist() == pytest.approx([5000, 500, 2000], rel=1e-6)
+    assert rows["lloq"][["S02", "S05"]].tolist() == pytest.approx([50, 200])
+    assert rows["status"].to_dict() == {
+        "S01": "not_detected",
+        "S02": "quantified",
+        "S03": "quantified",
+        "S04": "blq",
+        "S05": "quantified",
+        "S06": "not_done",
+        "": "not_done",
+    }
+    assert rows["infusion"][["S01", "S02", "S03", "S04"]].tolist() == [0, 1, 1, 2]
+    assert rows["predose"][["S01", "S02", "S03", "S04"]].tolist() == [True, False, True, False]
+    assert rows.loc["", "patient_id"] == "P003"
+
+
+def test_every_row_read_is_used_or_set_aside_with_a_reason(root: Path):
+    for folder in (root / "tests" / "data" / "small", root):
+        made = ingest.run(settings.load(folder / "config" / "config.yaml"), folder)
+        for report in made.file_reports:
+            rows = made.ingest[made.ingest["source_file"] == report.label]
+            used, aside = int(rows["used"].sum()), int((rows["reason"] != "").sum())
+            assert report.n_rows == len(rows) == used + aside > 0, report.label
+        assert not made.problems
+
+
+def test_the_sources_of_a_level_are_its_wells_and_the_curve(study: Path):
+    made = ingest.run(chosen(study), study)
+    of = made.observations.set_index("sample_id")["observation_id"]["S02"]
+    sources = made.observation_sources[made.observation_sources["observation_id"] == of]
+    assert sources["role"].value_counts().to_dict() == {"standard": 12, "replicate": 3, "ntc": 2, "reference": 2}
+    lines = (study / "data" / "raw" / "run01.txt").read_text().splitlines()
+    for row in sources.query("role == 'replicate'")["source_row"]:
+        assert "\tS02\tCAR\tUNKNOWN\t" in lines[row - 1] and "\t28.040" in lines[row - 1]
+    assert made.ingest.query("role == 'reference'")["target"].unique().tolist() == ["RNaseP"]
+
+
+def test_two_runs_and_shuffled_rows_give_identical_bytes(study: Path, tmp_path: Path):
+    ingest.write(ingest.run(chosen(study), study), tmp_path / "one")
+    ingest.write(ingest.run(chosen(study), study), tmp_path / "again")
+    assert tree(tmp_path / "one") == tree(tmp_path / "again")
+    shuffle = random.Random(20260105)
+    for table in (study / "config").glob("*.csv"):
+        head, *rows = table.read_text().splitlines()
+        shuffle.shuffle(rows)
+        table.write_text("\n".join([head, *rows]) + "\n")
+    ingest.write(ingest.run(chosen(study), study), tmp_path / "shuffled")
+    assert tree(tmp_path / "one") == tree(tmp_path / "shuffled")
+
+
+def test_the_results_folder_holds_every_table_with_its_columns(study: Path, tmp_path: Path):
+    made = ingest.run(chosen(study), study)
+    ingest.write(made, tmp_path)
+    for name, schema in (
+        ("ingest", INGEST),
+        ("runs", RUNS),
+        ("observations", OBSERVATIONS),
+        ("observation_sources", OBSERVATION_SOURCES),
+    ):
+        assert len(read_table(tmp_path / f"{name}.csv", schema)) == len(getattr(made, name))
+    batches = [read_table(tmp_path / "batches" / f"{b}.csv", OBSERVATIONS) for b in ("00", "01")]
+    assert sorted(i for b in batches for i in b["observation_id"]) == sorted(made.observations["observation_id"])
+    assert not set(batches[0]["patient_id"]) & set(batches[1]["patient_id"])
+    for i, batch in enumerate(batches):
+        infusions = pd.read_csv(tmp_path / "study" / f"0{i}" / "infusions.csv", dtype=str)
+        assert set(infusions["patient_id"]) == set(batch["patient_id"])
+        assert set(infusions["reference_dose"]) == {"2000000000"}
+
+
+def test_a_changed_patient_changes_its_own_batch_only(study: Path, tmp_path: Path):
+    ingest.write(ingest.run(chosen(study), study), tmp_path / "before")
+    replace(
+        study / "config" / "samples.csv",
+        "S05,P002,blood,D1,1,2026-04-03T09:30,50",
+        "S05,P002,blood,D1,1,2026-04-03T09:30,100",
+    )
+    ingest.write(ingest.run(chosen(study), study), tmp_path / "after")
+    before, after = tree(tmp_path / "before" / "batches"), tree(tmp_path / "after" / "batches")
+    changed = [name for name in before if before[name] != after[name]]
+    own = f"{ingest.batch_of('P002', 'SMALL', 2)}.csv"
+    assert changed == [own]
+
+
+def test_a_re_assayed_sample_is_reported_from_the_later_accepted_run(study: Path):
+    first = study / "data" / "raw" / "run01.txt"
+    (study / "data" / "raw" / "run02.txt").write_text(
+        first.read_text().replace("RUN-01", "RUN-02").replace("28.040", "28.140")
+    )
+    rows = ingest.run(chosen(study), study).observations.query("sample_id == 'S02'").set_index("run_id")
+    assert rows["reportable"].to_dict() == {"RUN-01": False, "RUN-02": True}
+    assert rows.loc["RUN-01", "exclusion_reason"] == "re-assayed on run RUN-02, which is reported"
+
+
+def test_a_failed_run_keeps_its_rows_and_says_why(study: Path):
+    replace(
+        study / "data" / "raw" / "run01.txt",
+        "\tCAR\tNTC\tFAM\tNFQ-MGB\tUndetermined",
+        "\tCAR\tNTC\tFAM\tNFQ-MGB\t33.000",
+    )
+    made = ingest.run(chosen(study), study)
+    rows = made.observations[made.observations["run_id"] == "RUN-01"]
+    assert len(rows) == 5 and set(rows["status"]) == {"failed"} and not rows["reportable"].any()
+    assert set(rows["exclusion_reason"]) == {"run not accepted: a no-template control is detected at or above the LOD"}
+    assert made.runs["ntc_ok"].tolist() == [False] and made.runs["accepted"].tolist() == [False]
+
+
+def test_the_same_export_twice_and_the_same_wells_in_another_format_count_once(study: Path):
+    whole = ingest.run(chosen(study), study)
+    raw = study / "data" / "raw"
+    shutil.copy(raw / "run01.txt", raw / "run01_copy.txt")
+    (raw / "run01_again.txt").write_text((raw / "run01.txt").read_text().replace("\n", "\r\n"))
+    made = ingest.run(chosen(study), study)
+    columns = ["patient_id", "sample_id", "level", "status", "n_molecules", "reportable"]
+    assert made.observations[columns].equals(whole.observations[columns])
+    reasons = made.ingest.groupby("source_file")["reason"].agg(lambda r: sorted(set(r))[0])
+    assert reasons["data/raw/run01_copy.txt"].startswith("duplicate of data/raw/run01.txt")
+    assert reasons["data/raw/run01_again.txt"].startswith(
+        "the same well with the same value stands in data/raw/run01.txt"
+    )
+
+
+def test_control_samples_named_in_the_configuration_are_set_aside(study: Path):
+    replace(study / "data" / "raw" / "run01.txt", "\tS05\t", "\tQC-1\t")
+    replace(
+        study / "config" / "samples.csv",
+        "S05,P002,blood,D1,1,2026-04-03T09:30,50,,few cells",
+        "S05,P002,blood,D1,1,2026-04-03T09:30,50,pending,",
+    )
+    made = ingest.run(chosen(study, ignore_samples=("QC-.*",)), study)
+    aside = made.ingest.query("sample_id == 'QC-1'")
+    assert set(aside["reason"]) == {"sample matches QC-.* of inputs.ignore_samples"} and len(aside) == 5
+    row = made.observations.set_index("sample_id").loc["S05"]
+    assert row["status"] == "not_done" and row["exclusion_reason"] == "pending: not assayed yet"
+
+
+def test_a_sample_whose_wells_were_all_set_aside_is_not_lost(study: Path):
+    replace(study / "data" / "raw" / "run01.txt", "false\tS05\tCAR", "true\tS05\tCAR")
+    row = ingest.run(chosen(study), study).observations.set_index("sample_id").loc["S05"]
+    assert row["status"] == "failed" and not row["reportable"]
+    assert "omitted by the operator in the instrument software" in row["exclusion_reason"]
+
+
+def test_a_name_pattern_takes_the_place_of_a_manifest_row(study: Path):
+    replace(study / "data" / "raw" / "run01.txt", "\tS05\t", "\tP002_D4\t")
+    replace(study / "config" / "samples.csv", "S05,P002,blood,D1,1,2026-04-03T09:30,50,,few cells\n", "")
+    pattern = r"^(?P<patient_id>P\d+)_D(?P<time>\d+)$"
+    with pytest.raises(InputError, match="no ng_input for sample P002_D4"):
+        ingest.run(chosen(study, sample_name_pattern=pattern), study)
+    loaded = chosen(study, sample_name_pattern=pattern)
+    cells = loaded.assays.qpcr.model_copy(update={"level_unit": "copies/cell"})
+    made = ingest.run(loaded.model_copy(update={"assays": loaded.assays.model_copy(update={"qpcr": cells})}), study)
+    row = made.observations.set_index("sample_id").loc["P002_D4"]
+    assert row["patient_id"] == "P002" and row["time_actual"] == 4 and row["time_flag"] == "time from the sample name"
+
+
+def test_an_assay_that_is_not_configured_is_said_and_its_rows_are_accounted_for(study: Path):
+    loaded = chosen(study)
+    none = loaded.model_copy(update={"assays": loaded.assays.model_copy(update={"qpcr": None})})
+    made = ingest.run(none, study)
+    assert not made.observations["reportable"].any()
+    assert set(made.ingest["reason"]) == {"assay qpcr is not configured (assays.qpcr)"}
+    assert any("assays.qpcr is not configured" in w for w in made.warnings)
+
+
+def test_no_export_at_all_is_a_problem_of_the_configuration(study: Path):
+    with pytest.raises(InputError, match=r"column inputs\.exports: found no file that matches nowhere/\*"):
+        ingest.run(chosen(study, exports=("nowhere/*",)), study)
+
+
+def test_hidden_files_and_readmes_are_no_exports(study: Path):
+    (study / "data" / "raw" / ".DS_Store").write_bytes(b"x")
+    (study / "data" / "raw" / "README.md").write_text("x")
+    (study / "data" / "raw" / "deep" / "er").mkdir(parents=True)
+    (study / "data" / "raw" / "run01.txt").rename(study / "data" / "raw" / "deep" / "er" / "run01.txt")
+    assert [p.name for p in ingest.export_paths(chosen(study), study)] == ["run01.txt"]
+
+
+def test_check_reports_each_file_with_its_rows_and_verdict_and_writes_nothing(study: Path):
+    before = tree(study)
+    checked = ingest.check(chosen(study), study)
+    text = checked.text
+    assert not checked.problems
+    assert tree(study) == before
+    assert (
+        "data/raw/run01.txt: quantstudio\n  39 rows read = 39 used + 0 set aside\n  run RUN-01, qpcr CAR: accepted"
+        in text
+    )
+    assert "P003 qpcr -: no sample of this patient in the manifest" in text
+    assert "3 patients, 7 observations (1 blq, 1 not_detected, 2 not_done, 3 quantified), 5 reportable" in text
+
+
+# ------------------------------------------------------------------------------------------------------------- listings
+
+LISTING = """\
+ID,DAY,DV,AMT,LOQ,ARM
+001,0,.,2e9,50,DL1
+001,1,500,.,50,DL1
+001,3,.,1e9,50,DL1
+001,4,BLQ,.,50,DL1
+002,0,.,4e9,50,DL2
+002,2,900,.,50,DL2
+"""
+
+
+def listing(folder: Path, text: str = LISTING, **mapping: object) -> settings.Settings:
+    (folder / "data").mkdir(exist_ok=True)
+    (folder / "data" / "listing.csv").write_text(text)
+    columns = {
+        "patient_id": "ID",
+        "time_actual": "DAY",
+        "level": "DV",
+        "dose": "AMT",
+        "lloq": "LOQ",
+        "dose_level": "ARM",
+    }
+    return settings.validated(
+        {
+            "inputs": {"exports": ["data/*.csv"], "patients": None, "samples": None, "infusions": None},
+            "generic": [{"match": "*listing.csv", "columns": columns, **mapping}],
+        },
+        "config.yaml",
+    )
+
+
+def test_a_listing_brings_its_patients_infusions_and_levels(tmp_path: Path):
+    made = ingest.run(listing(tmp_path), tmp_path)
+    assert made.study.patients[["patient_id", "dose_level"]].to_numpy().tolist() == [["001", "DL1"], ["002", "DL2"]]
+    doses = made.study.infusions[["patient_id", "infusion", "time", "given", "reference_dose"]].to_numpy().tolist()
+    assert doses == [["001", 1, 0.0, 2e9, 1e9], ["001", 2, 3.0, 1e9, 1e9], ["002", 1, 0.0, 4e9, 1e9]]
+    rows = made.observations.set_index(["patient_id", "time_actual"])
+    assert rows.loc[("001", 1.0), "level"] == 500 and rows.loc[("002", 2.0), "level"] == 900
+    assert rows.loc[("001", 4.0), "status"] == "blq" and rows.loc[("001", 4.0), "infusion"] == 2
+    assert made.ingest["used"].all() and len(made.ingest) == 6
+
+
+def test_patients_of_a_listing_must_stand_in_the_table_of_patients_where_one_is_given(tmp_path: Path):
+    chosen_ = listing(tmp_path)
+    (tmp_path / "patients.csv").write_text("patient_id,dose_level\n001,DL1\n")
+    with pytest.raises(InputError, match=r"data/listing\.csv, row 6, column patient_id: found '002'"):
+        ingest.run(
+            chosen_.model_copy(update={"inputs": chosen_.inputs.model_copy(update={"patients": "patients.csv"})}),
+            tmp_path,
+        )
+
+
+def test_a_first_infusion_elsewhere_than_0_asks_for_the_zero_of_time(tmp_path: Path):
+    text = LISTING.replace("001,0,.,2e9", "001,-1,.,2e9")
+    with pytest.raises(InputError, match="set time_zero: first_infusion"):
+        ingest.run(listing(tmp_path, text), tmp_path)
+    made = ingest.run(listing(tmp_path, text, time_zero="first_infusion"), tmp_path)
+    assert made.study.infusions.query("patient_id == '001'")["time"].tolist() == [0, 4]
+
+
+@pytest.mark.shared
+def test_a_real_listing_of_21_patients_in_months_arrives_whole(shared: Path, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    shutil.copy(shared / "kinetics" / "hahnel" / "biExport.csv", tmp_path / "data")
+    columns = {"patient_id": "ID", "time_actual": "TIME", "level": "DV", "lloq": "LLOQ", "dose": "AMT"}
+    chosen_ = settings.validated(
+        {
+            "inputs": {"exports": ["data/*"], "patients": None, "samples": None, "infusions": None},
+            "generic": [{"match": "*biExport.csv", "columns": columns, "time_unit": "month", "level_unit": "%"}],
+        },
+        "config.yaml",
+    )
+    made = ingest.run(chosen_, tmp_path)
+    assert made.observations["patient_id"].nunique() == 21 and len(made.observations) == 340
+    assert made.observations["reportable"].all() and len(made.study.infusions) == 21
+    source = pd.read_csv(tmp_path / "data" / "biExport.csv", na_values=".")
+    measured = source[source["EVID"] == 0]
+    assert sorted(made.observations["level"]) == pytest.approx(sorted(measured["DV"]))
+    assert sorted(made.observations["time_actual"]) == pytest.approx(sorted(measured["TIME"] * 30.4375))
+
+
+@pytest.mark.shared
+def test_a_real_listing_of_ct_values_becomes_levels_with_its_limit(shared: Path, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    shutil.copy(shared / "kinetics" / "ct_trajectories" / "ct_dat_refined.csv", tmp_path / "data")
+    mapping = {
+        "match": "*.csv",
+        "columns": {"patient_id": "PersonID", "time_actual": "TestDateIndex", "level": "CtT1"},
+        "time_zero": "first_row",
+        "quantity": "ct",
+        "curve": {"slope": -3.6097, "intercept": 40.93733},
+        "censored": {"ct_at_least": 40},
+        "level_unit": "copies/mL",
+    }
+    inputs = {"exports": ["data/*"], "patients": None, "samples": None, "infusions": None}
+    made = ingest.run(settings.validated({"inputs": inputs, "generic": [mapping]}, "config.yaml"), tmp_path)
+    source = pd.read_csv(tmp_path / "data" / "ct_dat_refined.csv")
+    assert made.observations["patient_id"].nunique() == 173 and len(made.observations) == len(source)
+    counts = made.observations["status"].value_counts()
+    assert counts["blq"] == (source["CtT1"] >= 40).sum() and counts["quantified"] == (source["CtT1"] < 40).sum()
+    lloq = 10 ** ((40 - 40.93733) / -3.6097)
+    assert made.observations["lloq"].unique() == pytest.approx([lloq])
+    assert made.observations["level"].max() == pytest.approx(10 ** ((source["CtT1"].min() - 40.93733) / -3.6097))
+
+
+# ------------------------------------------------------------------------------------------------------------ new study
+
+
+def test_a_new_study_folder_is_written_and_its_configuration_is_valid(tmp_path: Path):
+    written = ingest.init_study(tmp_path / "new")
+    names = {p.relative_to(tmp_path / "new").as_posix() for p in written}
+    tables = {f"config/{t}.csv" for t in ("patients", "samples", "infusions", "cytokines", "events")}
+    assert names == {"config/config.yaml", "README.md", "data/raw/README.md", *tables}
+    loaded = settings.load(tmp_path / "new" / "config" / "config.yaml")
+    from nkinetics.inputs import read_study
+
+    made = read_study(loaded, tmp_path / "new")
+    assert [len(getattr(made, t)) for t in ("patients", "samples", "infusions", "cytokines", "events")] == [1] * 5
+    assert made.samples["time_actual"].item() == pytest.approx(1 + 10 / 1440)
+
+
+def test_nothing_that_exists_is_overwritten(tmp_path: Path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "patients.csv").write_text("mine")
+    with pytest.raises(InputError, match=r"config/patients\.csv: found a file that exists already"):
+        ingest.init_study(tmp_path)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["patients.csv"]
+
+
+def test_the_manifest_is_drafted_from_the_names_in_the_exports(tmp_path: Path, root: Path):
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    shutil.copy(root / "tests" / "data" / "small" / "data" / "raw" / "run01.txt", raw)
+    ingest.init_study(tmp_path)
+    drafted = pd.read_csv(tmp_path / "config" / "samples.csv", dtype=str, keep_default_na=False)
+    assert drafted["sample_id"].tolist() == ["S01", "S02", "S03", "S04", "S05"] and set(drafted["patient_id"]) == {""}
+
+
+# ----------------------------------------------------------------------------------------------------- the known truth
+
+
+def test_levels_of_the_bundled_study_are_the_dna_that_its_simulation_put_into_the_tubes(root: Path):
+    made = ingest.run(settings.load(root / "config" / "config.yaml"), root)
+    truth = pd.read_csv(root / "tests" / "data" / "truth" / "levels.csv", dtype={"patient_id": str, "sample_id": str})
+    rows = made.observations[made.observations["reportable"].astype(bool)]
+    rows = rows.merge(truth, on="sample_id", suffixes=("", "_true"))
+    assert (rows["time_actual"] - rows["time"]).abs().max() < 1 / 1440
+    for assay in ("qpcr", "ddpcr"):
+        own = rows[rows["assay"] == assay]
+        quantified = own[own["status"] == "quantified"]
+        error = np.log(quantified["level"] / (quantified["level_true"] * quantified["extract"]))
+        # Extraction is part of the sample. What is left is the scatter of replicates and of counting, and what the noise
+        # of its calibrators adds to all samples of a run.
+        assert len(quantified) >= 30 and abs(error.mean()) < 0.1 and error.std() < 0.12
+        assert (own[own["status"] == "not_detected"]["level_true"] < own["lloq"].max()).all()
+    assert (rows[rows["assay"] == "qpcr"]["lloq"] - rows[rows["assay"] == "qpcr"]["lloq_true"]).abs().max() < 1e-6

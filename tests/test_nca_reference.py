@@ -1,0 +1,352 @@
+"""A second, plain implementation of the definitions: one profile, one window, one sample at a time.
+
+It shares no line with the package: logarithms of ratios instead of log1p, numpy.polyfit instead of cumulative sums,
+sub-profiles instead of masks. Both must agree to 1e-9 on thousands of random profiles.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from nkinetics import nca
+from nkinetics.settings import Blq, LambdaZ, Nca
+
+NAN = math.nan
+
+
+@dataclass(frozen=True)
+class Sample:
+    time: float
+    level: float | None  # None: below the LLOQ
+    lloq: float
+    detected: bool
+    predose: bool = False
+
+
+@dataclass(frozen=True)
+class Window:
+    """Samples on the clock of the window; those outside [start, end] only bracket it."""
+
+    samples: list[Sample]
+    start: float
+    end: float
+    first_infusion: bool
+    named: bool = False
+    infusion: bool = False
+    trough: Sample | None = None
+    followed: bool = False
+
+
+# ------------------------------------------------------------------------------------------------- windows, plainly
+
+
+def plain_windows(samples: list[Sample], infusions: list[float], settings: Nca) -> dict[str, Window]:
+    samples = sorted(samples, key=lambda s: s.time)
+    study = [s for s in samples if s.time >= 0]
+    before = [s for s in samples if s.time < 0]
+    if before and not any(s.time == 0 for s in study):
+        study = [Sample(0.0, before[-1].level, before[-1].lloq, before[-1].detected), *study]
+    out = {"overall": Window(study, 0.0, math.inf, True)}
+    for k, begin in enumerate(infusions):
+        until = infusions[k + 1] if k + 1 < len(infusions) else math.inf
+        trough = [s for s in samples if s.predose and begin < s.time <= until] if until < math.inf else []
+        own = [s for s in samples if s.predose and (k == 0 or infusions[k - 1] < s.time) and s.time <= begin]
+        inner = [s for s in samples if begin <= s.time < until and s not in own and s not in trough] + trough
+        inner.sort(key=lambda s: s.time)
+        shifted = [Sample(s.time - begin, s.level, s.lloq, s.detected, s in trough) for s in inner]
+        if own and not any(s.time == 0 for s in shifted):
+            shifted = [Sample(0.0, own[-1].level, own[-1].lloq, own[-1].detected), *shifted]
+        end = until - begin if until < math.inf else max((s.time for s in shifted), default=0.0) or math.inf
+        held = next((s for s in shifted if s.predose), None)
+        out[f"infusion_{k + 1}"] = Window(shifted, 0.0, end, k == 0, infusion=True, trough=held, followed=until < 1e9)
+    reach = max((s.time for s in samples), default=-math.inf)
+    for i, (a, b) in enumerate(settings.windows):
+        if i == 0 or reach >= b:
+            out[f"D{a:g}-{b:g}"] = Window(study, a, b, True, named=True)
+    return out
+
+
+# ------------------------------------------------------------------------------------------------- numbers, plainly
+
+
+def substitute(rule: str, lloq: float) -> float | None:
+    return {"zero": 0.0, "drop": None, "lloq": lloq, "half_lloq": lloq / 2}[rule]
+
+
+def plain_curve(window: Window, settings: Nca, blq: Blq) -> list[tuple[float, float]] | None:
+    """Points of the curve; None where it has no start."""
+    found = [i for i, s in enumerate(window.samples) if s.level is not None]
+    points: list[tuple[float, float]] = []
+    for i, s in enumerate(window.samples):
+        level = s.level
+        if level is None and found:
+            rule = blq.first if i < found[0] else blq.last if i > found[-1] else blq.middle
+            level = substitute(rule, s.lloq)
+        if level is not None:
+            points.append((s.time, level))
+    if points and points[0][0] > 0:
+        rule = settings.start if window.first_infusion else "missing"
+        if rule == "missing":
+            return None
+        start = 0.0
+        if rule in ("first", "back_extrapolate"):
+            start = points[0][1]
+        if rule == "back_extrapolate" and len(points) > 1 and points[0][1] > points[1][1] > 0:
+            (t1, c1), (t2, c2) = points[:2]
+            start = math.exp(math.log(c1) - (math.log(c2) - math.log(c1)) / (t2 - t1) * t1)
+        points.insert(0, (0.0, start))
+    return points
+
+
+def is_log(c1: float, c2: float, t1: float, tmax: float, rule: str) -> bool:
+    if rule == "linear" or c1 <= 0 or c2 <= 0 or c1 == c2:
+        return False
+    return c2 < c1 if rule == "linear_up_log_down" else t1 >= tmax
+
+
+def plain_area(points: list[tuple[float, float]], a: float, b: float, tmax: float, rule: str) -> tuple[float, float]:
+    """Area and first moment of the curve between a and b."""
+    areas, moments = [], []
+    for (t1, c1), (t2, c2) in itertools.pairwise(points):
+        low, high = max(t1, a), min(t2, b)
+        if low >= high:
+            continue
+        logarithmic = is_log(c1, c2, t1, tmax, rule)
+
+        def level(t: float, t1=t1, t2=t2, c1=c1, c2=c2, logarithmic=logarithmic) -> float:
+            share = (t - t1) / (t2 - t1)
+            return c1 * (c2 / c1) ** share if logarithmic else c1 + (c2 - c1) * share
+
+        y1 = c1 if low == t1 else level(low)
+        y2 = c2 if high == t2 else level(high)
+        if logarithmic:
+            k = math.log(y1 / y2) / (high - low)
+            areas.append((y1 - y2) / k)
+            moments.append((low * y1 - high * y2) / k + (y1 - y2) / k**2)
+        else:
+            areas.append((y1 + y2) / 2 * (high - low))
+            moments.append((low * y1 + high * y2) / 2 * (high - low))
+    return math.fsum(areas), math.fsum(moments)
+
+
+def plain_terminal(samples: list[Sample], settings: LambdaZ) -> dict[str, float] | None:
+    levels = [(s.time, s.level) for s in samples if s.level is not None]
+    if not levels:
+        return None
+    tmax = min(t for t, c in levels if c == max(c for _, c in levels))
+    usable = [(t, c) for t, c in levels if t > tmax or (settings.include_tmax and t == tmax)]
+    fits = []
+    for n in range(settings.points_min, len(usable) + 1):
+        t = np.array([t for t, _ in usable[-n:]])
+        y = np.log([c for _, c in usable[-n:]])
+        if np.ptp(y) == 0:
+            continue
+        slope, intercept = np.polyfit(t - t.mean(), y, 1)
+        residual = y - (intercept + slope * (t - t.mean()))
+        r2 = 1 - (residual**2).sum() / ((y - y.mean()) ** 2).sum()
+        if slope < 0:
+            adjusted = 1 - (1 - r2) * (n - 1) / (n - 2)
+            predicted = math.exp(intercept + slope * (t[-1] - t.mean()))
+            fits.append((adjusted, n, -slope, r2, t[0], t[-1], predicted))
+    if not fits:
+        return None
+    best = max(f[0] for f in fits)
+    adjusted, n, rate, r2, start, end, predicted = max(
+        (f for f in fits if f[0] >= best - settings.tolerance), key=lambda f: f[1]
+    )
+    return {
+        "lambda_z": rate,
+        "half_life": math.log(2) / rate,
+        "lambda_z_n_points": n,
+        "lambda_z_start": start,
+        "lambda_z_end": end,
+        "r_squared": r2,
+        "r_squared_adj": adjusted,
+        "corr_xy": -math.sqrt(r2),
+        "span_ratio": (end - start) / (math.log(2) / rate),
+        "clast_pred": predicted,
+    }
+
+
+def plain_loss(samples: list[tuple[float, bool]], k: int) -> tuple[float, float]:
+    """Last presence and loss of (time, present) pairs."""
+    last = max((t for t, here in samples if here), default=NAN)
+    after = [t for t, here in samples if not here and t > 0 and not t <= last]
+    return last, after[0] if len(after) >= k else NAN
+
+
+def plain_parameters(window: Window, settings: Nca, blq: Blq) -> dict[str, float]:
+    out = dict.fromkeys((p.name for p in nca.PARAMETERS), NAN)
+    inside = [s for s in window.samples if window.start <= s.time <= window.end or not window.named]
+    levels = [(s.time, s.level) for s in inside if s.level is not None]
+    everywhere = [(s.time, s.level) for s in window.samples if s.level is not None]
+    curve = plain_curve(window, settings, blq)
+    fit = plain_terminal(window.samples, settings.lambda_z)
+    if not window.named:
+        out["t_blq"] = plain_loss([(s.time, s.level is not None) for s in inside], settings.consecutive_blq)[1]
+        last, lost = plain_loss([(s.time, s.detected) for s in inside], settings.consecutive_blq)
+        out |= {"tlast_detected": last, "t_not_detected": lost}
+    if window.infusion and window.trough is not None and window.trough.level is not None:
+        out["trough"] = window.trough.level
+    tmax_all = min((t for t, c in everywhere if c == max(c for _, c in everywhere)), default=NAN)
+    rule = settings.auc_rule
+    # The whole profile decides whether its terminal slope is good enough.
+    accepted = False
+    if fit is not None and curve is not None:
+        t_end, c_end = everywhere[-1]
+        area = plain_area(curve, 0.0, t_end, tmax_all, rule)[0]
+        tail = c_end / fit["lambda_z"]
+        limits = settings.lambda_z
+        accepted = (
+            fit["r_squared_adj"] >= limits.r_squared_adj_min
+            and fit["span_ratio"] >= limits.span_ratio_min
+            and 100 * tail / (area + tail) <= limits.extrapolation_pct_max
+            and t_end > 0
+        )
+    if levels:
+        peak = max(c for _, c in levels)
+        out |= {
+            "cmax": peak,
+            "tmax": min(t for t, c in levels if c == peak),
+            "tfirst": levels[0][0],
+            "tlast": levels[-1][0],
+            "clast": levels[-1][1],
+        }
+        earlier = [s.time for s in inside if s.time < levels[0][0]]
+        out["tlag"] = earlier[-1] if earlier else window.start
+        if not window.named and fit is not None:
+            out |= fit
+        if curve is not None and levels[-1][0] > window.start:
+            t_last, c_last = levels[-1]
+            area, moment = plain_area(curve, window.start, t_last, tmax_all, rule)
+            out |= {"auc_last": area, "aumc_last": moment, "mrt_last": moment / area, "auc_all": area}
+            blq_after = [s for s in inside if s.level is None and s.time > t_last]
+            value = substitute(blq.last, blq_after[0].lloq) if blq_after else None
+            if value is not None:
+                end = [(t_last, c_last), (blq_after[0].time, value)]
+                out["auc_all"] += plain_area(end, t_last, blq_after[0].time, tmax_all, rule)[0]
+            if not window.named and fit is not None:
+                rate = fit["lambda_z"]
+                total = area + c_last / rate
+                total_moment = moment + c_last * t_last / rate + c_last / rate**2
+                out |= {
+                    "auc_inf_obs": total,
+                    "auc_inf_pred": area + fit["clast_pred"] / rate,
+                    "auc_extrap_pct": 100 * (c_last / rate) / total,
+                    "aumc_inf_obs": total_moment,
+                    "mrt_inf_obs": total_moment / total,
+                }
+    if everywhere and curve is not None and math.isfinite(window.end):
+        t_end, c_end = everywhere[-1]
+        value = plain_area(curve, window.start, window.end, tmax_all, rule)[0]
+        extra: float | None = 0.0
+        extrapolated = False
+        if window.end > t_end and not any(s.level is None and s.time > t_end for s in window.samples):
+            if window.trough is not None and window.trough.time == t_end:
+                extra = c_end * (window.end - t_end)
+            elif accepted and fit is not None:
+                extra = c_end / fit["lambda_z"] * (1 - math.exp(-fit["lambda_z"] * (window.end - t_end)))
+                extrapolated = True
+            else:
+                extra = None
+        if extra is not None and (len(curve) > 1 or extrapolated):
+            out["auc_int"] = value + extra
+            out["auc_int_extrap_pct"] = 100 * extra / (value + extra) if extrapolated else 0.0
+    return out
+
+
+# ----------------------------------------------------------------------------------------------------- the comparison
+
+
+def random_patient(rng: np.random.Generator, infusions: list[float]) -> list[Sample]:
+    grid = np.array([0.1, 0.5, 1, 2, 2.9, 3.1, 4, 5, 5.9, 6.1, 7, 9, 10, 13, 16, 20, 27, 41, 55, 84.5])
+    times = sorted(rng.choice(grid, size=rng.integers(0, 15), replace=False) + rng.uniform(-0.02, 0.02))
+    if rng.random() < 0.6:
+        times = [-float(rng.uniform(0.01, 3)), *times]
+    if rng.random() < 0.2:
+        times = [*times, 0.0]
+    peak, rise, fall = rng.uniform(4, 14), rng.uniform(0.2, 1.2), rng.uniform(0.02, 0.6)
+    out = []
+    for t in times:
+        mean = 3000 * math.exp(rise * min(t - peak, 0) - fall * max(t - peak, 0))
+        level = float(f"{mean * math.exp(rng.normal(0, 0.5)):.2g}")
+        lloq = float(f"{rng.uniform(5, 200):.2g}")
+        lod = lloq / 3
+        early = any(0 <= at - t <= 0.05 * 3 for at in infusions[1:])
+        quantified = level >= lloq
+        out.append(Sample(float(t), level if quantified else None, lloq, quantified or level >= lod, t < 0 or early))
+    return sorted(out, key=lambda s: s.time)
+
+
+def as_rows(patient: str, samples: list[Sample]) -> list[dict[str, Any]]:
+    return [
+        {
+            "patient_id": patient,
+            "sample_id": f"{patient}-{i}",
+            "observation_id": f"{patient}-{i}",
+            "time_actual": s.time,
+            "level": NAN if s.level is None else s.level,
+            "status": "quantified" if s.level is not None else "blq" if s.detected else "not_detected",
+            "lloq": s.lloq,
+            "lod": s.lloq / 3,
+            "predose": s.predose,
+        }
+        for i, s in enumerate(samples)
+    ]
+
+
+OPTIONS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    ({}, {}, {}),
+    ({"auc_rule": "linear", "start": "first"}, {"middle": "zero", "last": "zero"}, {"include_tmax": True}),
+    (
+        {"auc_rule": "linear_log", "start": "back_extrapolate"},
+        {"first": "drop", "last": "half_lloq"},
+        {"tolerance": 0.05},
+    ),
+    (
+        {"start": "missing", "consecutive_blq": 2, "windows": ((2.5, 12.0), (0.0, 60.0))},
+        {"first": "lloq", "middle": "half_lloq", "last": "lloq"},
+        {"points_min": 4, "r_squared_adj_min": 0.5, "span_ratio_min": 0.5, "extrapolation_pct_max": 60.0},
+    ),
+]
+
+
+@pytest.mark.parametrize("number", range(len(OPTIONS)))
+def test_batch_and_plain_implementation_agree_on_a_thousand_random_patients(number: int) -> None:
+    choices, rules, slope = OPTIONS[number]
+    settings, blq = Nca(**choices, lambda_z=LambdaZ(**slope)), Blq(**rules)
+    rng = np.random.default_rng(100 + number)
+    infusions = [0.0, 3.0, 6.0]
+    study = {f"P{i:04d}": random_patient(rng, infusions) for i in range(1000)}
+    # Some patients have no sample at all and stand in the table of patients alone.
+    rows = [row for patient, samples in study.items() for row in as_rows(patient, samples)]
+    patients = pd.DataFrame({"patient_id": list(study), "dose_level": "DL1"})
+    given = pd.DataFrame(
+        {"patient_id": np.repeat(list(study), 3), "infusion": [1, 2, 3] * 1000, "time": infusions * 1000}
+    )
+    table = nca.analyse(pd.DataFrame(rows), given, settings, blq, patients)
+    got = table.set_index(["patient_id", "window", "parameter"])["value"].to_dict()
+    seen, worst = 0, 0.0
+    for patient, samples in study.items():
+        for window, plain in plain_windows(samples, infusions, settings).items():
+            for parameter, wanted in plain_parameters(plain, settings, blq).items():
+                value = got.pop((patient, window, parameter))
+                where = (patient, window, parameter, wanted, value)
+                assert math.isnan(value) == math.isnan(wanted), where
+                if not math.isnan(wanted):
+                    difference = abs(value - wanted) / max(
+                        abs(wanted), 1e-9 if parameter != "auc_int_extrap_pct" else 1.0
+                    )
+                    assert difference < 1e-9, where
+                    seen, worst = seen + 1, max(worst, difference)
+    assert not got, "windows that the plain implementation does not know"
+    print(f"{seen} numbers, largest relative difference {worst:.1e}")
+    assert seen > 30_000 and worst > 0
+    # A missing value has a reason, always.
+    assert (table.loc[table["value"].isna(), "reason"] != "").all()

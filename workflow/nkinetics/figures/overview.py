@@ -1,0 +1,310 @@
+"""F-CK-00: the committee's figure: both dose levels side by side, and under each profile what was given and what happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from nkinetics.figures._style import (
+    FAINT,
+    INK,
+    LINE_STYLES,
+    MARKERS,
+    MUTED,
+    WIDTH,
+    bare,
+    below,
+    below_key,
+    canvas,
+    day_axis,
+    day_label,
+    display,
+    draw_below,
+    first_time,
+    key,
+    label_ends,
+    last_time,
+    legend,
+    level_label,
+    log_axis,
+    log_limits,
+    marks_footnote,
+    note_in,
+    palette,
+    panels,
+    quantified,
+    reportable,
+    words_of,
+)
+from nkinetics.plugins import Figure, FigureBody
+from nkinetics.results import Context, Results
+from nkinetics.wording import (
+    Words,
+    days,
+    dose_levels,
+    dose_names,
+    grouped,
+    missing,
+    profile_name,
+    profiles,
+    source_footnote,
+    without_quantified,
+)
+
+NEEDS = ("observations", "patients", "infusions", "cytokines", "events")
+STRIP_UP_TO = 14
+"""With more patients in a dose level the strip of events would be unreadable and is left out."""
+EVENT_MARKS = {"crs": ("C", 1), "icans": ("N", 4), "infection": ("I", 2), "tocilizumab": ("T", 9), "steroid": ("S", 5)}
+
+
+def draw(results: Results, context: Context) -> FigureBody:
+    """One column per dose level (four at most a row), shared axes; first assay of the study."""
+    words, kinds = words_of(context), profiles(results)
+    if not len(kinds):
+        none = words.say("No assay has a result.", "无检测结果。")
+        return FigureBody(None, note=none, footnotes=(source_footnote(results, context, NEEDS),))
+    kind, levels, names = kinds.iloc[0], dose_levels(results)[:4], dose_names(results, context)
+    most = max(int((results.patients["dose_level"] == d).sum()) for d in levels)
+    strip = most <= STRIP_UP_TO
+    lanes = _lanes(results) if strip else {}
+    heights = [sum(_row(lanes[p]) for p in _patients(results, d)) for d in levels] if strip else [0.0]
+    profile_height, strip_height, top = 2.75, max(heights), 0.9
+    figure = canvas(top + profile_height + (0.18 if strip else 0.0) + strip_height + 0.55)
+    legend(figure, _keys(results, words, strip), 0.06, columns=5, x=0.1)
+    upper = panels(figure, 1, len(levels), (0.68, top, WIDTH - 0.35, top + profile_height), (0.55, 0))[0]
+    rows = reportable(results, kind["assay"], kind["specimen"])
+    limits = log_limits(quantified(rows)["level"], below(rows)["lloq"])
+    for position, (axes, dose_level) in enumerate(zip(upper, levels, strict=True)):
+        axes.set_title(f"{names[dose_level]}, n = {len(_patients(results, dose_level))}", fontsize=9.5)
+        day_axis(axes, first_time(results), last_time(results), most=7)
+        log_axis(axes, *limits)
+        _profiles(axes, results, rows, dose_level, words)
+        bare(axes, x=strip, y=position > 0)
+        if position == 0:
+            axes.set_ylabel(level_label(words, kind["level_unit"]))
+    if strip:
+        start = top + profile_height + 0.18
+        lower = panels(figure, 1, len(levels), (0.68, start, WIDTH - 0.35, start + strip_height), (0.55, 0))[0]
+        for axes, dose_level in zip(lower, levels, strict=True):
+            _strip(axes, results, _patients(results, dose_level), lanes, strip_height, words)
+    figure.text(0.5, 0.1 / figure.get_figheight(), day_label(words), ha="center", fontsize=8)
+    name = profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"], kind["analyte"])
+    return FigureBody(figure, _notes(results, context, kind, words, strip), _alt(results, rows, words), name)
+
+
+def _keys(results: Results, words: Words, strip: bool) -> list[Any]:
+    keys: list[Any] = [below_key(words), key(words.say("other dose level", "其他剂量水平"), color=FAINT, linestyle="-")]
+    if not strip:
+        return keys
+    keys.append(key(words.say("infusion", "输注"), marker="v", markersize=4.5))
+    cytokines = results.table("cytokines")
+    if len(cytokines):
+        keys.append(
+            key(words.join(sorted(cytokines["agent"].unique())), marker="|", color=palette()[3], markeredgewidth=1.1)
+        )
+    said = {
+        "crs": words.say("CRS, grade", "CRS 级别"),
+        "icans": words.say("ICANS, grade", "ICANS 级别"),
+        "infection": words.say("infection, grade", "感染级别"),
+        "tocilizumab": words.say("tocilizumab", "托珠单抗"),
+        "steroid": words.say("steroid", "激素"),
+    }
+    present = set(results.table("events")["event"])
+    for event, (letter, colour) in EVENT_MARKS.items():
+        if event in present:
+            keys.append(
+                key(
+                    f"{letter} {said[event]}",
+                    color=palette()[colour],
+                    linestyle="-",
+                    linewidth=4,
+                    solid_capstyle="butt",
+                )
+            )
+    return keys
+
+
+def _profiles(axes: Axes, results: Results, rows: Any, dose_level: str, words: Words) -> None:
+    others = quantified(rows[rows["dose_level"] != dose_level])
+    for _, line in others.groupby("patient_id"):
+        axes.plot(display(line["time_actual"]), line["level"], color=FAINT, linewidth=0.7, zorder=1)
+    ends = []
+    for i, patient in enumerate(_patients(results, dose_level)):
+        mine = rows[rows["patient_id"] == patient]
+        colour = palette()[(0, 3, 2, 4, 5, 7, 9, 1)[i % 8]]
+        draw_below(axes, mine, colour, 3.6)
+        line = quantified(mine)
+        if len(line):
+            x = display(line["time_actual"])
+            axes.plot(
+                x,
+                line["level"],
+                color=colour,
+                linestyle=LINE_STYLES[i % len(LINE_STYLES)],
+                marker=MARKERS[i % len(MARKERS)],
+                markersize=3.4,
+                linewidth=1.3,
+                zorder=4,
+            )
+            ends.append((float(x[-1]), float(line["level"].iloc[-1]), str(patient), colour))
+    if len(ends) <= STRIP_UP_TO:
+        label_ends(axes, ends)
+    drawn = {end[2] for end in ends}
+    rest = [p for p in _patients(results, dose_level) if p not in drawn]
+    if rest:
+        shown = words.join(rest[:6]) + (" …" if len(rest) > 6 else "")
+        note_in(axes, words.colon(words.say("no quantified level", "无可定量水平"), shown))
+
+
+def _patients(results: Results, dose_level: str) -> list[str]:
+    return list(results.patients.loc[results.patients["dose_level"] == dose_level, "patient_id"])
+
+
+def _row(lanes: list[list[Any]]) -> float:
+    """Height of a patient's row in the strip, inches: one lane for what was given, one for each layer of events."""
+    return 0.2 + 0.13 * len(lanes)
+
+
+def _lanes(results: Results) -> dict[str, list[list[Any]]]:
+    """Events of each patient in layers, so that no two overprint."""
+    events, width = results.table("events"), 0.045 * last_time(results)
+    shown = events[events["event"].isin(EVENT_MARKS) & events["time"].notna()].sort_values(["time", "event"])
+    found: dict[str, list[list[Any]]] = {p: [] for p in results.patients["patient_id"]}
+    for event in shown.itertuples():
+        layers = found.setdefault(str(event.patient_id), [])
+        free = next((layer for layer in layers if _until(layer[-1], width) <= event.time), None)
+        if free is None:
+            layers.append(free := [])
+        free.append(event)
+    return found
+
+
+def _until(event: Any, width: float) -> float:
+    """Until when the mark of an event takes up room: its end, or the end of its letters."""
+    return max(event.time + width, event.time if missing(event.time_end) else float(event.time_end))
+
+
+def _strip(
+    axes: Axes, results: Results, patients: list[str], lanes: dict[str, list[list[Any]]], height: float, words: Words
+) -> None:
+    """One row per patient, in inches from the top: follow-up, infusions, cytokines, events with their grade."""
+    axes.set_ylim(height, 0)
+    day_axis(axes, first_time(results), last_time(results), most=7)
+    seen, infusions, cytokines = reportable(results), results.table("infusions"), results.table("cytokines")
+    middles, y = [], 0.0
+    for patient in patients:
+        given_at = y + 0.09
+        middles.append(given_at)
+        times = seen.loc[seen["patient_id"] == patient, "time_actual"]
+        if len(times):
+            axes.plot(
+                display([min(0.0, times.min()), times.max()]), [given_at] * 2, color="#d5dae0", linewidth=0.9, zorder=1
+            )
+        else:
+            text, right = words.say("no reportable sample", "无可报告样本"), float(display(last_time(results)))
+            axes.text(right, given_at, text, fontsize=6.8, color=MUTED, style="italic", ha="right", va="center")
+        look: dict[str, Any] = {"linestyle": "none", "zorder": 4}
+        given = infusions.loc[infusions["patient_id"] == patient, "time"].dropna()
+        axes.plot(display(given), np.full(len(given), given_at - 0.03), marker="v", color=INK, markersize=4.2, **look)
+        pulses = display(cytokines.loc[cytokines["patient_id"] == patient, "time"].dropna())
+        axes.plot(
+            pulses,
+            np.full(len(pulses), given_at + 0.05),
+            marker="|",
+            color=palette()[3],
+            markersize=3.6,
+            markeredgewidth=1.1,
+            **look,
+        )
+        for layer, events in enumerate(lanes[patient]):
+            for event in events:
+                _event(axes, given_at + 0.14 + 0.13 * layer, event)
+        y += _row(lanes[patient])
+    axes.set_yticks(middles, patients, fontsize=7.2)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _event(axes: Axes, y: float, event: Any) -> None:
+    letter, colour = EVENT_MARKS[str(event.event)]
+    start = float(display(event.time))
+    end = start if missing(event.time_end) else float(display(event.time_end))
+    low, high = axes.get_xlim()
+    end = max(end, start + 0.008 * (high - low))
+    axes.plot([start, end], [y, y], color=palette()[colour], linewidth=6.5, solid_capstyle="butt", alpha=0.6, zorder=2)
+    text = letter + ("" if missing(event.grade) else str(event.grade))
+    axes.text(
+        start + 0.004 * (high - low),
+        y,
+        text,
+        fontsize=6.2,
+        fontweight="bold",
+        ha="left",
+        va="center",
+        color=INK,
+        zorder=5,
+    )
+
+
+def _notes(results: Results, context: Context, kind: Any, words: Words, strip: bool) -> tuple[str, ...]:
+    notes = [marks_footnote(words)]
+    reasons = without_quantified(results, context, kind["assay"], kind["specimen"])
+    if reasons:
+        shown = grouped(reasons, words)
+        notes.append(words.say(f"Without a quantified level: {shown}.", f"无可定量水平：{shown}。"))
+    if strip:
+        notes.append(
+            words.say(
+                "Under the profiles: grey line = follow-up by samples; letters with grade: C CRS, N ICANS, I infection, T tocilizumab, S steroid.",
+                "曲线下方：灰线为采样随访；字母及级别：C 为 CRS，N 为 ICANS，I 为感染，T 为托珠单抗，S 为激素。",
+            )
+        )
+    else:
+        notes.append(
+            words.say(
+                f"More than {STRIP_UP_TO} patients in a dose level: events stand in the table of dosing.",
+                f"某剂量水平超过 {STRIP_UP_TO} 例：事件见给药表。",
+            )
+        )
+    if len(dose_levels(results)) > 4:
+        notes.append(
+            words.say(
+                "Only the first four dose levels are drawn here; all stand in the figure by dose level.",
+                "此处仅绘前四个剂量水平；全部见按剂量水平的图。",
+            )
+        )
+    return (*notes, source_footnote(results, context, NEEDS))
+
+
+def _alt(results: Results, rows: Any, words: Words) -> str:
+    parts = []
+    for patient in results.patients.itertuples():
+        line = quantified(rows[rows["patient_id"] == patient.patient_id])
+        if not len(line):
+            parts.append(
+                words.say(
+                    f"{patient.patient_id} ({patient.dose_level}) none quantified",
+                    f"{patient.patient_id}（{patient.dose_level}）无可定量",
+                )
+            )
+            continue
+        peak = line.loc[line["level"].idxmax()]
+        parts.append(
+            words.say(
+                f"{patient.patient_id} ({patient.dose_level}) peak {peak['level']:.3g} at {days(peak['time_actual'])} d",
+                f"{patient.patient_id}（{patient.dose_level}）峰值 {peak['level']:.3g}，{days(peak['time_actual'])} 天",
+            )
+        )
+    return words.say("; ", "；").join(parts)
+
+
+FIGURE = Figure(
+    name="overview",
+    id="F-CK-00",
+    number="0",
+    title={"en": "Individual profiles and events, dose levels side by side", "zh": "各剂量水平个体曲线与事件"},
+    needs=NEEDS,
+    draw=draw,
+)

@@ -1,0 +1,820 @@
+"""From a folder of exports and the user's tables to observations, with an account of every row.
+
+Three kinds of failure. A wrong table of the user, a wrong configuration or a sample that does not join is an
+`InputError`, and nothing is written. An export that cannot be read is set aside whole: it stands in ingest.csv with the
+reason and in `Ingested.problems`, and the others go on. A run or a sample that fails its rules is a row that says so.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nkinetics import readers
+from nkinetics.columns import (
+    IDENTIFIER,
+    INFUSIONS,
+    INGEST,
+    OBSERVATION_SOURCES,
+    OBSERVATIONS,
+    PATIENTS,
+    RUNS,
+    SAMPLES,
+    USER_TABLES,
+    Schema,
+)
+from nkinetics.errors import InputError, Problem, raise_any
+from nkinetics.inputs import Study, assumed_infusions, assumed_words, nearest, read_study, with_reference
+from nkinetics.observations import assemble, batch_of, joined
+from nkinetics.quantify import dpcr, flow, listing, qpcr
+from nkinetics.quantify.levels import LEVELS, Quantified, frame_of, unusable
+from nkinetics.readers import FileReport
+from nkinetics.settings import Settings
+from nkinetics.starter import init_study
+from nkinetics.store import complete, empty, records, write_table, write_text
+
+__all__ = ["Checked", "Ingested", "check", "configured_assays", "export_paths", "init_study", "run", "write"]
+
+ASSAY_OF: Mapping[str, str] = {"ct": "qpcr", "partitions": "ddpcr", "events": "flow"}
+"""Assay by what a raw row measures; a listing names its own."""
+
+NOT_FOUND = "no result in the exports that could be read"
+
+_SAME_VALUE = 5e-4
+"""Relative difference within which two exports of one well agree: formats print different numbers of digits."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What `run` made.
+
+    Parameters
+    ----------
+    ingest, runs, observations, observation_sources : DataFrame
+        The canonical tables of these names.
+    study : Study
+        The user's tables, normalised, with what listings added.
+    file_reports : tuple of FileReport
+        One per export.
+    warnings : tuple of str
+        What was assumed or passed over, a sentence each.
+    problems : tuple of Problem
+        Exports that could not be read; empty when all could.
+    settings : Settings
+        The configuration that made them.
+    """
+
+    ingest: pd.DataFrame
+    runs: pd.DataFrame
+    observations: pd.DataFrame
+    observation_sources: pd.DataFrame
+    study: Study
+    file_reports: tuple[FileReport, ...]
+    warnings: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    settings: Settings
+
+
+@dataclass
+class _Account:
+    """Fate of every raw row, and what must be said, on the way through `run`."""
+
+    raw: pd.DataFrame
+    set_aside: dict[int, str] = field(default_factory=dict)
+    roles: dict[int, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def left(self) -> pd.DataFrame:
+        """Rows that nothing has set aside so far."""
+        return self.raw[~self.raw.index.isin(list(self.set_aside))]
+
+
+# ------------------------------------------------------------------------------------------------------------- exports
+
+
+def export_paths(settings: Settings, root: Path) -> list[Path]:
+    """Files that the patterns of `inputs.exports` mean, sorted; hidden files and README files are no exports.
+
+    Raises
+    ------
+    InputError
+        When no file matches any pattern.
+    """
+    found = set()
+    for pattern in settings.inputs.exports:
+        # A trailing ** means files too; pathlib before 3.13 gives folders only.
+        deep = pattern + "/*" if pattern.endswith("**") else pattern
+        path = Path(deep)
+        start, relative = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.anchor else (root, deep)
+        matches = start.glob(relative)
+        found |= {match for match in matches if match.is_file()}
+    exports = sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in _below(path, root).parts)
+        and not path.name.upper().startswith("README")
+    )
+    if not exports:
+        patterns = ", ".join(settings.inputs.exports)
+        raise InputError(
+            Problem(
+                "config.yaml",
+                None,
+                "inputs.exports",
+                f"no file that matches {patterns}",
+                "the exports of the instruments",
+                "copy the exports there, or correct the pattern",
+            )
+        )
+    return exports
+
+
+def _below(path: Path, root: Path) -> Path:
+    try:
+        return path.relative_to(root)
+    except ValueError:
+        return Path(path.name)
+
+
+# ---------------------------------------------------------------------------------------------------------- set aside
+
+
+def _set_superseded_aside(account: _Account, settings: Settings) -> None:
+    for word in settings.inputs.superseded:
+        raw = account.raw
+        hit = (raw["source_file"] == word) | raw["source_file"].str.endswith("/" + word)
+        if re.fullmatch(r"[0-9a-f]{6,64}", word):
+            hit |= raw["source_sha256"].str.startswith(word)
+        if not hit.any():
+            account.warnings.append(f"inputs.superseded names {word}, which is no export that was read.")
+        account.set_aside.update(dict.fromkeys(raw.index[hit], "superseded (inputs.superseded)"))
+
+
+def _set_ignored_aside(account: _Account, settings: Settings) -> None:
+    patterns = [re.compile(p) for p in settings.inputs.ignore_samples]
+    left = account.left()
+    for label, sample, role in zip(left.index, left["sample_id"], left["role"], strict=True):
+        for pattern in patterns:
+            if role == "unknown" and sample and pattern.fullmatch(sample):
+                account.set_aside[label] = f"sample matches {pattern.pattern} of inputs.ignore_samples"
+
+
+def _settle_repeated_wells(account: _Account) -> None:
+    """The same well of the same run in two places: once is enough when they agree, a conflict when they do not."""
+    left = account.left()
+    wells = left[left["well"] != ""].sort_values(["source_file", "source_row"], kind="stable")
+    key = ["run_id", "measure", "well", "target"]
+    for _, rows in wells[wells.duplicated(key, keep=False)].groupby(key):
+        first = rows.iloc[0]
+        for label in rows.index[1:]:
+            other = rows.loc[label]
+            if _agrees(first, other):
+                account.set_aside[label] = (
+                    f"the same well with the same value stands in {first['source_file']}, row {first['source_row']}"
+                )
+                continue
+            account.problems.append(
+                Problem(
+                    other["source_file"],
+                    int(other["source_row"]),
+                    "",
+                    f"run {other['run_id']}, well {other['well']}, {other['target']}: {_shown(other)}, but "
+                    f"{_shown(first)} in {first['source_file']}, row {first['source_row']}",
+                    "one value for a well of a run",
+                    "name the older export in inputs.superseded, or give the runs different names",
+                )
+            )
+            account.set_aside[label] = "conflicts with another export"
+
+
+def _shown(row: pd.Series) -> str:
+    return f"{row['value_raw'] or 'no value'} ({row['sample_id'] or row['role']})"
+
+
+def _agrees(one: pd.Series, two: pd.Series) -> bool:
+    if one["sample_id"] != two["sample_id"] or one["role"] != two["role"]:
+        return False
+    a, b = float(one["value"]), float(two["value"])
+    if math.isnan(a) or math.isnan(b):
+        return math.isnan(a) and math.isnan(b)
+    return abs(a - b) <= _SAME_VALUE * max(abs(a), abs(b))
+
+
+# ---------------------------------------------------------------------------------------------------------------- join
+
+
+def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[pd.Series, pd.DataFrame]:
+    """Sample id of the manifest for each raw row, and the manifest with what the names themselves say."""
+    known = set(study.samples["sample_id"])
+    pattern = settings.inputs.sample_name_pattern
+    compiled = re.compile(pattern) if pattern else None
+    made: dict[str, dict[str, object]] = {}
+    names: dict[str, str] = {}
+    left = account.left()
+    for name in sorted(set(left["sample_id"][left["role"] == "unknown"]) - {""}):
+        bare = re.sub(r"(?i)\.fcs$", "", name)
+        if name in known or bare in known:
+            names[name] = name if name in known else bare
+        elif compiled is not None and (match := compiled.search(name)):
+            row = _from_name(name, match.groupdict())
+            if row is not None:
+                names[name] = str(row["sample_id"])
+                made[name] = row
+    manifest = study.samples
+    if made:
+        account.warnings.append(
+            f"{len(made)} sample{'s' if len(made) > 1 else ''} without a row in the manifest: patient and time are "
+            "taken from the name (inputs.sample_name_pattern)."
+        )
+        extra = complete(pd.DataFrame(list(made.values())), SAMPLES)
+        parts = [part for part in (manifest, extra) if len(part)]
+        manifest = pd.concat(parts, ignore_index=True)
+        manifest["time_flag"] = manifest["time_flag"].fillna("").astype("str")
+    return account.raw["sample_id"].map(lambda n: names.get(n, n)), manifest
+
+
+def _from_name(name: str, parts: Mapping[str, str | None]) -> dict[str, object] | None:
+    """A manifest row from the groups of a sample name; None when there is no patient or no time in it."""
+    try:
+        time = float(parts.get("time") or "")
+    except ValueError:
+        return None
+    patient = parts.get("patient_id") or ""
+    if not IDENTIFIER.fullmatch(patient):
+        return None
+    return {
+        "sample_id": re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:40],
+        "patient_id": patient,
+        "specimen": parts.get("specimen") or "blood",
+        "visit": parts.get("visit") or "",
+        "time_nominal": time,
+        "time_actual": time,
+        "time_flag": "time from the sample name",
+    }
+
+
+def _unmatched(account: _Account, manifest: pd.DataFrame, settings: Settings) -> list[Problem]:
+    """Samples of the exports without a row in the manifest."""
+    left = account.left()
+    known = set(manifest["sample_id"])
+    lost = left[(left["role"] == "unknown") & ~left["sample_id"].isin(known) & (left["patient_id"] == "")]
+    file = settings.inputs.samples or "a manifest (inputs.samples)"
+    problems = []
+    for _, rows in lost.groupby(["source_file", "sample_id"]):
+        row = rows.sort_values("source_row").iloc[0]
+        near = nearest(row["sample_id"], known)
+        mend = f"did you mean {near}? Otherwise add the sample to {file}" if near else f"add the sample to {file}"
+        mend += ", or name it in inputs.ignore_samples if it is no sample of the study"
+        problems.append(
+            Problem(
+                row["source_file"],
+                int(row["source_row"]),
+                "sample",
+                repr(row["sample_id"]),
+                f"a sample of {file}",
+                mend,
+            )
+        )
+    return problems
+
+
+def _unknown_patients(manifest: pd.DataFrame, study: Study, settings: Settings) -> list[Problem]:
+    """Patients that only a sample's name or a listing knows, where a table of patients is given."""
+    if settings.inputs.patients is None:
+        return []
+    known = set(study.patients["patient_id"])
+    lost = manifest[~manifest["patient_id"].isin(known) & ~manifest["sample_id"].isin(set(study.samples["sample_id"]))]
+    return [
+        Problem(
+            settings.inputs.patients,
+            None,
+            "patient_id",
+            f"no patient {patient!r}, whom the sample name {sample!r} names",
+            "every patient of the exports",
+            "add the patient, or correct inputs.sample_name_pattern",
+        )
+        for patient, sample in zip(lost["patient_id"], lost["sample_id"], strict=True)
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------- listings
+
+
+def _listing_rows(account: _Account) -> pd.Series:
+    """Rows of listings that carry their patient themselves."""
+    raw = account.raw
+    return (raw["patient_id"] != "") & raw["measure"].isin(("level", ""))
+
+
+def _with_listing(account: _Account, study: Study, manifest: pd.DataFrame, settings: Settings) -> Study:
+    """The study with the patients and infusions that only listings and names of samples tell.
+
+    Patients are added where no table of patients is given; a dosing record is an infusion where no table of infusions
+    is given.
+    """
+    raw = account.raw
+    of_listing = raw[_listing_rows(account) & ~raw.index.isin(list(account.set_aside))]
+    warnings: list[str] = []
+    patients = study.patients
+    if settings.inputs.patients is None:
+        level_of = {
+            p: next((d for d in rows["dose_level"] if d), "all") for p, rows in of_listing.groupby("patient_id")
+        }
+        named = sorted({*level_of, *manifest["patient_id"], *study.infusions["patient_id"]})
+        patients = (
+            complete(
+                pd.DataFrame({"patient_id": named, "dose_level": [level_of.get(p, "all") for p in named]}), PATIENTS
+            )
+            if named
+            else empty(PATIENTS)
+        )
+    else:
+        account.problems += _foreign_patients(of_listing, study, settings.inputs.patients)
+    doses = of_listing[of_listing["role"] == "dose"].sort_values(["patient_id", "time", "source_row"])
+    infusions = study.infusions
+    if settings.inputs.infusions is None:
+        infusions = _listed_infusions(doses, settings, account.problems)
+        account.set_aside.update(dict.fromkeys(doses.index[doses["time"].isna()], "dosing record without a time"))
+        treated = set(infusions["patient_id"])
+        without = sorted(set(patients["patient_id"]) - treated)
+        if without:
+            reference, unit = settings.study.reference_dose, settings.study.dose_unit
+            assumed = assumed_infusions(without, reference, unit)
+            infusions = complete(pd.concat([infusions, assumed]) if len(infusions) else assumed, INFUSIONS)
+            warnings.append(assumed_words(len(without), reference, unit))
+    else:
+        why = f"dosing record; infusions come from {settings.inputs.infusions}"
+        account.set_aside.update(dict.fromkeys(doses.index, why))
+    kept = tuple(w for w in study.warnings if not w.startswith("No infusions are given"))
+    return replace(study, patients=patients, infusions=infusions, warnings=(*kept, *warnings))
+
+
+def _foreign_patients(rows: pd.DataFrame, study: Study, file: str) -> list[Problem]:
+    known = set(study.patients["patient_id"])
+    problems = []
+    for (source, patient), own in rows[~rows["patient_id"].isin(known)].groupby(["source_file", "patient_id"]):
+        near = nearest(str(patient), known)
+        mend = f"did you mean {near}? Otherwise add the patient to {file}" if near else f"add the patient to {file}"
+        problems.append(
+            Problem(
+                str(source), int(own["source_row"].min()), "patient_id", repr(patient), f"a patient of {file}", mend
+            )
+        )
+    return problems
+
+
+def _listed_infusions(doses: pd.DataFrame, settings: Settings, problems: list[Problem]) -> pd.DataFrame:
+    rows = []
+    for patient, own in doses[doses["time"].notna()].groupby("patient_id"):
+        first = own.iloc[0]
+        if abs(first["time"]) > 1e-6:
+            problems.append(
+                Problem(
+                    first["source_file"],
+                    int(first["source_row"]),
+                    "time",
+                    f"the first infusion of patient {patient} at {first['time']:g} d",
+                    "0, from where all times are counted",
+                    "set time_zero: first_infusion in the generic section",
+                )
+            )
+        repeated = own[own.duplicated("time")]
+        problems += [
+            Problem(
+                file, int(row), "time", f"a second infusion of patient {patient} at {time:g} d", "one", "remove one row"
+            )
+            for file, row, time in zip(repeated["source_file"], repeated["source_row"], repeated["time"], strict=True)
+        ]
+        rows += [
+            {"patient_id": patient, "infusion": i, "time": time, "planned": dose, "given": dose}
+            for i, (time, dose) in enumerate(zip(own["time"], own["dose"], strict=True), start=1)
+        ]
+    if not rows:
+        return empty(INFUSIONS)
+    return complete(pd.DataFrame(rows).assign(unit=settings.study.dose_unit), INFUSIONS)
+
+
+def _listed_samples(account: _Account, names: pd.Series) -> tuple[pd.Series, pd.DataFrame]:
+    """Sample ids of listing rows, generated from file and row where there are none, and their manifest."""
+    raw = account.raw
+    rows = raw[_listing_rows(account) & (raw["role"] == "unknown") & ~raw.index.isin(list(account.set_aside))]
+    names = names.copy()
+    made = []
+    taken: set[str] = set()
+    for label, row in zip(rows.index, records(rows), strict=True):
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(row["source_file"]).stem).strip("-._")[:30] or "row"
+        name = row["sample_id"] if row["sample_id"] and row["sample_id"] not in taken else f"{stem}-{row['source_row']}"
+        taken.add(name)
+        names[label] = name
+        nominal = math.isnan(row["time"]) and not math.isnan(row["time_nominal"])
+        made.append(
+            {
+                "sample_id": name,
+                "patient_id": row["patient_id"],
+                "specimen": row["specimen"] or "blood",
+                "visit": row["visit"],
+                "time_nominal": row["time_nominal"],
+                "time_actual": row["time_nominal"] if nominal else row["time"],
+                "time_flag": "nominal time used" if nominal else "",
+            }
+        )
+    manifest = (
+        complete(pd.DataFrame(made), SAMPLES) if made else empty(SAMPLES).assign(time_flag=pd.Series(dtype="str"))
+    )
+    return names, manifest
+
+
+# ------------------------------------------------------------------------------------------------------------ quantify
+
+
+def configured_assays(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Analyte and unit of each configured assay."""
+    found = {}
+    for name in ("qpcr", "ddpcr", "flow"):
+        section = getattr(settings.assays, name)
+        if section is not None:
+            found[name] = (section.analyte, getattr(section, "level_unit", "cells/uL"))
+    return found
+
+
+def _quantified(account: _Account, manifest: pd.DataFrame, settings: Settings) -> list[Quantified]:
+    """Every assay's levels from the rows that are left; sets rows aside and collects problems in the account."""
+    sections = {"ct": settings.assays.qpcr, "partitions": settings.assays.ddpcr, "events": settings.assays.flow}
+    functions = {"ct": qpcr.quantify, "partitions": dpcr.quantify, "events": flow.quantify}
+    made = []
+    for measure, section in sections.items():
+        left = account.left()
+        rows = left[left["measure"] == measure]
+        if rows.empty:
+            continue
+        assay = ASSAY_OF[measure]
+        if section is None:
+            account.set_aside.update(dict.fromkeys(rows.index, f"assay {assay} is not configured (assays.{assay})"))
+            account.warnings.append(
+                f"{rows['source_file'].nunique()} export(s) hold {assay} results and are not used: assays.{assay} is "
+                "not configured."
+            )
+            continue
+        one = functions[measure](rows, manifest, section)  # type: ignore[operator]
+        account.set_aside.update(one.set_aside)
+        account.roles.update(one.roles)
+        account.warnings += one.warnings
+        account.problems += [Problem("config.yaml", None, f"assays.{assay}", text) for text in one.problems]
+        account.problems += _no_target(rows, one, assay, section)
+        made.append(one)
+    return made
+
+
+def _no_target(rows: pd.DataFrame, one: Quantified, assay: str, section: object) -> list[Problem]:
+    """The pattern of the target matches nothing in any export of the assay."""
+    pattern = getattr(section, "target_pattern", None)
+    if pattern is None or any(re.search(pattern, t) for t in rows["target"]):
+        return []
+    found = ", ".join(sorted({t for t in rows["target"] if t})) or "none"
+    return [
+        Problem(
+            "config.yaml",
+            None,
+            f"assays.{assay}.target_pattern",
+            f"{pattern!r}, which matches no target of the exports (targets: {found})",
+            "a pattern of the transgene's target",
+            "name the target as the exports do",
+        )
+    ]
+
+
+def _needs(made: list[Quantified], study: Study, settings: Settings) -> list[Problem]:
+    file = settings.inputs.samples or "samples.csv"
+    wanted = {(n.sample_id, n.column, n.why) for one in made for n in one.needs}
+    return [
+        Problem(
+            file,
+            study.sample_rows.get(sample),
+            column,
+            f"no {column} for sample {sample}",
+            f"a positive number, {why}",
+            "write it, or name the well in the instrument software as omitted",
+        )
+        for sample, column, why in sorted(wanted)
+    ]
+
+
+def _without_level(
+    account: _Account,
+    manifest: pd.DataFrame,
+    levels: pd.DataFrame,
+    study: Study,
+    settings: Settings,
+    *,
+    complete_set: bool,
+) -> tuple[list[dict[str, object]], list[Problem]]:
+    """Samples of the manifest without a level: not done, pending, set aside as a whole, or missing (a problem)."""
+    raw = account.raw
+    assays = configured_assays(settings)
+    first = next(iter(assays), "qpcr")
+    rows: list[dict[str, object]] = []
+    problems = []
+    done, known = set(levels["sample_id"]), set(manifest["sample_id"])
+    for sample in records(manifest):
+        if sample["sample_id"] in done:
+            if sample["state"]:
+                account.warnings.append(
+                    f"Sample {sample['sample_id']} is {sample['state']} in the manifest, and an export has a result."
+                )
+            continue
+        own = raw[(raw["sample_id"] == sample["sample_id"]) & (raw["role"] == "unknown")]
+        status, why, assay = "not_done", "", first
+        if sample["state"]:
+            why = {"not_done": "not done", "pending": "pending: not assayed yet"}[sample["state"]]
+        elif len(own):
+            reasons = dict.fromkeys(account.set_aside.get(label, "") for label in own.index)
+            why = "no usable row in the exports: " + "; ".join(r for r in reasons if r)
+            status = "failed"
+            assay = next((a for m in own["measure"] if (a := ASSAY_OF.get(m, "")) in assays), first)
+        elif not complete_set:
+            why = NOT_FOUND
+        else:
+            problems.append(_missing(sample["sample_id"], study, settings, set(raw["sample_id"]) - set(known)))
+            continue
+        analyte, unit = assays.get(assay, ("", "copies/ug"))
+        rows.append(
+            {
+                "assay": assay,
+                "sample_id": sample["sample_id"],
+                "analyte": analyte,
+                "level_unit": unit,
+                "status": status,
+                "exclusion_reason": why,
+            }
+        )
+    return rows, problems
+
+
+def _missing(sample: str, study: Study, settings: Settings, names: set[str]) -> Problem:
+    near = nearest(sample, names - {""})
+    mend = f"did you mean {near}? Otherwise add the export" if near else "add the export"
+    return Problem(
+        settings.inputs.samples or "samples.csv",
+        study.sample_rows.get(sample),
+        "sample_id",
+        f"sample {sample!r}, which is in no export",
+        "a result, or the state not_done or pending",
+        f"{mend}, or write not_done or pending in the column state",
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------- run
+
+
+def run(settings: Settings, root: Path) -> Ingested:
+    """Read the study and its exports and make the observations.
+
+    Parameters
+    ----------
+    settings : Settings
+        The merged configuration.
+    root : Path
+        Folder to which the paths of the configuration are relative.
+
+    Returns
+    -------
+    Ingested
+        With `problems` where exports could not be read; the others are complete then.
+
+    Raises
+    ------
+    InputError
+        For user tables, configuration and joining, with every problem; with `strict` for unreadable exports too.
+    """
+    study = read_study(settings, root)
+    raw, reports = readers.read_exports(export_paths(settings, root), root, settings)
+    raw = raw.reset_index(drop=True)
+    unread = tuple(sorted(p for report in reports for p in report.problems))
+    if settings.strict:
+        raise_any(unread)
+    account = _Account(raw, unusable(raw))
+    account.warnings += [f"{r.label}: {r.note}." for r in reports if r.note and not r.duplicate_of]
+    _set_superseded_aside(account, settings)
+    _set_ignored_aside(account, settings)
+    _settle_repeated_wells(account)
+    exported = raw["sample_id"].copy()
+    names, manifest = _joined_names(account, study, settings)
+    study = _with_listing(account, study, manifest, settings)
+    names, listed = _listed_samples(account, names)
+    account.raw = raw.assign(sample_id=names.astype("str"))
+    account.problems += _unknown_patients(manifest, study, settings)
+
+    made = _quantified(account, manifest, settings)
+    account.problems += _unmatched(account, manifest, settings)
+    made += _listed_levels(account, settings)
+    account.problems += _needs(made, study, settings)
+    levels = _stacked([one.levels for one in made], LEVELS)
+    absent, missing = _without_level(account, manifest, levels, study, settings, complete_set=not unread)
+    if not any(p.column.endswith("target_pattern") for p in account.problems):
+        account.problems += missing
+    raise_any(account.problems)
+
+    every = _stacked([levels, frame_of(absent, LEVELS)] if absent else [levels], LEVELS)
+    everywhere = _stacked([manifest, listed], SAMPLES)
+    assays = (
+        configured_assays(settings)
+        or {a: (rows["analyte"].iloc[0], rows["level_unit"].iloc[0]) for a, rows in levels.groupby("assay")}
+        or {"qpcr": ("", "copies/ug")}
+    )
+    if settings.study.data_cut is not None and (
+        undated := sorted(set(study.patients["patient_id"]) - set(study.data_cut))
+    ):
+        account.warnings.append(
+            f"The data cut cannot be applied to {', '.join(undated)}: the first infusion has no absolute time."
+        )
+    observations = assemble(
+        joined(every, everywhere),
+        study,
+        assays,
+        predose_share=settings.nca.predose_share,
+        keep_after_therapy=settings.study.keep_after_therapy,
+        data_cut=settings.study.data_cut,
+    )
+    study = replace(
+        study, samples=manifest if len(manifest) else study.samples, infusions=with_reference(study, settings)
+    )
+    return Ingested(
+        _account_table(account, exported, reports),
+        _stacked([one.runs for one in made], RUNS),
+        observations,
+        _sources(made, observations),
+        study,
+        tuple(reports),
+        tuple(sorted({*study.warnings, *account.warnings})),
+        unread,
+        settings,
+    )
+
+
+def _listed_levels(account: _Account, settings: Settings) -> list[Quantified]:
+    left = account.left()
+    rows = left[(left["measure"] == "level") & (left["role"] == "unknown")]
+    if rows.empty:
+        return []
+    rows = rows.assign(
+        assay=rows["assay"].where(rows["assay"] != "", "qpcr"),
+        level_unit=rows["level_unit"].where(rows["level_unit"] != "", "copies/ug"),
+    )
+    analytes = {assay: analyte for assay, (analyte, _) in configured_assays(settings).items()}
+    one, problems = listing.quantify(rows, analytes)
+    account.set_aside.update(one.set_aside)
+    account.problems += problems
+    return [one]
+
+
+def _stacked(frames: list[pd.DataFrame], schema: Schema) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]
+    if not filled:
+        return frames[0] if frames else empty(schema)
+    return complete(pd.concat(filled, ignore_index=True), schema)
+
+
+def _account_table(account: _Account, exported: pd.Series, reports: list[FileReport]) -> pd.DataFrame:
+    """ingest.csv: every raw row, used or set aside with a reason, and the files set aside whole."""
+    raw = account.raw
+    reasons = pd.Series([account.set_aside.get(label, "") for label in raw.index], index=raw.index, dtype="str")
+    roles = pd.Series(
+        [account.roles.get(label, role) for label, role in zip(raw.index, raw["role"], strict=True)],
+        index=raw.index,
+        dtype="str",
+    )
+    rows = raw.assign(
+        sample_id=exported,
+        role=roles,
+        reason=reasons,
+        used=pd.array((reasons == "").tolist(), dtype="boolean"),
+    )[INGEST.names]
+    whole = [
+        {
+            "source_file": report.label,
+            "source_sha256": report.sha256,
+            "reader": report.reader,
+            "used": False,
+            "reason": "not read: " + "; ".join(p.found for p in report.problems),
+        }
+        for report in reports
+        if report.problems
+    ]
+    for report in reports:
+        own = rows[rows["source_file"] == report.label]
+        used = int(own["used"].sum())
+        aside = int((own["reason"] != "").sum())
+        assert len(own) == report.n_rows == used + aside, f"{report.label}: rows are lost in the account"
+    return _stacked([rows, frame_of(whole, INGEST)] if whole else [rows], INGEST)
+
+
+def _sources(made: list[Quantified], observations: pd.DataFrame) -> pd.DataFrame:
+    key = ["assay", "run_id", "sample_id"]
+    sources = [one.sources for one in made if len(one.sources)]
+    if not sources:
+        return empty(OBSERVATION_SOURCES)
+    ids = observations[[*key, "observation_id"]]
+    merged = pd.concat(sources, ignore_index=True).merge(ids, on=key, how="inner", validate="many_to_one")
+    return complete(merged[OBSERVATION_SOURCES.names].drop_duplicates(), OBSERVATION_SOURCES)
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+
+
+def write(ingested: Ingested, folder: Path) -> None:
+    """Write the canonical tables, the normalised user tables and the batches under a results folder.
+
+    Parameters
+    ----------
+    ingested : Ingested
+        What `run` made.
+    folder : Path
+        Results folder: ingest.csv, runs.csv, observations.csv, observation_sources.csv, warnings.txt, study/ and
+        batches/.
+    """
+    write_table(ingested.ingest, folder / "ingest.csv", INGEST)
+    write_table(ingested.runs, folder / "runs.csv", RUNS)
+    write_table(ingested.observations, folder / "observations.csv", OBSERVATIONS)
+    write_table(ingested.observation_sources, folder / "observation_sources.csv", OBSERVATION_SOURCES)
+    write_text(folder / "warnings.txt", "".join(f"{line}\n" for line in ingested.warnings))
+    for name, schema in USER_TABLES.items():
+        write_table(getattr(ingested.study, name), folder / "study" / f"{name}.csv", schema)
+    settings = ingested.settings
+    batches = [f"{i:02d}" for i in range(settings.batches)]
+    of_patient = {
+        str(p): batch_of(str(p), settings.study.id, settings.batches)
+        for p in {*ingested.study.patients["patient_id"], *ingested.observations["patient_id"]}
+    }
+
+    def part(frame: pd.DataFrame, batch: str) -> pd.DataFrame:
+        return frame[np.array([of_patient.get(p) == batch for p in frame["patient_id"]], dtype=bool)]
+
+    for batch in batches:
+        write_table(part(ingested.observations, batch), folder / "batches" / f"{batch}.csv", OBSERVATIONS)
+        for name in ("patients", "infusions", "cytokines"):
+            frame = part(getattr(ingested.study, name), batch)
+            write_table(frame, folder / "study" / batch / f"{name}.csv", USER_TABLES[name])
+    for stale in (folder / "batches").glob("*.csv"):
+        if stale.stem not in batches and stale.stem.isdigit():
+            stale.unlink()
+
+
+# --------------------------------------------------------------------------------------------------------------- check
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found: the report as text, and the exports that could not be read."""
+
+    text: str
+    problems: tuple[Problem, ...]
+
+
+def check(settings: Settings, root: Path) -> Checked:
+    """What `ingest` would make of the study: per file the reader, the verdict and the rows by reason.
+
+    Raises
+    ------
+    InputError
+        As `run`.
+    """
+    made = run(settings, root)
+    lines = []
+    for report in made.file_reports:
+        own = made.ingest[(made.ingest["source_file"] == report.label) & made.ingest["source_row"].notna()]
+        lines.append(f"{report.label}: {report.reader or 'not read'}")
+        lines += [f"  {problem}" for problem in report.problems]
+        if report.problems:
+            continue
+        used = int(own["used"].sum())
+        lines.append(f"  {len(own)} rows read = {used} used + {len(own) - used} set aside")
+        counts = own[~own["used"].astype(bool)]["reason"].value_counts()
+        for reason in sorted(counts.index):
+            lines.append(f"    {counts[reason]} {reason}")
+        if report.duplicate_of:
+            continue
+        of_file = [report.label in files.split(" ") for files in made.runs["source_file"]]
+        for run_row in records(made.runs[np.array(of_file, dtype=bool)]):
+            verdict = "accepted" if run_row["accepted"] else f"NOT accepted: {run_row['reason']}"
+            lines.append(f"  run {run_row['run_id']}, {run_row['assay']} {run_row['target']}: {verdict}")
+    observations = made.observations
+    counts = observations["status"].value_counts()
+    listed = ", ".join(f"{counts[s]} {s}" for s in sorted(counts.index))
+    lines.append("")
+    lines.append(
+        f"{observations['patient_id'].nunique()} patients, {len(observations)} observations ({listed}), "
+        f"{int(observations['reportable'].sum())} reportable"
+    )
+    left_out = observations[~observations["reportable"].astype(bool)]
+    for row in records(left_out):
+        lines.append(f"  {row['patient_id']} {row['assay']} {row['sample_id'] or '-'}: {row['exclusion_reason']}")
+    if made.warnings:
+        lines += ["", "Warnings:", *(f"  {w}" for w in made.warnings)]
+    return Checked("\n".join(lines), made.problems)

@@ -1,0 +1,368 @@
+"""One algebra for every calendar of infusions: superposition in logs, cytokine windows, and curves by segments.
+
+Cells that do not interact obey dN/dt = r(t) N + sum_k S D_k delta(t - tau_k). With R(t) the integral of r,
+
+    N(t) = sum over tau_k <= t of  S D_k exp(R(t) - R(tau_k))
+
+exactly, for any calendar and any r. A model of this kind is a choice of R. Where cells of each infusion run their own
+clock the curve is the sum of unit responses u(t - tau_k). Both are computed in logs.
+
+Arrays broadcast over leading axes (starts, bootstrap samples, patients of a padded batch).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nkinetics.plugins import Calendar, KineticModel, Quantity
+
+LN2 = float(np.log(2.0))
+
+# --------------------------------------------------------------------------------------------------- scales
+
+
+def to_estimation(model: KineticModel, natural: np.ndarray) -> np.ndarray:
+    """Parameters (..., parameters) from the natural scale to the scale of estimation: ln, logit or unchanged."""
+    natural = np.asarray(natural, dtype=float)
+    columns = []
+    for i, parameter in enumerate(model.parameters):
+        x = natural[..., i]
+        if parameter.scale == "log":
+            x = np.log(x)
+        elif parameter.scale == "logit":
+            x = np.log(x) - np.log1p(-x)
+        columns.append(x)
+    return np.stack(columns, axis=-1)
+
+
+def to_natural(model: KineticModel, estimation: np.ndarray) -> np.ndarray:
+    """Parameters (..., parameters) from the scale of estimation back to the natural scale."""
+    columns = []
+    for i, parameter in enumerate(model.parameters):
+        x = estimation[..., i]
+        if parameter.scale == "log":
+            x = np.exp(x)
+        elif parameter.scale == "logit":
+            x = 1.0 / (1.0 + np.exp(-x))
+        columns.append(x)
+    return np.stack(columns, axis=-1)
+
+
+# ---------------------------------------------------------------------------------------------- cytokine windows
+
+
+def _agent(text: str) -> str:
+    return re.sub(r"[^0-9a-z]", "", text.casefold())
+
+
+def pulses_of(calendar: Calendar, agents: Iterable[str]) -> np.ndarray:
+    """Rising start times of the doses of some agents (..., pulses) [d]; ``il2`` is the same agent as ``IL-2``."""
+    wanted = {_agent(a) for a in agents}
+    found = [np.asarray(v, dtype=float) for k, v in calendar.pulses.items() if _agent(k) in wanted]
+    if not found:
+        return np.zeros((*calendar.infusion_time.shape[:-1], 0))
+    return np.sort(np.concatenate(found, axis=-1), axis=-1)
+
+
+def windows(pulses: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and lengths (..., pulses) [d] of disjoint pieces of the union of ``[s_j, s_j + width]``.
+
+    A window that the next pulse cuts into is ended there: the pieces never overlap and their union is the same.
+
+    Examples
+    --------
+    >>> windows(np.array([0.0, 1.0, 5.0]), 1.5)[1].tolist()
+    [1.0, 1.5, 1.5]
+    """
+    finite = np.isfinite(pulses)
+    start = np.where(finite, pulses, 0.0)
+    following = np.concatenate([pulses[..., 1:], np.full((*pulses.shape[:-1], 1), np.inf)], axis=-1)
+    with np.errstate(invalid="ignore"):
+        length = np.minimum(width, following - start)
+    return start, np.where(finite, length, 0.0)
+
+
+def covered(time: np.ndarray, pulses: np.ndarray, width: float) -> np.ndarray:
+    """L(t): length [d] of the time up to t inside the union of ``[s_j, s_j + width]``.
+
+    Counted from the first pulse, be it before day 0: only differences of L enter a curve.
+
+    Examples
+    --------
+    >>> covered(np.array([0.5, 2.0, 9.0]), np.array([0.0, 1.0, 5.0]), 1.5).tolist()
+    [0.5, 2.0, 4.0]
+    """
+    start, length = windows(pulses, width)
+    inside = np.clip(time[..., :, None] - start[..., None, :], 0.0, length[..., None, :])
+    return inside.sum(axis=-1)
+
+
+# ------------------------------------------------------------------------------------------------- superposition
+
+
+def log_sum_exp(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ln sum exp over the last axis, and the share of each term; -inf and shares 0 where every term is -inf."""
+    top = terms.max(axis=-1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    share = np.exp(terms - top)
+    total = share.sum(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        value = np.log(total[..., 0]) + top[..., 0]
+    return value, share / np.where(total > 0, total, 1.0)
+
+
+def _log_amount(calendar: Calendar) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.log(np.asarray(calendar.infusion_amount, dtype=float))
+
+
+def started(time: np.ndarray, calendar: Calendar) -> np.ndarray:
+    """Which infusions had started at each time (..., times, infusions); a start exactly at the time counts."""
+    return np.asarray(calendar.infusion_time)[..., None, :] <= time[..., :, None]
+
+
+def superposed(
+    time: np.ndarray, calendar: Calendar, exponent_time: np.ndarray, exponent_infusion: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ln of sum_k D_k exp(R(t) - R(tau_k)), and the share of each infusion in it.
+
+    Parameters
+    ----------
+    time : array (..., times)
+        [d].
+    calendar : Calendar
+        Infusions with tau_k <= t count.
+    exponent_time : array (..., times)
+        R(t).
+    exponent_infusion : array (..., infusions)
+        R(tau_k).
+
+    Returns
+    -------
+    log_sum : array (..., times)
+        -inf before the first infusion.
+    share : array (..., times, infusions)
+        Of each infusion in the level; the derivative of the sum is dR(t) - sum_k share_k dR(tau_k).
+    """
+    terms = np.where(started(time, calendar), (_log_amount(calendar) - exponent_infusion)[..., None, :], -np.inf)
+    value, share = log_sum_exp(terms)
+    return exponent_time + value, share
+
+
+# ------------------------------------------------------------------------------------------------------ segments
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """A curve as segments on which it is a sum of exponentials.
+
+    A sum of exponentials is convex, so that its largest value on a segment stands at an end of it.
+
+    Parameters
+    ----------
+    start : array (..., segments + 1)
+        Ends of the segments [d], rising; segments of length 0 are harmless.
+    log_start : array (..., segments, components)
+        ln of each component right after the start of the segment.
+    rate : array (..., segments, components)
+        Net rate of each component on the segment [1/d].
+    """
+
+    start: np.ndarray
+    log_start: np.ndarray
+    rate: np.ndarray
+
+    @property
+    def length(self) -> np.ndarray:
+        """Lengths of the segments (..., segments) [d]."""
+        return np.diff(self.start, axis=-1)
+
+    @property
+    def log_left(self) -> np.ndarray:
+        """Ln level right after the start of each segment (..., segments)."""
+        return log_sum_exp(self.log_start)[0]
+
+    @property
+    def log_right(self) -> np.ndarray:
+        """Ln level right before the end of each segment (..., segments)."""
+        return log_sum_exp(self.log_start + self.rate * self.length[..., None])[0]
+
+
+Pieces = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(start, middle) of segments (..., segments) -> ln components right after the start, and their rates."""
+
+
+def segments(knots: Sequence[np.ndarray], first: float, last: float, pieces: Pieces) -> Segments:
+    """The curve between two days, cut at every knot (..., knots) where a rate or the number of cells changes."""
+    shape = np.broadcast_shapes(*(k.shape[:-1] for k in knots))
+    ends = np.array([first, last])
+    parts = [np.broadcast_to(k, (*shape, k.shape[-1])) for k in (*knots, ends)]
+    start = np.sort(np.clip(np.concatenate(parts, axis=-1), first, last), axis=-1)
+    left, right = start[..., :-1], start[..., 1:]
+    log_start, rate = pieces(left, (left + right) / 2.0)
+    return Segments(start, log_start, rate)
+
+
+def auc(curve: Segments) -> np.ndarray:
+    """Area under the curve (...) [d * level]: C_i (e^(r d) - 1)/r on each segment, with its limit C_i d.
+
+    Examples
+    --------
+    >>> one = Segments(np.array([0.0, 2.0]), np.log([[3.0]]), np.array([[0.0]]))
+    >>> round(float(auc(one)), 12)
+    6.0
+    """
+    length = curve.length[..., None]
+    x = curve.rate * length
+    # expm1(x)/x is 1 + x/2 near 0, to within the rounding error.
+    small = np.abs(x) < 1e-8
+    mean = np.where(small, 1.0 + x / 2.0, np.expm1(x) / np.where(small, 1.0, x))
+    return (np.exp(curve.log_start) * mean * length).sum(axis=(-1, -2))
+
+
+def peak(curve: Segments) -> tuple[np.ndarray, np.ndarray]:
+    """Largest ln level on the segments (...) and the first time at which it stands (...) [d].
+
+    The end of the last segment does not count as after an infusion that starts there.
+    """
+    # A segment of length 0 at the end would see the infusion that starts there.
+    empty = (curve.length <= 0) & (curve.start[..., -1:] > curve.start[..., :1])
+    values = np.concatenate([np.where(empty, -np.inf, v) for v in (curve.log_left, curve.log_right)], axis=-1)
+    times = np.concatenate([curve.start[..., :-1], curve.start[..., 1:]], axis=-1)
+    top = values.max(axis=-1)
+    at = np.where(values >= top[..., None] - 1e-12, times, np.inf).min(axis=-1)
+    return top, at
+
+
+def last_time_above(curve: Segments, log_limit: float) -> np.ndarray:
+    """Time (...) [d] after which the curve stays below a limit; nan when it never reaches it or never leaves it.
+
+    The last segment may go on for ever. Newton's steps from the left rise monotonically to the root, because the ln of
+    a sum of exponentials is convex.
+    """
+    there = np.isfinite(curve.log_start)
+    with np.errstate(invalid="ignore"):
+        right = log_sum_exp(np.where(there, curve.log_start + curve.rate * curve.length[..., None], -np.inf))[0]
+    above = curve.log_left >= log_limit
+    n = above.shape[-1]
+    last = n - 1 - np.argmax(above[..., ::-1], axis=-1)
+    pick = last[..., None]
+    start = np.take_along_axis(curve.start[..., :-1], pick, axis=-1)[..., 0]
+    log_start = np.take_along_axis(curve.log_start, pick[..., None], axis=-2)[..., 0, :]
+    rate = np.take_along_axis(curve.rate, pick[..., None], axis=-2)[..., 0, :]
+    exists = above.any(axis=-1) & (np.take_along_axis(right, pick, axis=-1)[..., 0] < log_limit)
+    t = np.zeros(start.shape)
+    for _ in range(200):
+        value, share = log_sum_exp(log_start + rate * t[..., None])
+        slope = (share * rate).sum(axis=-1)
+        step = np.where(exists & (slope < 0), (value - log_limit) / np.where(slope < 0, -slope, 1.0), 0.0)
+        t = t + step
+        if np.all(np.abs(step) <= 1e-12 * (1.0 + np.abs(t))):
+            break
+    return np.where(exists, start + t, np.nan)
+
+
+def largest_rise(exponent: np.ndarray) -> np.ndarray:
+    """Largest rise (...) of R between two of its turning points in order of time (..., points): ln of the expansion.
+
+    Examples
+    --------
+    >>> float(largest_rise(np.array([0.0, 1.0, -1.0, 1.5])))
+    2.5
+    """
+    return (exponent - np.minimum.accumulate(exponent, axis=-1)).max(axis=-1)
+
+
+def curve_quantities(
+    make: Callable[[float, float], Segments], calendar: Calendar, limit: float
+) -> tuple[Quantity, ...]:
+    """What every curve has: its peak (whole, and by infusion interval), its AUC D0-28, its time below the LLOQ.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(first, last)`` gives the segments between two days.
+    calendar : Calendar
+        Of one patient (no leading axes).
+    limit : float
+        LLOQ in the unit of the level; nan when unknown.
+    """
+    taus = np.asarray(calendar.infusion_time, dtype=float)
+    end = max(float(calendar.end), float(taus[-1]))
+    log_cmax, tmax = peak(make(float(taus[0]), end))
+    note = "" if end >= 28 - 1e-9 else f"follow-up ends on day {end:.4g}: extrapolated from there"
+    found = [
+        Quantity("curve_cmax", "level_unit", np.exp(log_cmax)),
+        Quantity("curve_tmax", "d", tmax),
+        Quantity("curve_auc_D0-28", "d*level_unit", auc(make(0.0, 28.0)), note=note),
+    ]
+    for k, tau in enumerate(taus):
+        until = float(taus[k + 1]) if k + 1 < len(taus) else end
+        value = peak(make(float(tau), until))[0]
+        found.append(Quantity(f"curve_cmax_infusion_{k + 1}", "level_unit", np.exp(value)))
+    if np.isfinite(limit) and limit > 0:
+        t = last_time_above(make(float(taus[0]), np.inf), float(np.log(limit)))
+        late = bool(np.all(t > end))
+        found.append(
+            Quantity(
+                "t_below_lloq",
+                "d",
+                t,
+                reason=f"the curve does not cross the LLOQ {limit:.4g}",
+                note=f"beyond the end of follow-up on day {end:.4g}: extrapolated" if late else "",
+            )
+        )
+    return tuple(found)
+
+
+# -------------------------------------------------------------------------------------------------------- starts
+
+
+def slope(time: np.ndarray, log_level: np.ndarray) -> float:
+    """Slope [1/d] of the straight line through ln level by least squares; nan with fewer than two distinct times."""
+    if len(time) < 2 or np.ptp(time) <= 0:
+        return float("nan")
+    t = time - time.mean()
+    return float((t * (log_level - log_level.mean())).sum() / (t * t).sum())
+
+
+def with_scale(
+    model_log_level: Callable[..., np.ndarray],
+    starts: np.ndarray,
+    time: np.ndarray,
+    log_level: np.ndarray,
+    calendar: Calendar,
+    constants: object,
+    fallback: float,
+) -> np.ndarray:
+    """Starts (starts, parameters) whose first parameter, a factor of the level, is set to meet the points."""
+    starts = np.array(starts, dtype=float)
+    starts[:, 0] = 1.0
+    if len(time) == 0:
+        starts[:, 0] = fallback
+        return starts
+    unit = model_log_level(time, starts, calendar, constants)
+    starts[:, 0] = np.exp(np.clip((log_level - unit).mean(axis=-1), -60.0, 60.0))
+    return starts
+
+
+def stacked(calendars: Sequence[Calendar]) -> Calendar:
+    """One calendar with a leading axis of patients: padded by infusions of amount 0 and pulses at infinity."""
+    k = max(len(c.infusion_time) for c in calendars)
+
+    def padded(values: np.ndarray, n: int, fill: float) -> np.ndarray:
+        return np.concatenate([np.asarray(values, dtype=float), np.full(n - len(values), fill)])
+
+    agents = sorted({a for c in calendars for a in c.pulses})
+    none = np.zeros(0)
+    width = {a: max(len(c.pulses.get(a, none)) for c in calendars) for a in agents}
+    return Calendar(
+        np.stack([padded(c.infusion_time, k, float(c.infusion_time[-1])) for c in calendars]),
+        np.stack([padded(c.infusion_amount, k, 0.0) for c in calendars]),
+        {a: np.stack([padded(c.pulses.get(a, none), width[a], np.inf) for c in calendars]) for a in agents},
+        max(c.end for c in calendars),
+    )

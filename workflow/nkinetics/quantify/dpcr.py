@@ -1,0 +1,336 @@
+"""Digital PCR: positive and accepted partitions to levels per sample (assays.md 4).
+
+lambda = -ln(1 - k/n)                 copies per partition
+C = lambda / V_partition [nL] * 1000  copies/uL of reaction
+copies/ug = C * V_reaction / ng * 1000
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from nkinetics.quantify.levels import Need, Quantified, cv_pct, outcome, provenance, source_rows, unusable
+from nkinetics.quantify.qpcr import scale_to_unit
+from nkinetics.settings import Ddpcr
+from nkinetics.store import records
+
+PARTITION_NL: Mapping[str, tuple[float, ...]] = {
+    "qx_manager": (0.85, 0.91),
+    "quantasoft": (0.85, 0.91),
+    "absolute_q": (0.432,),
+}
+"""Partition volumes [nL] of the instruments that a reader's files come from, the usual one first."""
+
+
+def copies_per_partition(k: float, n: float) -> float:
+    """Copies per partition, lambda = -ln(1 - k/n); infinite when every partition is positive.
+
+    Examples
+    --------
+    >>> round(copies_per_partition(5000, 10000), 6)
+    0.693147
+    """
+    return math.inf if k >= n else -math.log1p(-k / n)
+
+
+def interval(k: int, n: int, confidence: float = 0.95, method: str = "exact") -> tuple[float, float]:
+    """Interval of lambda from k positive of n partitions: exact (Clopper-Pearson) or Wilson, transformed.
+
+    Parameters
+    ----------
+    k, n : int
+        Positive and accepted partitions.
+    confidence : float
+        Two-sided; with k = 0 the exact interval is one-sided, its upper end -ln(1 - confidence)/n up to terms 1/n^2.
+    method : {"exact", "wilson"}
+        Clopper & Pearson 1934 (10.1093/biomet/26.4.404) or Wilson 1927 (10.1080/01621459.1927.10502953).
+
+    Returns
+    -------
+    lower, upper : float
+        Copies per partition; the upper end is infinite when every partition is positive.
+
+    Examples
+    --------
+    >>> lower, upper = interval(0, 20000)
+    >>> lower, round(upper * 20000, 3)
+    (0.0, 2.996)
+    """
+    from scipy.special import betaincinv, ndtri
+
+    alpha = 1 - confidence
+    if method == "wilson":
+        z = float(ndtri(1 - alpha / 2))
+        centre = (k + z * z / 2) / (n + z * z)
+        half = z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+        low, high = max(centre - half, 0.0), min(centre + half, 1.0)
+    else:
+        tail = alpha if k in (0, n) else alpha / 2
+        low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
+        high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
+    return -math.log1p(-low), (math.inf if high >= 1 else -math.log1p(-high))
+
+
+def counting_n(k: float, n: float) -> float:
+    """The n for which counting gives the estimate of lambda a relative variance of 1/n: n lambda^2 / (e^lambda - 1).
+
+    By the delta method var(lambda) = (e^lambda - 1)/n. With few positives it is k itself; in a crowded well it is less
+    than k, because most partitions are positive whatever the number of copies.
+
+    Examples
+    --------
+    >>> round(counting_n(20, 20000), 2), round(counting_n(19800, 20000))
+    (20.0, 4284)
+    """
+    if k <= 0:
+        return 0.0
+    if k >= n:
+        return math.nan
+    rate = copies_per_partition(k, n)
+    return n * rate * rate / math.expm1(rate)
+
+
+def partition_volume(wells: pd.DataFrame, settings: Ddpcr) -> float:
+    """Volume of a partition [nL]: configured, else the instrument's as printed concentrations tell; NaN if unknown."""
+    if settings.partition_nl is not None:
+        return float(settings.partition_nl)
+    known = PARTITION_NL.get(str(wells["reader"].iloc[0]), ())
+    if len(known) < 2:
+        return known[0] if known else math.nan
+    k, n = wells["n_positive"].astype("float64"), wells["n_partitions"].astype("float64")
+    telling = (k > 0) & (k < n) & (wells["value"] > 0)
+    if not telling.any():
+        return known[0]
+    implied = -np.log1p(-(k[telling] / n[telling])) / wells["value"][telling] * 1000
+    middle = float(implied.median())
+    return min(known, key=lambda v: abs(v - middle))
+
+
+def printed_agrees(k: float, n: float, printed: float, text: str, volume: float, tolerance: float) -> bool:
+    """Whether a printed concentration is what k and n give, within the tolerance or half of its last printed digit.
+
+    Examples
+    --------
+    >>> printed_agrees(10940, 20486, 898.375854492188, "898.375854492188", 0.85, 0.01)
+    True
+    >>> printed_agrees(10940, 20486, 89.8, "89.8", 0.85, 0.01)
+    False
+    """
+    found = copies_per_partition(k, n) / volume * 1000
+    digits = re.search(r"[.,](\d+)", text)
+    rounding = 0.5 * 10.0 ** -(len(digits.group(1)) if digits else 0)
+    return abs(printed - found) <= max(tolerance * found, rounding)
+
+
+def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quantified:
+    """Levels of every sample of every run; replicate wells are pooled by summing k and n.
+
+    Parameters
+    ----------
+    raw : DataFrame
+        `nkinetics.columns.RAW` rows with measure partitions; `sample_id` as in the manifest.
+    samples : DataFrame
+        The manifest.
+    settings : Ddpcr
+        Patterns, volumes, limits and acceptance.
+
+    Returns
+    -------
+    Quantified
+        A well with too few partitions, or whose printed concentration is not what its partitions give, is set aside; a
+        sample without a good well has status failed. No positive partition is not_detected, a level below the LLOQ blq,
+        a saturated well above_uloq.
+    """
+    set_aside = unusable(raw)
+    pattern = re.compile(settings.target_pattern)
+    gene = re.compile(settings.reference_pattern) if settings.reference_pattern else None
+    roles: dict[int, str] = {}
+    manifest = {row["sample_id"]: row for row in records(samples)}
+    is_reference = {}
+    for label, name, role in zip(raw.index, raw["target"], raw["role"], strict=True):
+        is_reference[label] = bool(gene and gene.search(name) and not pattern.search(name))
+        if label in set_aside:
+            continue
+        if is_reference[label]:
+            if role == "unknown":
+                roles[label] = "reference"
+            else:
+                set_aside[label] = "control well of the reference gene; no acceptance rule uses it"
+        elif not pattern.search(name):
+            set_aside[label] = (
+                f"target {name or 'without a name'} is neither the transgene nor the reference gene of assays.ddpcr"
+            )
+    levels: list[dict[str, object]] = []
+    runs: list[dict[str, object]] = []
+    sources: list[dict[str, object]] = []
+    needs: list[Need] = []
+    warnings: list[str] = []
+    problems: list[str] = []
+    ordered = raw[~raw.index.isin(list(set_aside))].sort_values(["run_id", "source_file", "source_row", "target"])
+    for run, wells in ordered.groupby("run_id"):
+        run_id = str(run)
+        volume = partition_volume(wells, settings)
+        if math.isnan(volume):
+            problems.append(
+                f"run {run_id}: the partition volume of the {wells['reader'].iloc[0]} export is not known; "
+                "give assays.ddpcr.partition_nl"
+            )
+            continue
+        for label, why in _bad_wells(wells, settings, volume).items():
+            set_aside[label] = why
+        good = wells[~wells.index.isin(list(set_aside))]
+        reference = pd.Series([is_reference[label] for label in wells.index], index=wells.index, dtype=bool)
+        genes = wells[reference & (wells["role"] == "unknown")]
+        for name, of_target in wells[~reference].groupby("target"):
+            ntc = good[good.index.isin(of_target.index) & (good["role"] == "ntc")]
+            ntc_ok: object = pd.NA
+            if len(ntc):
+                ntc_ok = all(
+                    _is_clean(k, n, volume, settings)
+                    for k, n in zip(ntc["n_positive"], ntc["n_partitions"], strict=True)
+                )
+            else:
+                warnings.append(f"Run {run_id}, {name}: the plate has no no-template control; the rule is not applied.")
+            failed = "" if ntc_ok is pd.NA or ntc_ok else "a no-template control is detected at or above the LOD"
+            unknown = of_target[of_target["role"] == "unknown"]
+            runs.append(
+                {
+                    "run_id": run_id,
+                    "assay": "ddpcr",
+                    "ntc_ok": ntc_ok,
+                    "accepted": not failed,
+                    "reason": failed,
+                    "target": name,
+                    "source_file": " ".join(dict.fromkeys(of_target["source_file"])),
+                    "n_ntc": len(ntc),
+                    "n_samples": unknown["sample_id"].nunique(),
+                }
+            )
+            for label in of_target.index[(of_target["role"] == "standard")]:
+                set_aside[label] = "standard; digital PCR needs no curve"
+            for sample_id, replicates in unknown.groupby("sample_id"):
+                if sample_id not in manifest:
+                    continue
+                of_gene = genes[(genes["sample_id"] == sample_id) & ~genes.index.isin(list(set_aside))]
+                level, lacking = _level(
+                    replicates, of_gene, manifest[str(sample_id)], volume, failed, settings, set_aside
+                )
+                needs += [Need(str(sample_id), column, why) for column, why in lacking]
+                key = {"assay": "ddpcr", "run_id": run_id, "sample_id": sample_id}
+                levels.append({**key, "analyte": settings.analyte, **level})
+                sources += source_rows(replicates[~replicates.index.isin(list(set_aside))], "replicate", key)
+                sources += source_rows(of_gene, "reference", key)
+                sources += source_rows(ntc, "ntc", key)
+    return outcome(
+        levels,
+        runs,
+        sources,
+        set_aside,
+        needs=tuple(needs),
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+        roles=roles,
+    )
+
+
+def _is_clean(k: float, n: float, volume: float, settings: Ddpcr) -> bool:
+    """A no-template control without positive partitions, or below the LOD."""
+    if k == 0:
+        return True
+    copies = copies_per_partition(k, n) / volume * 1000 * settings.reaction_ul
+    return settings.lod_copies is not None and copies < settings.lod_copies
+
+
+def _bad_wells(wells: pd.DataFrame, settings: Ddpcr, volume: float) -> dict[int, str]:
+    """Reason by index label of the wells that cannot be used."""
+    rule = settings.acceptance
+    bad: dict[int, str] = {}
+    columns = ("n_partitions", "n_positive", "value", "value_raw", "detection")
+    for label, n, k, printed, text, detection in zip(wells.index, *(wells[c] for c in columns), strict=True):
+        if n is pd.NA or k is pd.NA or n == 0:
+            bad[label] = "no accepted partitions" if detection != "not_done" else "not measured"
+        elif k > n:
+            bad[label] = f"{k} positive of {n} accepted partitions"
+        elif n < rule.partitions_min:
+            bad[label] = f"{n} accepted partitions, fewer than {rule.partitions_min}"
+        elif (
+            printed > 0
+            and 0 < k < n
+            and not _saturated(k, n, settings)
+            and not printed_agrees(k, n, printed, text, volume, rule.concentration_tolerance)
+        ):
+            found = copies_per_partition(k, n) / volume * 1000
+            bad[label] = (
+                f"printed concentration {printed:g} copies/uL, but {k} of {n} partitions of {volume:g} nL give "
+                f"{found:.4g}"
+            )
+    return bad
+
+
+def _saturated(k: float, n: float, settings: Ddpcr) -> bool:
+    return n - k < settings.acceptance.saturated_negative_share * n
+
+
+def _level(
+    replicates: pd.DataFrame,
+    genes: pd.DataFrame,
+    sample: Mapping[str, object],
+    volume: float,
+    failed: str,
+    settings: Ddpcr,
+    set_aside: Mapping[int, str],
+) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    """One sample on one run: level, limits, status and reason, and what the manifest lacks for it."""
+    wells = replicates[~replicates.index.isin(list(set_aside))]
+    k, n = float(wells["n_positive"].sum()), float(wells["n_partitions"].sum())
+    per_reaction = 1000 / volume * settings.reaction_ul
+    reference_copies = math.nan
+    if len(genes):
+        reference_copies = (
+            copies_per_partition(float(genes["n_positive"].sum()), float(genes["n_partitions"].sum())) * per_reaction
+        )
+    factor, lacking = scale_to_unit(settings.level_unit, sample, reference_copies)
+    reasons = [f"run not accepted: {failed}"] if failed else []
+    if settings.level_unit == "copies/cell" and not 0 < reference_copies < math.inf:
+        reasons.append("no copies of the reference gene, which copies/cell needs")
+    copies = copies_per_partition(k, n) * per_reaction if n else math.nan
+    each = [
+        copies_per_partition(a, b) for a, b in zip(wells["n_positive"], wells["n_partitions"], strict=True) if a < b
+    ]
+    if wells.empty:
+        why = sorted({set_aside[label] for label in replicates.index})
+        reasons.append("no usable well: " + "; ".join(why))
+        status = "failed"
+    elif k == 0:
+        status = "not_detected"
+    elif _saturated(k, n, settings):
+        status = "above_uloq"
+    elif copies < settings.lloq_copies:
+        status = "blq"
+    else:
+        status = "quantified"
+    if reasons:
+        status = "failed"
+    # A droplet or two do not say that the sample holds LOD to LLOQ: without a LOD the likelihood takes the row as
+    # anything below the LLOQ.
+    below_lod = status == "blq" and copies < (settings.lod_copies or 0.0)
+    # The level at which a well saturates: the share of negatives that acceptance asks for.
+    uloq = -math.log(settings.acceptance.saturated_negative_share) * per_reaction
+    return {
+        "level": copies * factor if status == "quantified" else math.nan,
+        "level_unit": settings.level_unit,
+        "lod": math.nan if settings.lod_copies is None or below_lod else settings.lod_copies * factor,
+        "lloq": settings.lloq_copies * factor,
+        "uloq": uloq * factor,
+        "status": status,
+        "n_molecules": counting_n(k, n) if n else math.nan,
+        "n_replicates": len(wells),
+        "cv_pct": cv_pct(np.array(each)),
+        "exclusion_reason": "; ".join(reasons),
+        **provenance(replicates),
+    }, lacking

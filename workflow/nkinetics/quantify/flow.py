@@ -1,0 +1,196 @@
+"""Flow cytometry: event counts in gates to cells/uL (assays.md 5).
+
+dual platform  cells/uL = ALC [1e9/L] * 1000 * N_CAR / N_lymphocytes
+beads          cells/uL = N_CAR / N_beads * beads / V_blood [uL]
+volumetric     cells/uL = N_CAR / V_acquired [uL] * dilution
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import pandas as pd
+
+from nkinetics.quantify.levels import Need, Quantified, outcome, provenance, source_rows, unusable
+from nkinetics.settings import Flow
+from nkinetics.store import records
+
+_STATISTIC = re.compile(r"\s*\|\s*count\s*$", re.IGNORECASE)
+
+
+def gate_leaf(target: str) -> str:
+    """Last gate of a path, without the statistic of a FlowJo column.
+
+    Examples
+    --------
+    >>> gate_leaf("Lymphocytes/CD3-CD56+/CAR+ | Count")
+    'CAR+'
+    """
+    return _STATISTIC.sub("", target).split("/")[-1].strip()
+
+
+def gates_matching(pattern: str, targets: list[str]) -> list[str]:
+    """The gates that a pattern means: by the last gate of the path, or by the whole path when the pattern has a ``/``.
+
+    A parent's name stands in the path of each of its children, so that the whole path would match them all.
+
+    Examples
+    --------
+    >>> gates_matching("(?i)lymphocytes", ["Lymphocytes | Count", "Lymphocytes/NK/CAR+ | Count"])
+    ['Lymphocytes | Count']
+    """
+    search = re.compile(pattern).search
+    if "/" in pattern:
+        return [t for t in targets if search(_STATISTIC.sub("", t))]
+    return [t for t in targets if search(gate_leaf(t))]
+
+
+def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Flow) -> Quantified:
+    """Levels [cells/uL] of every sample of every run; several tubes of a sample are pooled by summing events.
+
+    Parameters
+    ----------
+    raw : DataFrame
+        `nkinetics.columns.RAW` rows with measure events; `sample_id` as in the manifest.
+    samples : DataFrame
+        The manifest; dual platform needs alc_1e9_l, beads needs beads and blood_ml, volumetric a column volume_ul.
+    settings : Flow
+        Gates, method and limits in events.
+
+    Returns
+    -------
+    Quantified
+        A count below the LOD is not_detected: events of the background are always there. Below the LLOQ it is blq.
+
+    Notes
+    -----
+    Limits in events become limits of the row's level by the row's own factor: a sample with fewer lymphocytes counted
+    has a higher LLOQ. `n_molecules` is the count in the gate.
+    """
+    set_aside = unusable(raw)
+    manifest = {row["sample_id"]: row for row in records(samples)}
+    second = {"dual_platform": settings.denominator_pattern, "beads": settings.beads_pattern}.get(settings.method)
+    levels: list[dict[str, object]] = []
+    runs: list[dict[str, object]] = []
+    sources: list[dict[str, object]] = []
+    needs: list[Need] = []
+    problems: list[str] = []
+    if settings.method == "beads" and second is None:
+        problems.append("the method beads needs assays.flow.beads_pattern")
+    ordered = raw[~raw.index.isin(list(set_aside))].sort_values(["run_id", "source_file", "source_row", "target"])
+    for run, rows in ordered.groupby("run_id"):
+        run_id = str(run)
+        targets = sorted(set(rows["target"]))
+        gates = _one_gate(settings.gate_pattern, targets, run_id, "assays.flow.gate_pattern", problems)
+        others = ""
+        if second is not None:
+            key_name = "denominator_pattern" if settings.method == "dual_platform" else "beads_pattern"
+            others = _one_gate(second, [t for t in targets if t != gates], run_id, f"assays.flow.{key_name}", problems)
+        for label, target in rows["target"].items():
+            if target not in (gates, others):
+                set_aside[label] = f"gate {gate_leaf(target)} is not needed"
+        unknown = rows[(rows["role"] == "unknown") & rows["target"].isin([gates, others])]
+        for label in rows.index[(rows["role"] != "unknown") & rows["target"].isin([gates, others])]:
+            set_aside[label] = "control tube; no acceptance rule uses it"
+        runs.append(
+            {
+                "run_id": run_id,
+                "assay": "flow",
+                "accepted": True,
+                "target": gate_leaf(gates),
+                "source_file": " ".join(dict.fromkeys(rows["source_file"])),
+                "n_samples": unknown["sample_id"].nunique(),
+            }
+        )
+        for sample_id, tubes in unknown.groupby("sample_id"):
+            if sample_id not in manifest:
+                continue
+            level, lacking = _level(tubes, gates, others, manifest[str(sample_id)], settings)
+            needs += [Need(str(sample_id), column, why) for column, why in lacking]
+            key = {"assay": "flow", "run_id": run_id, "sample_id": sample_id}
+            levels.append({**key, "analyte": settings.analyte, **level})
+            sources += source_rows(tubes[tubes["target"] == gates], "replicate", key)
+            if others:
+                sources += source_rows(tubes[tubes["target"] == others], "reference", key)
+    return outcome(levels, runs, sources, set_aside, needs=tuple(needs), problems=tuple(problems))
+
+
+def _one_gate(pattern: str, targets: list[str], run_id: object, key: str, problems: list[str]) -> str:
+    """The one gate that the pattern means; otherwise a problem with the gates found, and empty text."""
+    found = gates_matching(pattern, targets)
+    if len(found) == 1:
+        return found[0]
+    what = "no gate matches" if not found else f"{len(found)} gates match ({', '.join(found)})"
+    problems.append(f"run {run_id}: {what} {key} = {pattern!r}; gates found: {', '.join(targets) or 'none'}")
+    return ""
+
+
+def _factor(other_events: float, sample: Mapping[str, object], settings: Flow) -> tuple[float, list[tuple[str, str]]]:
+    """Cells/uL of one event, and what the manifest lacks for it."""
+    wanted = {
+        "dual_platform": ("alc_1e9_l",),
+        "beads": ("beads", "blood_ml"),
+        "volumetric": ("volume_ul",),
+    }[settings.method]
+    values = {name: _number(sample.get(name)) for name in wanted}
+    lacking = [(name, f"needed for the method {settings.method}") for name, value in values.items() if not value >= 0]
+    if lacking:
+        return math.nan, lacking
+    if settings.method == "dual_platform":
+        # A lymphocyte count of 0 is a count below what the counter resolves: no level can be made from it.
+        known = other_events > 0 and values["alc_1e9_l"] > 0
+        return (values["alc_1e9_l"] * 1000 / other_events if known else math.nan), []
+    if settings.method == "beads":
+        blood = values["blood_ml"] * 1000
+        return (values["beads"] / other_events / blood if other_events > 0 and blood > 0 else math.nan), []
+    dilution = _number(sample.get("dilution"))
+    return (1.0 if math.isnan(dilution) else dilution) / values["volume_ul"] if values[
+        "volume_ul"
+    ] > 0 else math.nan, []
+
+
+def _number(value: object) -> float:
+    if value is None or value is pd.NA or value == "":
+        return math.nan
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except ValueError:
+        return math.nan
+
+
+def _level(
+    tubes: pd.DataFrame, gate: str, other: str, sample: Mapping[str, object], settings: Flow
+) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    """One sample on one run: level, limits, status and reason, and what the manifest lacks for it."""
+    counts = tubes[tubes["target"] == gate]
+    others = tubes[tubes["target"] == other] if other else tubes.iloc[:0]
+    done = counts["value"].notna()
+    events = float(counts["value"].sum())
+    factor, lacking = _factor(float(others["value"].sum()), sample, settings)
+    reason, status = "", "quantified"
+    if not done.any():
+        why = ", ".join(sorted({repr(v) for v in counts["value_raw"]})) or "no row of the gate"
+        reason, status = f"no event count in the gate: {why}", "failed"
+    elif math.isnan(factor) and not lacking:
+        what = {"dual_platform": "denominator gate", "beads": "bead gate"}.get(settings.method)
+        reason = f"no event in the {what}, or nothing to scale it by" if what else "no acquired volume"
+        status = "failed"
+    elif events == 0 or (settings.lod_events is not None and events < settings.lod_events):
+        status = "not_detected"
+    elif events < settings.lloq_events:
+        status = "blq"
+    return {
+        "level": events * factor if status == "quantified" else math.nan,
+        "level_unit": "cells/uL",
+        "lod": math.nan if settings.lod_events is None else settings.lod_events * factor,
+        "lloq": settings.lloq_events * factor,
+        "uloq": math.nan,
+        "status": status,
+        "n_molecules": events if done.any() else math.nan,
+        "n_replicates": int(done.sum()),
+        "cv_pct": math.nan,
+        "exclusion_reason": reason,
+        **provenance(tubes),
+    }, lacking

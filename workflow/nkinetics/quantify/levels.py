@@ -1,0 +1,167 @@
+"""What every quantification gives: levels with their limits, the runs behind them, and the fate of each raw row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from nkinetics.columns import RUNS, Column, Schema
+from nkinetics.store import complete
+
+LEVELS = Schema(
+    "levels",
+    "one row per assay, run and sample, before patient and time are joined; exists in memory only",
+    ("assay", "run_id", "sample_id"),
+    (
+        Column("assay", "text", "assay"),
+        Column("run_id", "text", "assay run"),
+        Column("sample_id", "text", "sample, as in the manifest"),
+        Column("analyte", "text", "what was measured"),
+        Column("level", "float", "level; empty unless quantified"),
+        Column("level_unit", "text", "unit of level and limits"),
+        Column("lod", "float", "limit of detection"),
+        Column("lloq", "float", "lower limit of quantification"),
+        Column("uloq", "float", "upper limit of quantification"),
+        Column("status", "text", "what became of the measurement"),
+        Column("n_molecules", "float", "n such that counting gives the level a relative variance of 1/n"),
+        Column("n_replicates", "int", "replicates used"),
+        Column("cv_pct", "float", "coefficient of variation of the replicates", "%"),
+        Column("exclusion_reason", "text", "why the level cannot be reported"),
+        Column("source_sha256", "text", "content hashes of the exports, separated by spaces"),
+        Column("source_rows", "text", "rows of the exports, separated by spaces"),
+    ),
+)
+
+SOURCES = Schema(
+    "level_sources",
+    "one row per level and raw row behind it",
+    ("assay", "run_id", "sample_id", "role", "source_file", "source_row"),
+    (
+        Column("assay", "text", "assay"),
+        Column("run_id", "text", "assay run"),
+        Column("sample_id", "text", "sample"),
+        Column("source_sha256", "text", "content hash of the export"),
+        Column("source_file", "text", "export"),
+        Column("source_row", "int", "row in the export"),
+        Column("role", "text", "replicate, standard, ntc or reference"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """A value that the sample manifest lacks and a level cannot be made without."""
+
+    sample_id: str
+    column: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Quantified:
+    """Outcome of one assay.
+
+    Parameters
+    ----------
+    levels : DataFrame
+        `LEVELS`.
+    runs : DataFrame
+        `nkinetics.columns.RUNS`.
+    sources : DataFrame
+        `SOURCES`.
+    set_aside : mapping of int to str
+        Reason by index label of the raw rows; every other raw row given was used.
+    needs : tuple of Need
+        What the manifest lacks.
+    problems : tuple of str
+        What the configuration must settle before levels can be made (a gate that is not found, ...).
+    warnings : tuple of str
+        What to know, a sentence each.
+    roles : mapping of int to str
+        Role by index label where quantification knows better than the export (reference).
+    """
+
+    levels: pd.DataFrame
+    runs: pd.DataFrame
+    sources: pd.DataFrame
+    set_aside: Mapping[int, str]
+    needs: tuple[Need, ...] = ()
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    roles: Mapping[int, str] = field(default_factory=dict)
+
+
+def frame_of(rows: Iterable[Mapping[str, object]], schema: Schema) -> pd.DataFrame:
+    """Rows as a complete frame of the schema, sorted by its key; without rows an empty one."""
+    return complete(pd.DataFrame(list(rows), columns=schema.names), schema)
+
+
+def outcome(
+    levels: list[dict[str, object]],
+    runs: list[dict[str, object]],
+    sources: list[dict[str, object]],
+    set_aside: Mapping[int, str],
+    **more: object,
+) -> Quantified:
+    """`Quantified` from plain rows."""
+    return Quantified(
+        frame_of(levels, LEVELS),
+        frame_of(runs, RUNS),
+        frame_of(sources, SOURCES),
+        dict(set_aside),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def source_rows(raw: pd.DataFrame, role: str, key: Mapping[str, object]) -> list[dict[str, object]]:
+    """The raw rows behind one level, in the role given."""
+    return [
+        {**key, "source_sha256": sha, "source_file": file, "source_row": row, "role": role}
+        for sha, file, row in zip(raw["source_sha256"], raw["source_file"], raw["source_row"], strict=True)
+    ]
+
+
+def provenance(raw: pd.DataFrame) -> dict[str, str]:
+    """Hashes and row numbers of raw rows, as `observations.csv` holds them."""
+    ordered = raw.sort_values(["source_file", "source_row"], kind="stable")
+    return {
+        "source_sha256": " ".join(dict.fromkeys(ordered["source_sha256"])),
+        "source_rows": " ".join(dict.fromkeys(str(r) for r in ordered["source_row"])),
+    }
+
+
+def cv_pct(values: np.ndarray) -> float:
+    """Coefficient of variation [%] with n - 1 in the denominator; NaN for fewer than two values or a mean of 0.
+
+    Examples
+    --------
+    >>> round(cv_pct(np.array([90.0, 100.0, 110.0])), 6)
+    10.0
+    """
+    if len(values) < 2 or not values.mean() > 0:
+        return math.nan
+    return float(100 * values.std(ddof=1) / values.mean())
+
+
+def unusable(raw: pd.DataFrame) -> dict[int, str]:
+    """Reason by index label of the rows that no quantification may use, whatever the assay."""
+    reasons: dict[int, str] = {}
+    columns = ("role", "note", "omitted", "sample_id", "patient_id")
+    for label, role, note, omitted, sample, patient in zip(raw.index, *(raw[c] for c in columns), strict=True):
+        if omitted is not pd.NA and omitted:
+            reasons[label] = "omitted by the operator in the instrument software"
+        elif note:
+            reasons[label] = note
+        elif role in ("summary", "empty", "control"):
+            reasons[label] = {
+                "summary": "summary row",
+                "empty": "empty well",
+                "control": "control well; no acceptance rule uses it",
+            }[role]
+        elif role == "unknown" and not sample and not patient:
+            reasons[label] = "no sample name in the export"
+    return reasons

@@ -1,0 +1,452 @@
+"""Quantitative PCR: Ct values and calibrators of a run to levels per sample (assays.md 3).
+
+Ct = b + m log10(N),  N copies per reaction
+E = 10^(-1/m) - 1
+N = 10^((Ct - b) / m)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nkinetics.quantify.levels import Need, Quantified, cv_pct, outcome, provenance, source_rows, unusable
+from nkinetics.settings import Qpcr, QpcrAcceptance
+from nkinetics.store import records
+
+NEAR_LLOQ = 3.0
+"""Within this factor of the LLOQ the wider limit for the replicate CV applies."""
+
+
+@dataclass(frozen=True)
+class StandardCurve:
+    """Least-squares line of Ct over log10 copies.
+
+    Parameters
+    ----------
+    slope : float
+        [Ct per factor 10].
+    intercept : float
+        [Ct] at one copy.
+    r_squared : float
+        Coefficient of determination.
+    n : int
+        Wells.
+    """
+
+    slope: float
+    intercept: float
+    r_squared: float
+    n: int
+
+    @property
+    def efficiency(self) -> float:
+        """Amplification efficiency [%]: 10^(-1/slope) - 1."""
+        return 100 * (10 ** (-1 / self.slope) - 1)
+
+
+def standard_curve(ct: np.ndarray, copies: np.ndarray) -> StandardCurve | None:
+    """Ordinary least squares of Ct on log10 copies; None with fewer than two levels or a slope of 0.
+
+    Parameters
+    ----------
+    ct : ndarray
+        Ct of each standard well.
+    copies : ndarray
+        Nominal copies per reaction of each well, positive.
+
+    Examples
+    --------
+    >>> curve = standard_curve(np.array([30.0, 26.68, 23.36]), np.array([1e1, 1e2, 1e3]))
+    >>> round(curve.slope, 6), round(curve.intercept, 6), round(curve.r_squared, 6), round(curve.efficiency, 1)
+    (-3.32, 33.32, 1.0, 100.1)
+    """
+    x = np.log10(copies)
+    if len(np.unique(copies)) < 2:
+        return None
+    dx, dy = x - x.mean(), ct - ct.mean()
+    slope = float((dx * dy).sum() / (dx * dx).sum())
+    total = float((dy * dy).sum())
+    if slope == 0 or total == 0:
+        return None
+    residual = dy - slope * dx
+    return StandardCurve(
+        slope, float(ct.mean() - slope * x.mean()), 1 - float((residual * residual).sum()) / total, len(ct)
+    )
+
+
+def copies_per_reaction(ct: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """N = 10^((Ct - b) / m).
+
+    Examples
+    --------
+    >>> copies_per_reaction(np.array([26.68]), -3.32, 33.32).round(6).tolist()
+    [100.0]
+    """
+    return 10 ** ((np.asarray(ct, dtype=float) - intercept) / slope)
+
+
+def back_calculated(ct: np.ndarray, copies: np.ndarray, curve: StandardCurve) -> pd.DataFrame:
+    """Each calibrator level, read back from the curve at the mean Ct of its wells.
+
+    Returns
+    -------
+    DataFrame
+        copies, n_wells, found, deviation_pct; by increasing copies.
+    """
+    frame = pd.DataFrame({"copies": copies, "ct": ct}).groupby("copies")["ct"].agg(["mean", "size"])
+    found = copies_per_reaction(frame["mean"].to_numpy(), curve.slope, curve.intercept)
+    nominal = frame.index.to_numpy(dtype=float)
+    return pd.DataFrame(
+        {
+            "copies": nominal,
+            "n_wells": frame["size"].to_numpy(),
+            "found": found,
+            "deviation_pct": 100 * (found / nominal - 1),
+        }
+    )
+
+
+def levels_within(levels: pd.DataFrame, rule: QpcrAcceptance) -> pd.Series:
+    """Which calibrator levels read back within the limit; the lowest has the wider limit of the LLOQ."""
+    lowest = levels["copies"] == levels["copies"].min()
+    limit = np.where(lowest, rule.back_calculation_lloq_pct, rule.back_calculation_pct)
+    return levels["deviation_pct"].abs() <= limit
+
+
+def acceptance(
+    curve: StandardCurve | None, levels: pd.DataFrame | None, ntc_ok: bool | None, rule: QpcrAcceptance
+) -> list[str]:
+    """Every criterion that a run fails, with its value; empty when the run is accepted."""
+    failed = []
+    if curve is None or levels is None:
+        failed.append("no standard curve (fewer than two calibrator levels with a Ct)")
+    else:
+        if not rule.slope_min <= curve.slope <= rule.slope_max:
+            failed.append(
+                f"slope {curve.slope:.3f} (efficiency {curve.efficiency:.1f} %) outside {rule.slope_min:g} to "
+                f"{rule.slope_max:g}"
+            )
+        if not curve.r_squared >= rule.r_squared_min:
+            failed.append(f"R2 {curve.r_squared:.4f} below {rule.r_squared_min:g}")
+        if len(levels) < rule.levels_min:
+            failed.append(f"{len(levels)} calibrator levels, fewer than {rule.levels_min}")
+        within = int(levels_within(levels, rule).sum())
+        if within < rule.back_calculation_share * len(levels):
+            failed.append(
+                f"{within} of {len(levels)} calibrator levels read back within {rule.back_calculation_pct:g} % "
+                f"({rule.back_calculation_lloq_pct:g} % at the lowest), fewer than "
+                f"{100 * rule.back_calculation_share:g} %"
+            )
+    if ntc_ok is False:
+        failed.append("a no-template control is detected at or above the LOD")
+    return failed
+
+
+# --------------------------------------------------------------------------------------------------------------- units
+
+
+def scale_to_unit(
+    unit: str, sample: Mapping[str, object], reference_copies: float, recovery: float = 1.0
+) -> tuple[float, list[tuple[str, str]]]:
+    """Factor from copies per reaction to the unit of the level, and what the manifest lacks for it.
+
+    copies/ug = N / ng_input * 1000; copies/mL = N / V_template * dilution * V_elution / V_blood / recovery;
+    copies/cell = 2 N / N_reference (two alleles of the reference gene in a cell).
+
+    Parameters
+    ----------
+    unit : str
+        Unit wanted.
+    sample : mapping
+        Row of the manifest.
+    reference_copies : float
+        Copies of the reference gene per reaction; NaN where unknown.
+    recovery : float
+        Share of DNA that the extraction recovers.
+
+    Examples
+    --------
+    >>> scale_to_unit("copies/ug", {"ng_input": 200.0}, math.nan)
+    (5.0, [])
+    >>> scale_to_unit("copies/cell", {}, 400.0)
+    (0.005, [])
+    """
+    if unit == "copies/cell":
+        return (2 / reference_copies if reference_copies > 0 else math.nan), []
+    wanted = ("ng_input",) if unit == "copies/ug" else ("template_ul", "elution_ul", "blood_ml")
+    values: dict[str, float] = {name: _number(sample.get(name)) for name in wanted}
+    lacking = [(name, f"needed for {unit}") for name, value in values.items() if not value > 0]
+    if lacking:
+        return math.nan, lacking
+    if unit == "copies/ug":
+        return 1000 / values["ng_input"], []
+    dilution = _number(sample.get("dilution"))
+    dilution = 1.0 if math.isnan(dilution) else dilution
+    per_ml = dilution * values["elution_ul"] / values["template_ul"] / values["blood_ml"]
+    return per_ml / recovery, []
+
+
+def _number(value: object) -> float:
+    return math.nan if value is None or value is pd.NA else float(value)  # type: ignore[arg-type]
+
+
+# -------------------------------------------------------------------------------------------------------------- levels
+
+
+@dataclass(frozen=True)
+class _Plate:
+    """What a sample needs to know of its run."""
+
+    curve: StandardCurve | None
+    reference_curve: StandardCurve | None
+    highest: float
+    failed: tuple[str, ...]
+    expected_ct: float
+
+
+def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quantified:
+    """Levels of every sample of every run.
+
+    Parameters
+    ----------
+    raw : DataFrame
+        `nkinetics.columns.RAW` rows with measure ct; `sample_id` as in the manifest.
+    samples : DataFrame
+        The manifest.
+    settings : Qpcr
+        Patterns, limits and acceptance.
+
+    Returns
+    -------
+    Quantified
+        A failed run gives rows with status failed and the criterion as reason. A sample detected in too few replicates
+        is blq, in none not_detected. A blq row whose wells together hold less than the LOD has an empty `lod`.
+
+    Notes
+    -----
+    A level is the mean of the copies in the replicates that were detected: at or above an LLOQ of ten copies an empty
+    replicate is a failure of the well (probability exp(-10)), not a zero. `n_molecules` is the sum of copies over these
+    replicates, so that counting gives their mean a relative variance of 1/n.
+    """
+    set_aside = unusable(raw)
+    target, reference = _targets(raw, settings)
+    usable = ~raw.index.isin(list(set_aside))
+    for label in raw.index[usable & ~target & ~reference]:
+        name = raw.at[label, "target"] or "without a name"
+        set_aside[label] = f"target {name} is neither the transgene nor the reference gene of assays.qpcr"
+    roles = dict.fromkeys(raw.index[reference & (raw["role"] == "unknown")], "reference")
+    manifest = {row["sample_id"]: row for row in records(samples)}
+    levels: list[dict[str, object]] = []
+    runs: list[dict[str, object]] = []
+    sources: list[dict[str, object]] = []
+    needs: list[Need] = []
+    warnings: list[str] = []
+    ordered = raw[~raw.index.isin(list(set_aside))].sort_values(["run_id", "source_file", "source_row", "target"])
+    for run, wells in ordered.groupby("run_id"):
+        run_id = str(run)
+        is_reference = reference.loc[wells.index]
+        reference_curve = None
+        of_run: list[dict[str, object]] = []
+        if settings.level_unit == "copies/cell" or (is_reference & (wells["role"] == "standard")).any():
+            for name, of_gene in wells[is_reference].groupby("target"):
+                reference_curve, row, _ = _run(of_gene, settings, set_aside, copies_limit=False)
+                of_run.append({**row, "run_id": run_id, "assay": "qpcr", "target": name})
+            runs += of_run
+        else:
+            for label in wells.index[is_reference & (wells["role"] != "unknown")]:
+                set_aside[label] = "reference gene without a standard curve; only its samples are used"
+        reference_wells = wells[is_reference & (wells["role"] == "unknown")]
+        expected_ct = _expected_reference(reference_wells, manifest, settings)
+        for name, of_target in wells[~is_reference].groupby("target"):
+            curve, row, controls = _run(of_target, settings, set_aside, copies_limit=True)
+            failed = [str(row["reason"])] if not row["accepted"] else []
+            if settings.level_unit == "copies/cell":
+                failed += [f"reference gene {r['target']}: {r['reason']}" for r in of_run if not r["accepted"]]
+            runs.append({**row, "run_id": run_id, "assay": "qpcr", "target": name})
+            if row["ntc_ok"] is pd.NA:
+                warnings.append(f"Run {run_id}, {name}: the plate has no no-template control; the rule is not applied.")
+            highest = float(controls["quantity"].max()) if row["n_standards"] else math.nan
+            plate = _Plate(curve, reference_curve, highest, tuple(failed), expected_ct)
+            for sample_id, replicates in of_target[of_target["role"] == "unknown"].groupby("sample_id"):
+                if sample_id not in manifest:
+                    continue
+                genes = reference_wells[reference_wells["sample_id"] == sample_id]
+                level, lacking = _level(replicates, genes, manifest[str(sample_id)], plate, settings, set_aside)
+                needs += [Need(str(sample_id), column, why) for column, why in lacking]
+                key = {"assay": "qpcr", "run_id": run_id, "sample_id": sample_id}
+                levels.append({**key, "analyte": settings.analyte, **level})
+                kept = replicates[~replicates.index.isin(list(set_aside))]
+                sources += source_rows(kept, "replicate", key)
+                sources += source_rows(genes, "reference", key)
+                sources += source_rows(controls[controls["role"] == "standard"], "standard", key)
+                sources += source_rows(controls[controls["role"] == "ntc"], "ntc", key)
+    return outcome(levels, runs, sources, set_aside, needs=tuple(needs), warnings=tuple(warnings), roles=roles)
+
+
+def _targets(raw: pd.DataFrame, settings: Qpcr) -> tuple[pd.Series, pd.Series]:
+    """Which rows are of the transgene and which of the reference gene; a name that fits both is the transgene's."""
+    pattern = re.compile(settings.target_pattern)
+    target = pd.Series([bool(pattern.search(t)) for t in raw["target"]], index=raw.index, dtype=bool)
+    if settings.reference_pattern is None:
+        return target, pd.Series(False, index=raw.index)
+    gene = re.compile(settings.reference_pattern)
+    return target, ~target & pd.Series([bool(gene.search(t)) for t in raw["target"]], index=raw.index, dtype=bool)
+
+
+def _detected(wells: pd.DataFrame, settings: Qpcr) -> pd.Series:
+    return wells["value"].notna() & (wells["value"] <= settings.ct_max)
+
+
+def _run(
+    wells: pd.DataFrame, settings: Qpcr, set_aside: dict[int, str], *, copies_limit: bool
+) -> tuple[StandardCurve | None, dict[str, object], pd.DataFrame]:
+    """Curve, row of runs.csv and the standards and controls used, of one target of one run."""
+    detected = _detected(wells, settings)
+    standard = (wells["role"] == "standard").to_numpy()
+    for label in wells.index[standard & ~(wells["quantity"] > 0)]:
+        set_aside[label] = "standard without a positive quantity"
+    for label in wells.index[standard & (wells["quantity"] > 0) & ~detected]:
+        set_aside[label] = "standard without a Ct"
+    on_curve = wells[standard & (wells["quantity"] > 0) & detected]
+    ct, copies = on_curve["value"].to_numpy(dtype=float), on_curve["quantity"].to_numpy(dtype=float)
+    curve = standard_curve(ct, copies)
+    read_back = back_calculated(ct, copies, curve) if curve is not None else None
+    ntc = wells[(wells["role"] == "ntc").to_numpy()]
+    ntc_ok: object = pd.NA
+    if len(ntc):
+        found = ntc[_detected(ntc, settings)]["value"].to_numpy(dtype=float)
+        limit = settings.lod_copies if copies_limit else None
+        if not len(found):
+            ntc_ok = True
+        elif curve is None or limit is None:
+            ntc_ok = False
+        else:
+            ntc_ok = bool((copies_per_reaction(found, curve.slope, curve.intercept) < limit).all())
+    failed = acceptance(curve, read_back, None if ntc_ok is pd.NA else bool(ntc_ok), settings.acceptance)
+    row: dict[str, object] = {
+        "slope": curve.slope if curve else math.nan,
+        "intercept": curve.intercept if curve else math.nan,
+        "r_squared": curve.r_squared if curve else math.nan,
+        "efficiency": curve.efficiency if curve else math.nan,
+        "ntc_ok": ntc_ok,
+        "accepted": not failed,
+        "reason": "; ".join(failed),
+        "source_file": " ".join(dict.fromkeys(wells["source_file"])),
+        "n_standards": len(on_curve),
+        "n_levels": len(read_back) if read_back is not None else 0,
+        "n_levels_within": int(levels_within(read_back, settings.acceptance).sum()) if read_back is not None else 0,
+        "n_ntc": len(ntc),
+        "n_samples": wells[(wells["role"] == "unknown").to_numpy()]["sample_id"].nunique(),
+    }
+    return curve, row, pd.concat([on_curve, ntc])
+
+
+def _expected_reference(genes: pd.DataFrame, manifest: Mapping[str, Mapping[str, object]], settings: Qpcr) -> float:
+    """Median over the run of the reference Ct that one nanogram would have given: Ct + log2(ng)."""
+    found = []
+    for sample_id, wells in genes[_detected(genes, settings)].groupby("sample_id"):
+        ng = _number(manifest.get(str(sample_id), {}).get("ng_input"))
+        if ng > 0:
+            found.append(float(wells["value"].mean()) + math.log2(ng))
+    return float(np.median(found)) if found else math.nan
+
+
+def _reference_failure(genes: pd.DataFrame, sample: Mapping[str, object], expected: float, settings: Qpcr) -> str:
+    """Why the reference gene says that the sample's DNA is not what the manifest says; empty when all is well."""
+    if genes.empty:
+        return ""
+    detected = genes[_detected(genes, settings)]
+    if detected.empty:
+        return "reference gene not detected: no DNA in the reaction, or inhibition"
+    ng = _number(sample.get("ng_input"))
+    limit = settings.reference_ct_shift_max
+    if limit is None or not ng > 0 or math.isnan(expected):
+        return ""
+    shift = float(detected["value"].mean()) + math.log2(ng) - expected
+    if abs(shift) <= limit:
+        return ""
+    what = "inhibition, or less DNA than stated" if shift > 0 else "more DNA than stated"
+    return (
+        f"reference gene Ct {abs(shift):.1f} {'above' if shift > 0 else 'below'} what {ng:g} ng give on this run "
+        f"(limit {limit:g}): {what}"
+    )
+
+
+def _said(well: pd.Series) -> str:
+    """Why a well has no Ct, in the words of the reader or of the export."""
+    return well["remark"] or (f"no Ct but {well['value_raw']!r}" if well["value_raw"] else "no Ct in the export")
+
+
+def _level(
+    replicates: pd.DataFrame,
+    genes: pd.DataFrame,
+    sample: Mapping[str, object],
+    plate: _Plate,
+    settings: Qpcr,
+    set_aside: dict[int, str],
+) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    """One sample on one run: level, limits, status and reason, and what the manifest lacks for it."""
+    bad = replicates["detection"].isin(("failed", "not_done", "below", "above"))
+    for label in replicates.index[bad]:
+        set_aside[label] = _said(replicates.loc[label])
+    wells = replicates[~bad]
+    detected = wells[_detected(wells, settings)]
+    copies = np.array([])
+    if plate.curve is not None:
+        ct = detected["value"].to_numpy(dtype=float)
+        copies = copies_per_reaction(ct, plate.curve.slope, plate.curve.intercept)
+    mean = float(copies.mean()) if len(copies) else 0.0
+    reference_copies = math.nan
+    if plate.reference_curve is not None:
+        ct = genes[_detected(genes, settings)]["value"].to_numpy(dtype=float)
+        if len(ct):
+            line = plate.reference_curve
+            reference_copies = float(copies_per_reaction(ct, line.slope, line.intercept).mean())
+    factor, lacking = scale_to_unit(settings.level_unit, sample, reference_copies, float(settings.recovery))
+    uloq = plate.highest if settings.uloq_copies is None else settings.uloq_copies
+    rule = settings.acceptance
+    spread = cv_pct(copies)
+    limit = rule.replicate_cv_lloq_pct if mean <= NEAR_LLOQ * settings.lloq_copies else rule.replicate_cv_pct
+    reasons = [f"run not accepted: {'; '.join(plate.failed)}"] if plate.failed else []
+    reasons += [text] if (text := _reference_failure(genes, sample, plate.expected_ct, settings)) else []
+    if settings.level_unit == "copies/cell" and not reference_copies > 0:
+        reasons.append("no copies of the reference gene, which copies/cell needs")
+    status = "quantified"
+    if wells.empty:
+        not_done = (replicates["detection"] == "not_done").all()
+        reasons.append("no usable replicate: " + "; ".join(sorted({_said(row) for _, row in replicates.iterrows()})))
+        status = "not_done" if not_done else "failed"
+    elif detected.empty:
+        status = "not_detected"
+    elif len(wells) < rule.replicates_detected_min and mean >= settings.lloq_copies:
+        reasons.append(f"{len(wells)} usable replicate, fewer than {rule.replicates_detected_min}")
+    elif len(detected) < rule.replicates_detected_min or mean < settings.lloq_copies:
+        status = "blq"
+    elif mean > uloq:
+        status = "above_uloq"
+    elif spread > limit:
+        reasons.append(f"replicate CV {spread:.1f} % above {limit:g} %")
+    if reasons and status != "not_done":
+        status = "failed"
+    # One molecule that one of three wells caught does not say that the sample holds LOD to LLOQ: less was seen in all
+    # wells together. Such a row has no LOD, and the likelihood takes it as anything below the LLOQ.
+    below_lod = status == "blq" and float(copies.sum()) / len(wells) < (settings.lod_copies or 0.0)
+    return {
+        "level": mean * factor if status == "quantified" else math.nan,
+        "level_unit": settings.level_unit,
+        "lod": math.nan if settings.lod_copies is None or below_lod else settings.lod_copies * factor,
+        "lloq": settings.lloq_copies * factor,
+        "uloq": uloq * factor,
+        "status": status,
+        "n_molecules": float(copies.sum()),
+        "n_replicates": len(detected) if status in ("quantified", "above_uloq") else len(wells),
+        "cv_pct": spread,
+        "exclusion_reason": "; ".join(reasons),
+        **provenance(replicates),
+    }, lacking

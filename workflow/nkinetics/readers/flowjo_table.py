@@ -1,0 +1,167 @@
+"""FlowJo table-editor exports, wide form: one row per sample, one column per gate and statistic.
+
+A column is headed ``gate/path | Count`` or ``gate/path | Freq. of Parent``. Each sample and count column gives one raw
+row of events. Percentages are accounted for but not used: the events behind them decide what can be quantified. Mean
+and SD rows repeat the samples. Other statistics (intensities, keywords) are not read, and the file's report says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nkinetics.plugins import Claim, Reader, Reading
+from nkinetics.readers._cells import Checked, Kind, detection, is_summary, normalised, notation, without_percent
+from nkinetics.readers._export import Export, Row, Sheet
+from nkinetics.settings import Settings
+
+_HEAD = re.compile(r"(.*\S)\s*\|\s*(\S.*)")
+_FIRST = ("", "name", "sample", "samplename", "filename", "file", "tubename", "unnamed0")
+_PERCENT_OF = ("freqof", "frequencyof", "percentof", "of")
+
+
+@dataclass(frozen=True)
+class _Statistic:
+    """One column: its place, its gate's path, what it holds."""
+
+    place: int
+    header: str
+    gate: str
+    measure: str
+
+    @property
+    def kind(self) -> Kind:
+        return "count" if self.measure == "events" else "amount"
+
+
+def _statistics(header: Row) -> list[_Statistic]:
+    """Count and percent columns of a header row."""
+    found = []
+    for i, text in enumerate(header.cells[1:], start=1):
+        match = _HEAD.fullmatch(text)
+        if not match:
+            continue
+        name = normalised(match.group(2))
+        if name == "count":
+            found.append(_Statistic(i, text, match.group(1), "events"))
+        elif name.startswith(_PERCENT_OF):
+            found.append(_Statistic(i, text, match.group(1), "level"))
+    return found
+
+
+def _header(export: Export) -> tuple[Sheet, int, list[_Statistic]] | None:
+    """The first row with gates: its first cell names the samples or is empty."""
+    for sheet in export.sheets:
+        for i, row in enumerate(sheet.top[:20]):
+            if normalised(row.cell(0)) in _FIRST and (statistics := _statistics(row)):
+                return sheet, i, statistics
+    return None
+
+
+def claim(export: Export, settings: Settings) -> Claim:
+    """Whether a header row names gates and their counts."""
+    marks = {"events": "a column '<gate> | Count'", "level": "a column '<gate> | Freq. of ...'"}
+    head = _header(export)
+    if head is None:
+        fcs = any(row.cell(0).lower().endswith(".fcs") for sheet in export.sheets for row in sheet.top[:50])
+        return Claim(False, ("sample names that end in .fcs",) if fcs else (), (marks["events"],))
+    return Claim(True, tuple(marks[m] for m in sorted({s.measure for s in head[2]})))
+
+
+def read(export: Export, settings: Settings) -> Reading:
+    """One row per sample and count column, and the rows that are set aside: percentages, Mean and SD.
+
+    Raises
+    ------
+    InputError
+        When there is no count column, or with every cell that is wrong.
+    """
+    head = _header(export)
+    assert head is not None
+    sheet, first, statistics = head
+    header = sheet.rows[first]
+    if not any(s.measure == "events" for s in statistics):
+        found = "percentages and no column '<gate> | Count'"
+        mend = "add the statistic Count of both gates to the table in FlowJo"
+        raise export.refuse(found, "event counts", mend, header.number, sheet.name)
+    cells = Checked(export.label)
+    body = [row for row in sheet.rows[first + 1 :] if not row.blank]
+    cells.notation = notation(
+        export.label,
+        (
+            (without_percent(row.cell(s.place)), s.kind)
+            for row in body
+            if not is_summary(row.cell(0))
+            for s in statistics
+        ),
+        settings.inputs.decimal,
+    )
+    _check_table(header, body, statistics, sheet, cells)
+    rows = [_row(row, s, export.stem, cells) for row in body for s in statistics]
+    cells.done()
+    used = {0, *(s.place for s in statistics)}
+    unread = [c for i, c in enumerate(header.cells) if i not in used and c]
+    note = f"columns not read: {', '.join(unread)}" if unread else ""
+    return Reading(rows, note)
+
+
+def _check_table(
+    header: Row, body: Sequence[Row], statistics: Sequence[_Statistic], sheet: Sheet, cells: Checked
+) -> None:
+    seen: set[str] = set()
+    for s in statistics:
+        if s.header in seen:
+            cells.problem(header.number, s.header, "the column twice", "each gate once", "remove one from the table")
+        seen.add(s.header)
+    if not body:
+        cells.problem(header.number, sheet.name, "a header without samples", "samples", "export again")
+    cells.shape(len(header.cells), [row.length for row in body])
+    last = max(s.place for s in statistics)
+    for row in body:
+        cells.once(row.number, "sample", (row.cell(0),))
+        if len(row.cells) <= last and not is_summary(row.cell(0)):
+            expected = f"{len(header.cells)} cells, as in the header"
+            cells.problem(row.number, "", f"a row of {len(row.cells)}", expected, "export the file again")
+
+
+def _row(row: Row, column: _Statistic, run_id: str, cells: Checked) -> dict[str, Any]:
+    """One cell of the table as a raw row."""
+    name, text = row.cell(0), row.cell(column.place)
+    events = column.measure == "events"
+    raw: dict[str, Any] = {
+        "source_row": row.number,
+        "run_id": run_id,
+        "sample_id": re.sub(r"(?i)\.fcs$", "", name),
+        "role": "unknown",
+        # A percentage shares the gate with its count; the statistic in its target keeps the two apart.
+        "target": column.gate if events else column.header,
+        "measure": column.measure,
+        "value_raw": text,
+        "level_unit": "" if events else "%",
+    }
+    if is_summary(name):
+        return {**raw, "role": "summary", "note": f"summary row {name}"}
+    if not name:
+        cells.problem(row.number, "sample", "an empty cell", "the name of a sample", "export the file again")
+    cells.sample_name(row.number, "sample", name)
+    raw.update(_value(row, column, text, cells))
+    if not events:
+        raw.update(role="summary", note="a percentage; the event counts are used")
+    return raw
+
+
+def _value(row: Row, column: _Statistic, text: str, cells: Checked) -> dict[str, Any]:
+    plain = without_percent(text)
+    value = cells.notation.number(plain, column.kind)
+    if value is None:
+        word = detection(plain)
+        if word is not None and word.detection in ("not_done", "failed"):
+            return {"detection": word.detection, "remark": word.reason if text else "no count in the export"}
+        cells.number(row.number, column.header, plain, column.kind)
+        return {"detection": "failed"}
+    return {"value": value, "detection": "quantified"}
+
+
+READER = Reader("flowjo_table", "FlowJo table", claim, read)

@@ -1,0 +1,408 @@
+"""One self-contained HTML page from a folder of results.
+
+The page asks nothing of any network, works without scripts, and says where every number comes from. Bytes depend on the
+results, the settings, the program and its libraries only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from nkinetics import figures, tables
+from nkinetics.columns import STAGE_TABLES
+from nkinetics.plugins import TableBody, discover
+from nkinetics.report import patients as by_patient
+from nkinetics.report.methods import glossary, methods
+from nkinetics.results import Context, Results
+from nkinetics.settings import Settings
+from nkinetics.store import sha256_of
+from nkinetics.wording import (
+    Words,
+    dose_levels,
+    dose_names,
+    grouped,
+    kind_of,
+    number_of,
+    profile_name,
+    profiles,
+    title_of,
+)
+
+BRIEF_TABLES, BRIEF_FIGURE = ("topline", "safety"), "overview"
+COMPACT, LONG = 24, 60
+"""Characters up to which a cell is never broken, and from which a column is given room."""
+QUALITY_TABLES = ("runs", "exports")
+LIBRARIES = ("numpy", "scipy", "pandas", "lmfit", "statsmodels", "matplotlib", "seaborn", "jinja2")
+_NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
+
+
+def build(results_folder: Path, settings: Settings, version: str) -> str:
+    """The report as one HTML page.
+
+    Parameters
+    ----------
+    results_folder : Path
+        Canonical tables; figures are taken from its sub-folder figures/ where they were drawn from the same tables,
+        and drawn anew where not. Tables are always built anew.
+    settings : Settings
+        The merged configuration.
+    version : str
+        Version of the program.
+
+    Returns
+    -------
+    str
+        HTML, the same bytes for the same input.
+    """
+    results, context = Results(Path(results_folder)), Context(settings, version)
+    s = strings(context.language)
+    script = _template_text("report.js")
+    built = {name: tables.build(name, results, context) for name in tables.names(context)}
+    drawn = {name: _figure(name, results, context) for name in figures.names(context)}
+    page = {
+        "s": s,
+        "language": {"en": "en", "zh": "zh-Hans"}[context.language],
+        "script": Markup(script),  # our own file; its hash stands in the policy
+        "policy": policy(script),
+        "style": Markup(_template_text("report.css")),
+        "study": settings.study,
+        "title": settings.study.title or settings.study.id,
+        "facts": _facts(results, context, s),
+        "flags": flags(results, context, s),
+        "brief": _brief(built, drawn, context),
+        "figures": [figure for name, figure in drawn.items() if name != BRIEF_FIGURE],
+        "tables": _items(built, context, lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES),
+        "listings": _items(built, context, lambda n, i: i.id.startswith("L-")),
+        "quality": _items(built, context, lambda n, i: n in QUALITY_TABLES),
+        "patients": by_patient.sections(results, context, s, built),
+        "methods": methods(settings, s, context.language),
+        "glossary": glossary(s),
+        "provenance": _provenance(results, context),
+    }
+    return _environment().get_template("report.html.j2").render(page)
+
+
+# ------------------------------------------------------------------------------------------------------------- pieces
+
+
+def strings(language: str) -> dict[str, Any]:
+    """The page's words in one language, by key; choices of the configuration are mappings."""
+
+    def pick(node: Mapping[str, Any]) -> Any:
+        return node[language] if set(node) == {"en", "zh"} else {key: pick(child) for key, child in node.items()}
+
+    return {key: pick(node) for key, node in _strings().items()}
+
+
+@cache
+def _strings() -> dict[str, Any]:
+    text = files("nkinetics.report").joinpath("strings.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def _template_text(name: str) -> str:
+    return files("nkinetics.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template_text),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def policy(script: str) -> str:
+    """Content-Security-Policy: no source at all, our own script by its hash, style written in the page."""
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@dataclass(frozen=True)
+class Item:
+    """A table or a figure as the page shows it."""
+
+    anchor: str
+    name: str
+    kind: str
+    number: str
+    title: str
+    subtitle: str
+    note: str
+    footnotes: Sequence[str]
+    svg: Markup = Markup("")
+    alt: str = ""
+    grid: Any = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: its text, how many rows it spans, whether it names the row, its look, where it links to."""
+
+    text: str
+    span: int = 1
+    head: bool = False
+    look: str = ""
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table for the page: column heads, and groups of rows under a heading each (one without heading: no groups)."""
+
+    columns: Sequence[tuple[str, str]]
+    groups: Sequence[tuple[str, Sequence[Sequence[Cell]]]]
+    wide: bool
+
+
+def grid(made: TableBody) -> Grid:
+    """Cells with repeated row heads drawn together; with three or more of them the first becomes a heading over rows."""
+    frame, heads = made.frame, made.row_header
+    grouped_rows = heads >= 3
+    names = list(frame.columns)
+    looks = [_look([str(c) for c in frame.iloc[:, i]], i < heads) for i in range(len(names))]
+    rows = [[str(c) for c in row] for row in frame.itertuples(index=False)]
+    first = 1 if grouped_rows else 0
+    groups: list[tuple[str, list[list[Cell]]]] = []
+    for i, row in enumerate(rows):
+        key = row[0] if grouped_rows else ""
+        if not groups or groups[-1][0] != key:
+            groups.append((key, []))
+        cells = []
+        for j in range(first, len(row)):
+            if j < heads - 1 and i and rows[i - 1][: j + 1] == row[: j + 1]:
+                continue
+            span = 1
+            if j < heads - 1:
+                while i + span < len(rows) and rows[i + span][: j + 1] == row[: j + 1]:
+                    span += 1
+            patient = made.patients[i] if made.patients else ""
+            href = f"#patient-{patient}" if j < heads and patient and row[j] == patient else ""
+            cells.append(Cell(row[j], span, j < heads, looks[j], href))
+        groups[-1][1].append(cells)
+    columns = list(zip(names[first:], looks[first:], strict=True))
+    return Grid(columns, groups, wide=len(columns) > 8)
+
+
+def _look(cells: Sequence[str], head: bool) -> str:
+    """How a column is set: n numbers to the right, c compact without breaks, t text that needs room."""
+    if not head and all(_NUMERIC.fullmatch(c) for c in cells):
+        return "n"
+    longest = max((len(c) for c in cells), default=0)
+    return "c" if longest <= COMPACT else "t" if longest > LONG else ""
+
+
+def _items(built: Mapping[str, TableBody], context: Context, keep: Callable[[str, Any], bool]) -> list[Item]:
+    known = discover("tables")
+    return [_table(name, made, context) for name, made in built.items() if keep(name, known[name])]
+
+
+def _table(name: str, made: TableBody, context: Context) -> Item:
+    item = discover("tables")[name]
+    return Item(
+        anchor=item.id,
+        name=name,
+        kind=kind_of(item, context),
+        number=number_of(item, context),
+        title=title_of(item, context),
+        subtitle=made.subtitle,
+        note=made.note,
+        footnotes=made.footnotes,
+        grid=grid(made) if len(made.frame.columns) else None,
+    )
+
+
+def _figure(name: str, results: Results, context: Context) -> Item:
+    """A figure from its file where that was drawn from these very tables by this program, else drawn now."""
+    item, folder = discover("figures")[name], results.folder / "figures"
+    svg, said = "", ""
+    if (folder / f"{name}.svg").exists() and (folder / f"{name}.json").exists():
+        said = (folder / f"{name}.json").read_text(encoding="utf-8")
+        if _fresh(json.loads(said), item, results, context):
+            svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    if not svg:
+        svg, said, _ = figures.made(name, results, context)
+    words = json.loads(said)
+    return Item(
+        anchor=item.id,
+        name=name,
+        kind=words["kind"],
+        number=words["number"],
+        title=words["title"],
+        subtitle=words["subtitle"],
+        note=words["note"],
+        footnotes=words["footnotes"],
+        svg=inline(svg),
+        alt=words["alt"],
+    )
+
+
+def _fresh(said: Mapping[str, Any], item: Any, results: Results, context: Context) -> bool:
+    now = {
+        "sources": figures.sources(item.needs, results),
+        "version": context.version,
+        "language": context.language,
+        "settings": figures.settings_digest(context),
+    }
+    return all(said.get(key) == value for key, value in now.items())
+
+
+def inline(svg: str) -> Markup:
+    """SVG text as it stands inside a page: no prolog, no namespace (HTML knows it), as wide as its place."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
+    return Markup(re.sub(r"\n\s*", "\n", svg))  # drawn by our own figures; texts were escaped there
+
+
+# --------------------------------------------------------------------------------------------------------- first screen
+
+
+def _facts(results: Results, context: Context, s: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    study, words = context.settings.study, Words(context.language)
+    names, observed = dose_names(results, context), results.table("observations")
+    reportable = observed["reportable"].fillna(False).astype(bool)
+    counts = results.patients["dose_level"].value_counts()
+    sampled = int((~observed["status"].isin(("not_done",))).sum())
+    model = discover("models").get(context.settings.models.default)
+    facts = [(s["product"], [study.product])] if study.product else []
+    return [
+        *facts,
+        (s["study"], [study.id]),
+        (s["data_cut"], [study.data_cut or s["none_set"]]),
+        (s["patients"], [s["patients_of"].format(n=counts[d], level=names[d]) for d in dose_levels(results)]),
+        (
+            s["results_counted"],
+            [
+                s["results_text"].format(
+                    reportable=int(reportable.sum()),
+                    total=sampled,
+                    quantified=int((reportable & (observed["status"] == "quantified")).sum()),
+                )
+            ],
+        ),
+        (
+            s["assays"],
+            [profile_name(context, k.assay, k.specimen, k.level_unit) for k in profiles(results).itertuples()],
+        ),
+        (s["model_led"], [words.pick(model.title) if model else context.settings.models.default]),
+    ]
+
+
+def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What to know before reading the numbers: (text, anchor)."""
+    found: list[tuple[str, str]] = []
+    words = Words(context.language)
+    runs = results.table("runs")
+    refused = sorted(set(runs.loc[~runs["accepted"].fillna(False).astype(bool), "run_id"]))
+    if refused:
+        key = "flag_run" if len(refused) == 1 else "flag_runs"
+        found.append((s[key].format(n=len(refused), runs=words.join(refused)), "T-CK-16"))
+    aside = _files_aside(results)
+    if aside:
+        key = "flag_file" if len(aside) == 1 else "flag_files"
+        found.append((s[key].format(n=len(aside), files=words.join(aside)), "T-CK-17"))
+    nobody = _never_quantified(results, words)
+    if nobody:
+        found.append((s["flag_unquantified"].format(reasons=grouped(nobody, words)), "patients"))
+    observed = results.table("observations")
+    observed = observed[observed["status"] != "not_done"]
+    excluded = int((~observed["reportable"].fillna(False).astype(bool)).sum())
+    if excluded:
+        found.append((s["flag_excluded"].format(n=excluded, total=len(observed)), "L-16.2.5.5"))
+    found += _model_flags(results, context, s)
+    for dose_level in dose_levels(results):
+        n = int((results.patients["dose_level"] == dose_level).sum())
+        if n < context.settings.statistics.summary_n_min:
+            found.append((s["flag_few"].format(level=dose_level, n=n), "T-CK-05"))
+    return found
+
+
+def _files_aside(results: Results) -> list[str]:
+    """Exports of which no row is used, with the reason, from their names alone."""
+    rows = results.table("ingest")
+    found = []
+    for file, own in rows.groupby("source_file", sort=True):
+        if not own["used"].fillna(False).any():
+            reasons = [r for r in dict.fromkeys(own["reason"]) if r]
+            found.append(f"{file} ({'; '.join(reasons[:2])})" if reasons else str(file))
+    return found
+
+
+def _never_quantified(results: Results, words: Words) -> dict[str, str]:
+    observed = results.table("observations")
+    reasons = {}
+    for patient in results.patients["patient_id"]:
+        own = observed[observed["patient_id"] == patient]
+        mine = own[own["reportable"].fillna(False).astype(bool)]
+        if (mine["status"] == "quantified").any():
+            continue
+        stated = [r for r in dict.fromkeys(own["exclusion_reason"]) if r]
+        none = words.say(f"no quantified level in {len(mine)} results", f"{len(mine)} 个结果均未达定量水平")
+        reasons[patient] = none if len(mine) else "; ".join(stated[:2]) or words.say("no sample", "无样本")
+    return reasons
+
+
+def _model_flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tuple[str, str]]:
+    fits = results.table("fits")
+    fits = fits[(fits["model"] == context.settings.models.default) & (fits["n_obs"].fillna(0) > 0)]
+    converged = fits["converged"].fillna(False).astype(bool)
+    loose = fits[converged & ~fits["identifiable"].fillna(False).astype(bool)]
+    found = []
+    if len(fits) and not converged.all():
+        found.append((s["flag_unfitted"].format(n=int((~converged).sum()), total=len(fits)), "T-CK-07"))
+    if len(loose):
+        found.append((s["flag_not_identifiable"].format(n=len(loose), total=int(converged.sum())), "T-CK-07"))
+    return found
+
+
+def _brief(built: Mapping[str, TableBody], drawn: Mapping[str, Item], context: Context) -> dict[str, Any]:
+    return {
+        "figure": drawn.get(BRIEF_FIGURE),
+        "tables": [_table(name, built[name], context) for name in BRIEF_TABLES if name in built],
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------- provenance
+
+
+def _provenance(results: Results, context: Context) -> dict[str, Any]:
+    rows = results.table("ingest")
+    exports = [
+        (str(file), len(own), str(own["source_sha256"].iloc[0])) for file, own in rows.groupby("source_file", sort=True)
+    ]
+    stages = [
+        (f"{name}.csv", len(results.table(name)), sha256_of(results.path(name)))
+        for name in STAGE_TABLES
+        if results.path(name).exists()
+    ]
+    versions = [("NKinetics", context.version)]
+    for library in LIBRARIES:
+        try:
+            versions.append((library, metadata.version(library)))
+        except metadata.PackageNotFoundError:
+            continue
+    configuration = yaml.safe_dump(
+        context.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+    return {"exports": exports, "stages": stages, "versions": versions, "configuration": configuration}

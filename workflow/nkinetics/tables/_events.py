@@ -1,0 +1,51 @@
+"""Clinical events in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nkinetics.results import Context, Results
+from nkinetics.wording import Words, days, missing
+
+EVENT_NAMES: Mapping[str, Mapping[str, str]] = {
+    "crs": {"en": "CRS", "zh": "CRS"},
+    "icans": {"en": "ICANS", "zh": "ICANS"},
+    "infection": {"en": "Infection", "zh": "感染"},
+    "tocilizumab": {"en": "Tocilizumab", "zh": "托珠单抗"},
+    "steroid": {"en": "Steroid", "zh": "糖皮质激素"},
+    "response": {"en": "Best response", "zh": "最佳疗效"},
+}
+
+
+def recorded(context: Context) -> bool:
+    """Whether the study collects events at all."""
+    return context.settings.inputs.events is not None
+
+
+def event_words(results: Results, context: Context, patient: str, event: str) -> str:
+    """Grade and days of a patient's events of one kind; “none” where none is recorded."""
+    words, events = Words(context.language), results.table("events")
+    if not recorded(context) and not len(events):
+        return words.say("not collected", "未收集")
+    own = events[(events["patient_id"] == patient) & (events["event"] == event)]
+    parts = []
+    for row in own.sort_values("time").itertuples():
+        grade = "" if missing(row.grade) else words.say(f"grade {row.grade}", f"{row.grade} 级")
+        when = "" if missing(row.time) else days(float(str(row.time)))
+        if when and not missing(row.time_end):
+            when += f"–{days(float(str(row.time_end)))}"
+        day = words.say(f"day {when}", f"第 {when} 天") if when else ""
+        parts.append(words.join([str(row.value or ""), grade, day]))
+    return "; ".join(parts) or words.say("none", "无")
+
+
+def worst_grade(results: Results, context: Context, patient: str, event: str) -> str:
+    """Highest grade of a patient's events of one kind: a number, “ungraded”, or “none”."""
+    words, events = Words(context.language), results.table("events")
+    if not recorded(context) and not len(events):
+        return words.say("not collected", "未收集")
+    own = events[(events["patient_id"] == patient) & (events["event"] == event)]
+    if not len(own):
+        return words.say("none", "无")
+    grades = own["grade"].dropna()
+    return str(int(grades.max())) if len(grades) else words.say("yes, ungraded", "有，未分级")

@@ -1,0 +1,129 @@
+"""What the tables share: cells as printed, rows to a body, the data behind each dose level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from nkinetics.plugins import TableBody
+from nkinetics.results import Context, Results
+from nkinetics.wording import (
+    Words,
+    codes_footnote,
+    dose_levels,
+    dose_names,
+    missing,
+    percent,
+    significant,
+    source_footnote,
+)
+
+NOT_REPORTED, NOT_CALCULABLE = "NR", "NC"
+
+
+def body(
+    results: Results,
+    context: Context,
+    rows: Sequence[Mapping[str, str]],
+    columns: Sequence[str],
+    *,
+    sources: Iterable[str],
+    footnotes: Iterable[str] = (),
+    subtitle: str = "",
+    row_header: int = 1,
+    patients: Sequence[str] = (),
+) -> TableBody:
+    """A table body with its codes explained and its sources named.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Cell texts by column name.
+    columns : sequence of str
+        Column names in order.
+    sources : iterable of str
+        Canonical tables behind the numbers.
+    footnotes : iterable of str
+        Definitions; codes and sources are added.
+    """
+    frame = pd.DataFrame([[row[c] for c in columns] for row in rows], columns=list(columns), dtype="str")
+    cells = frame.to_numpy().ravel().tolist()
+    notes = (*footnotes, *codes_footnote(context, cells), source_footnote(results, context, sources))
+    return TableBody(frame, notes, subtitle, "", row_header, tuple(patients))
+
+
+def absent(results: Results, context: Context, why: str, sources: Iterable[str]) -> TableBody:
+    """A table that cannot be made, with the reason and the sources looked at."""
+    return TableBody(pd.DataFrame(), (source_footnote(results, context, sources),), "", why)
+
+
+def statistic(value: float, digits: int = 3) -> str:
+    """A statistic with significant figures, NC where it cannot be had."""
+    return NOT_CALCULABLE if math.isnan(value) else significant(value, digits)
+
+
+def percentage(value: float) -> str:
+    """A CV with 1 decimal, NC where it cannot be had."""
+    return NOT_CALCULABLE if math.isnan(value) else percent(value)
+
+
+def interval(lower: float, upper: float) -> str:
+    """Two ends as printed, NC where they cannot be had."""
+    if math.isnan(lower) or math.isnan(upper):
+        return NOT_CALCULABLE
+    return f"{significant(lower)} to {significant(upper)}"
+
+
+def listed(values: Mapping[str, str]) -> str:
+    """Individual values as ``001: 12.0; 002: NC``.
+
+    Examples
+    --------
+    >>> listed({"001": "12.0", "002": "NC"})
+    '001: 12.0; 002: NC'
+    """
+    return "; ".join(f"{patient}: {value}" for patient, value in values.items())
+
+
+def reportable(results: Results) -> pd.DataFrame:
+    """Observations that are analysed."""
+    rows = results.table("observations")
+    return rows[rows["reportable"].fillna(False).astype(bool)]
+
+
+def capital(text: str) -> str:
+    """The text with its first letter raised."""
+    return text[:1].upper() + text[1:]
+
+
+def number_or(value: object, code: str, digits: int = 3) -> str:
+    """A number with significant figures, or the code where it is missing."""
+    return code if missing(value) else significant(float(str(value)), digits)
+
+
+def analysis_set(results: Results, context: Context) -> str:
+    """The subtitle's first part: who is shown, and what a dose level is."""
+    words, counts = Words(context.language), results.patients["dose_level"].value_counts()
+    names = dose_names(results, context)
+    levels = words.join(f"{names[d]} n = {counts[d]}" for d in dose_levels(results))
+    n = len(results.patients)
+    return words.colon(words.say(f"All patients (n = {n})", f"全部患者（n = {n}）"), levels)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers with runs drawn together.
+
+    Examples
+    --------
+    >>> ranges([12, 13, 14, 20])
+    '12–14, 20'
+    """
+    groups: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if groups and number == groups[-1][-1] + 1:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}–{g[-1]}" for g in groups)

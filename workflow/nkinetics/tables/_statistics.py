@@ -1,0 +1,137 @@
+"""Summaries over patients, decided once (nca.md, "Summaries by dose level")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Statistics of one quantity over patients; what cannot be had is NaN.
+
+    Parameters
+    ----------
+    n : int
+        Values summarised.
+    geo_mean, geo_cv_pct : float
+        Geometric mean and its coefficient of variation, 100 sqrt(exp(s^2) - 1) with s the SD of the logarithms, percent.
+    ci_lower, ci_upper : float
+        Confidence interval of the geometric mean, from Student's t on the logarithms.
+    median, minimum, maximum, mean, sd, cv_pct : float
+        As named; SD with n - 1, CV in percent.
+    """
+
+    n: int
+    geo_mean: float = NAN
+    geo_cv_pct: float = NAN
+    ci_lower: float = NAN
+    ci_upper: float = NAN
+    median: float = NAN
+    minimum: float = NAN
+    maximum: float = NAN
+    mean: float = NAN
+    sd: float = NAN
+    cv_pct: float = NAN
+
+
+def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
+    """All statistics of the values.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One value per patient, no missing ones. Geometric statistics are NaN when one is not positive.
+    confidence : float
+        Of the interval of the geometric mean.
+
+    Examples
+    --------
+    >>> s = summary([100.0, 1000.0, 10000.0])
+    >>> round(s.geo_mean), round(s.geo_cv_pct, 1), s.median, s.mean
+    (1000, 1413.1, 1000.0, 3700.0)
+    """
+    x = np.asarray(values, dtype=float)
+    if not x.size:
+        return Summary(0)
+    several = x.size > 1
+    mean, sd = float(x.mean()), float(x.std(ddof=1)) if several else NAN
+    geometric: dict[str, float] = {}
+    if (x > 0).all():
+        logs = np.log(x)
+        geometric["geo_mean"] = math.exp(logs.mean())
+        if several:
+            s = float(logs.std(ddof=1))
+            geometric["geo_cv_pct"] = 100 * math.sqrt(math.expm1(s * s))
+            half = _t_quantile(0.5 + confidence / 2, x.size - 1) * s / math.sqrt(x.size)
+            geometric["ci_lower"] = math.exp(logs.mean() - half)
+            geometric["ci_upper"] = math.exp(logs.mean() + half)
+    return Summary(
+        n=int(x.size),
+        median=float(np.median(x)),
+        minimum=float(x.min()),
+        maximum=float(x.max()),
+        mean=mean,
+        sd=sd,
+        cv_pct=100 * sd / mean if several and mean else NAN,
+        **geometric,
+    )
+
+
+def _t_quantile(share: float, degrees: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, share))
+
+
+def censored_geo_mean(values: Sequence[float], bounds: Sequence[float]) -> float:
+    """Geometric mean when some patients are known only to lie below a bound.
+
+    Maximum likelihood of a log-normal distribution: each value contributes its density, each bound the probability of
+    lying below it (Tobin 1958, doi:10.2307/1907382).
+
+    Parameters
+    ----------
+    values : sequence of float
+        Quantified patients.
+    bounds : sequence of float
+        Upper bound of each patient without a quantified level.
+
+    Returns
+    -------
+    float
+        NaN where fewer than two different values are quantified: the spread is then not determined.
+
+    Examples
+    --------
+    Without bounds it is the plain geometric mean, and bounds pull it down:
+
+    >>> round(censored_geo_mean([100.0, 1000.0, 10000.0], []), 3)
+    1000.0
+    >>> censored_geo_mean([100.0, 1000.0, 10000.0], [50.0]) < 1000
+    True
+    """
+    from scipy.optimize import minimize
+    from scipy.special import log_ndtr
+
+    y, limit = np.log(np.asarray(values, dtype=float)), np.log(np.asarray(bounds, dtype=float))
+    if y.size < 2 or y.std() == 0:
+        return NAN
+    if not limit.size:
+        return math.exp(y.mean())
+
+    def minus_log_likelihood(theta: np.ndarray) -> float:
+        mu, sigma = theta[0], math.exp(theta[1])
+        z = (y - mu) / sigma
+        return float(0.5 * (z @ z) + y.size * theta[1] - log_ndtr((limit - mu) / sigma).sum())
+
+    everyone = np.concatenate([y, limit])
+    start = np.array([everyone.mean(), math.log(everyone.std())])
+    # Two parameters and a log-concave likelihood (Burridge 1981): Nelder-Mead is safe and needs no derivative.
+    options = {"xatol": 1e-10, "fatol": 1e-12, "maxiter": 4000}
+    return math.exp(minimize(minus_log_likelihood, start, method="Nelder-Mead", options=options).x[0])

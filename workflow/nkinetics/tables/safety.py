@@ -1,0 +1,79 @@
+"""T-CK-11: exposure beside CRS, ICANS, infection, tocilizumab and steroid, patient by patient."""
+
+from __future__ import annotations
+
+from nkinetics.plugins import Table, TableBody
+from nkinetics.results import Context, Results
+from nkinetics.tables._events import EVENT_NAMES, event_words, worst_grade
+from nkinetics.tables._format import absent, analysis_set, body
+from nkinetics.tables._nca import AUC_WINDOW, BY_NAME, printed, reason_words, values
+from nkinetics.wording import Words, grouped, profile_name, profiles
+
+NEEDS = ("nca", "events", "patients")
+SHOWN = ("cmax", "tmax", "auc_int")
+
+
+def build(results: Results, context: Context) -> TableBody:
+    """One row per patient; exposure in the first assay of the study."""
+    words, kinds = Words(context.language), profiles(results)
+    if not len(kinds) or not len(results.table("nca")):
+        return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
+    kind = kinds.iloc[0]
+    frames = {p: values(results, BY_NAME[p], kind["assay"], kind["specimen"]).set_index("patient_id") for p in SHOWN}
+    rows = []
+    for patient in results.patients.itertuples():
+        identifier = str(patient.patient_id)
+        row = {
+            words.say("Dose level", "剂量水平"): str(patient.dose_level),
+            words.say("Patient", "患者"): identifier,
+        }
+        for parameter, frame in frames.items():
+            title = words.pick(BY_NAME[parameter].title)
+            row[title] = printed(BY_NAME[parameter], float(frame.loc[identifier, "value"]))
+        for event in ("crs", "icans"):
+            row[words.say(f"{event.upper()}, worst grade", f"{event.upper()} 最高级别")] = worst_grade(
+                results, context, identifier, event
+            )
+        for event in ("infection", "tocilizumab", "steroid"):
+            row[words.pick(EVENT_NAMES[event])] = event_words(results, context, identifier, event)
+        rows.append(row)
+    missing_cmax = reason_words(BY_NAME["cmax"], frames["cmax"].reset_index())
+    notes = [
+        words.say(
+            f"Exploratory. {profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}; Tmax in days, AUC over "
+            f"{AUC_WINDOW.replace('-', '–')}. Tocilizumab and steroids are given BECAUSE of expansion and toxicity: exposure beside "
+            "them says nothing about their effect. Days elapsed from the start of the first infusion.",
+            f"探索性分析。{profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}；Tmax 以天计，AUC 时间窗 "
+            f"{AUC_WINDOW.replace('-', '–')}。托珠单抗与激素因扩增和毒性而使用：并列的暴露量不反映其作用。时间为首次输注开始后的天数。",
+        ),
+        words.say(
+            "AUC: area under the curve; CRS: cytokine release syndrome; ICANS: immune effector cell-associated neurotoxicity syndrome.",
+            "AUC：曲线下面积；CRS：细胞因子释放综合征；ICANS：免疫效应细胞相关神经毒性综合征。",
+        ),
+    ]
+    if missing_cmax:
+        notes.append(words.colon("NC", grouped(missing_cmax, words)) + words.say(".", "。"))
+    return body(
+        results,
+        context,
+        rows,
+        list(rows[0]) if rows else [],
+        sources=NEEDS,
+        footnotes=notes,
+        subtitle=analysis_set(results, context),
+        row_header=2,
+        patients=list(results.patients["patient_id"]),
+    )
+
+
+TABLE = Table(
+    name="safety",
+    id="T-CK-11",
+    number="11",
+    title={
+        "en": "Exposure beside CRS, ICANS, infection and co-medication (exploratory)",
+        "zh": "暴露量与 CRS、ICANS、感染及合并用药（探索性）",
+    },
+    needs=NEEDS,
+    build=build,
+)

@@ -1,0 +1,91 @@
+"""T-CK-00: the top line of the committee's brief: Cmax, AUC and Tlast by dose level, first assay."""
+
+from __future__ import annotations
+
+from nkinetics.plugins import Table, TableBody
+from nkinetics.results import Context, Results
+from nkinetics.tables._format import absent, body
+from nkinetics.tables._nca import BY_NAME, Shown, printed, summarised, values
+from nkinetics.tables._statistics import summary
+from nkinetics.wording import (
+    Words,
+    days,
+    dose_levels,
+    dose_names,
+    profile_name,
+    profiles,
+    significant,
+    treated,
+    unit_name,
+)
+
+NEEDS = ("nca", "observations", "patients", "infusions")
+SHOWN = ("cmax", "tmax", "auc_int", "tlast")
+
+
+def build(results: Results, context: Context) -> TableBody:
+    """One row per parameter, one column per dose level."""
+    words, kinds = Words(context.language), profiles(results)
+    if not len(kinds) or not len(results.table("nca")):
+        return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
+    kind, names = kinds.iloc[0], dose_names(results, context)
+    counted = treated(results)
+    head = words.say("Parameter", "参数")
+    columns = {
+        d: words.say(f"{names[d]}, n = {n}", f"{names[d]}，n = {n}")
+        for d in dose_levels(results)
+        for n in [int((counted["dose_level"] == d).sum())]
+    }
+    rows = []
+    for parameter in SHOWN:
+        shown = BY_NAME[parameter]
+        frame = values(results, shown, kind["assay"], kind["specimen"])
+        units = [unit_name(u) for u in frame["unit"].unique() if u]
+        row = {head: f"{words.pick(shown.title)} ({units[0]})" if units else words.pick(shown.title)}
+        for dose_level, column in columns.items():
+            own = frame[frame["dose_level"] == dose_level]
+            row[column] = _cell(context, shown, list(own["value"][summarised(shown, own)]))
+        rows.append(row)
+    n = context.settings.statistics.summary_n_min
+    notes = [
+        words.say(
+            f"Levels and areas: geometric mean (min to max), n quantified; times: median (min to max), n. Fewer than {n}: individual "
+            "values. Patients without a quantified level are not in these numbers; the table of parameters has the censored geometric mean.",
+            f"水平与面积：几何均值（最小至最大），可定量人数 n；时间：中位数（最小至最大），n。少于 {n} 例：个体值。"
+            "无可定量水平的患者不在其中；参数表列有删失几何均值。",
+        ),
+        words.say(
+            "AUC: area under the curve; Tlast: time of the last quantified level.",
+            "AUC：曲线下面积；Tlast：末个可定量水平的时间。",
+        ),
+    ]
+    return body(
+        results,
+        context,
+        rows,
+        [head, *columns.values()],
+        sources=NEEDS,
+        footnotes=notes,
+        subtitle=profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"], kind["analyte"]),
+    )
+
+
+def _cell(context: Context, shown: Shown, numbers: list[float]) -> str:
+    words = Words(context.language)
+    if not numbers:
+        return words.say("NC: nobody quantified", "NC：无可定量者")
+    if len(numbers) < context.settings.statistics.summary_n_min:
+        return words.join(printed(shown, v) for v in sorted(numbers)) + f"; n = {len(numbers)}"
+    s = summary(numbers)
+    middle = days(s.median) if shown.is_time else significant(s.geo_mean)
+    return f"{middle} ({words.say('{} to {}', '{} 至 {}').format(printed(shown, s.minimum), printed(shown, s.maximum))}); n = {s.n}"
+
+
+TABLE = Table(
+    name="topline",
+    id="T-CK-00",
+    number="0",
+    title={"en": "Top line by dose level", "zh": "各剂量水平主要结果"},
+    needs=NEEDS,
+    build=build,
+)
