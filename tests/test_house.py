@@ -31,9 +31,14 @@ def test_the_fingerprint_covers_every_module_that_a_stage_imports(root: Path, st
         "for part in ast.walk(node):\n"
         "    if isinstance(part, (ast.Import, ast.ImportFrom)):\n"
         "        exec(compile(ast.Module([part], []), 'stage', 'exec'))\n"
-        "from nkinetics import plugins\n"
-        + {"ingest": "plugins.discover('readers')\n", "table": "plugins.discover('tables')\n"}.get(stage, "")
-        + {"figure": "plugins.discover('figures')\n", "fit": "plugins.discover('models')\n"}.get(stage, "")
+        + {
+            "ingest": "from nkinetics import plugins; plugins.discover('readers')\n",
+            "table": "from nkinetics import plugins; plugins.discover('tables')\n",
+        }.get(stage, "")
+        + {
+            "figure": "from nkinetics import plugins; plugins.discover('figures')\n",
+            "fit": "from nkinetics import plugins; plugins.discover('models')\n",
+        }.get(stage, "")
         + "print(*sorted(m for m in sys.modules if m.startswith('nkinetics')))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)

@@ -182,7 +182,9 @@ INFUSIONS = Schema(
         Column("planned", "float", "cells planned", "cells", True, True, minimum=0.0),
         Column("given", "float", "cells actually given; empty = planned, with a warning", "cells", minimum=0.0),
         Column("unit", "text", "unit of planned and given", allowed=("cells", "cells/kg")),
-        Column("reference_dose", "float", "one reference infusion; empty = the lowest planned of the file", minimum=0.0),
+        Column(
+            "reference_dose", "float", "one reference infusion; empty = the lowest planned of the file", minimum=0.0
+        ),
     ),
     open_ended=True,
 )
@@ -345,6 +347,7 @@ OBSERVATIONS = Schema(
         Column("uloq", "float", "upper limit of quantification of this sample", minimum=0.0),
         Column("observation_id", "text", "stable hash of the observation"),
         Column("run_id", "text", "assay run"),
+        Column("detected", "bool", "a signal was seen in at least one replicate; empty = the status and LOD decide"),
         Column("time_flag", "text", "nominal time used, or outside the window"),
         Column("predose", "bool", "taken before the infusion that follows it (from the visit or the time)"),
         Column("ng_input", "float", "DNA in one reaction", "ng"),

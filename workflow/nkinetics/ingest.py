@@ -35,7 +35,7 @@ from nkinetics.observations import assemble, batch_of, joined
 from nkinetics.quantify import dpcr, flow, listing, qpcr
 from nkinetics.quantify.levels import LEVELS, Quantified, frame_of, unusable
 from nkinetics.readers import FileReport
-from nkinetics.settings import Settings
+from nkinetics.settings import Settings, located
 from nkinetics.starter import init_study
 from nkinetics.store import complete, empty, records, write_table, write_text
 
@@ -593,6 +593,7 @@ def run(settings: Settings, root: Path) -> Ingested:
     InputError
         For user tables, configuration and joining, with every problem; with `strict` for unreadable exports too.
     """
+    settings = located(settings, root)
     study = read_study(settings, root)
     raw, reports = readers.read_exports(export_paths(settings, root), root, settings)
     raw = raw.reset_index(drop=True)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from nkinetics.columns import CYTOKINES, EVENTS, INFUSIONS, PATIENTS, SAMPLES, Column, Schema, schema_problems
 from nkinetics.errors import InputError, Problem, raise_any
-from nkinetics.settings import Settings
+from nkinetics.settings import Settings, located
 from nkinetics.store import complete, empty, read_text_frame, text_to_typed
 
 NOMINAL_USED = "nominal time used"
@@ -582,6 +582,7 @@ def read_study(settings: Settings, root: Path) -> Study:
     InputError
         With every problem of every table.
     """
+    settings = located(settings, root)
     names = settings.inputs
     zone, unit = settings.study.time_zone, settings.study.dose_unit
     warnings: list[str] = []

@@ -12,6 +12,8 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nkinetics.errors import InputError, Problem
@@ -349,10 +351,16 @@ class KineticModel:
         return tuple(p.name for p in self.parameters)
 
 
-def names(family: str) -> list[str]:
-    """Module names of a family's plug-ins, in alphabetical order, without importing any of them."""
-    package = importlib.import_module(f"nkinetics.{family}")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+def names(family: str) -> tuple[str, ...]:
+    """Module names of a family's plug-ins, in alphabetical order, without importing any of them.
+
+    Examples
+    --------
+    >>> "quantstudio" in names("readers")
+    True
+    """
+    folder = Path(__file__).parent / family
+    return tuple(sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_")))
 
 
 @cache

@@ -95,6 +95,12 @@ class Study(Section):
         return text
 
 
+AUTO = "auto"
+"""A table of the inputs that is looked for in its usual place; `located` says whether it is there."""
+
+INPUT_TABLES = ("patients", "samples", "infusions", "cytokines", "events")
+
+
 class Inputs(Section):
     """Where the inputs stand; paths are relative to the folder in which the command runs."""
 
@@ -102,13 +108,21 @@ class Inputs(Section):
         ("data/raw/**",),
         description="Glob patterns of exports; files that begin with a dot or are named README* are none.",
     )
-    patients: str | None = Field("config/patients.csv", description="Patients; may be empty when a listing names them.")
-    samples: str | None = Field(
-        "config/samples.csv", description="Sample manifest; may be empty when listings carry patient and time."
+    patients: str | None = Field(
+        AUTO, description="Patients. auto = config/patients.csv where it exists; empty = those that listings name."
     )
-    infusions: str | None = Field("config/infusions.csv", description="Infusions; empty = one reference dose at 0.")
-    cytokines: str | None = Field(None, description="Cytokine doses; empty = none given.")
-    events: str | None = Field(None, description="Clinical events; empty = none recorded.")
+    samples: str | None = Field(
+        AUTO, description="Sample manifest. auto = config/samples.csv where it exists; empty = listings have it all."
+    )
+    infusions: str | None = Field(
+        AUTO, description="Infusions. auto = config/infusions.csv where it exists; empty = one reference dose at 0."
+    )
+    cytokines: str | None = Field(
+        AUTO, description="Cytokine doses. auto = config/cytokines.csv where it exists; empty = none given."
+    )
+    events: str | None = Field(
+        AUTO, description="Clinical events. auto = config/events.csv where it exists; empty = none recorded."
+    )
     sample_name_pattern: str | None = Field(
         None,
         description="Fallback without a manifest: regular expression over the sample name with the groups patient_id, "
@@ -632,6 +646,21 @@ def section(name: str, source: str | None) -> Any:
         return model(**parsed(text, file))
     except ValidationError as error:
         raise InputError(_problems(error, model, file, _lines(text))) from None
+
+
+def located(settings: Settings, root: Path) -> Settings:
+    """The settings with every ``auto`` table of the inputs replaced by its usual path, or by none where it is absent.
+
+    Parameters
+    ----------
+    settings : Settings
+        As loaded.
+    root : Path
+        Folder to which the paths of the configuration are relative.
+    """
+    usual = {n: f"config/{n}.csv" for n in INPUT_TABLES if getattr(settings.inputs, n) == AUTO}
+    found = {n: path if (root / path).is_file() else None for n, path in usual.items()}
+    return settings.model_copy(update={"inputs": settings.inputs.model_copy(update=found)})
 
 
 def with_candidates(models: Models, names: tuple[str, ...]) -> Models:

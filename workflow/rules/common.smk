@@ -20,7 +20,9 @@ def check_configuration():
     try:
         for path in workflow.configfiles:
             typed.load(os.path.relpath(path))
-        SETTINGS = typed.validated(config, "the merged configuration")
+        SETTINGS = typed.located(
+            typed.validated(config, "the merged configuration"), Path.cwd()
+        )
     except InputError as error:
         raise WorkflowError(str(error)) from None
 
@@ -63,12 +65,8 @@ def exports():
 
 def study_tables():
     """The user's tables that the configuration names."""
-    names = ("patients", "samples", "infusions", "cytokines", "events")
-    return {
-        name: path
-        for name in names
-        if (path := getattr(SETTINGS.inputs, name)) is not None
-    }
+    named = {name: getattr(SETTINGS.inputs, name) for name in typed.INPUT_TABLES}
+    return {name: path for name, path in named.items() if path is not None}
 
 
 def write_run_config():

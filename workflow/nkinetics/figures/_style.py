@@ -6,6 +6,7 @@ Text stays text in SVG, nothing in a label is parsed as mathematics, no figure u
 from __future__ import annotations
 
 import io
+import logging
 import re
 import textwrap
 import warnings
@@ -109,10 +110,17 @@ def style(context: Context) -> Iterator[None]:
         "svg.hashsalt": "nkinetics",
         "svg.image_inline": True,
     }
+    # A font without the very weight asked for is no news for the reader of a log.
+    finder = logging.getLogger("matplotlib.font_manager")
+    before = finder.level
+    finder.setLevel(logging.ERROR)
     with matplotlib.rc_context(own), warnings.catch_warnings():
         # An analyte or a patient may be named in a script that the font lacks; the SVG still carries the text.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
-        yield
+        try:
+            yield
+        finally:
+            finder.setLevel(before)
 
 
 def canvas(height: float, width: float = WIDTH) -> Figure:

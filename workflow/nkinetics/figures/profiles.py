@@ -30,6 +30,7 @@ from nkinetics.figures._style import (
     log_axis,
     log_limits,
     marks_footnote,
+    note_in,
     panels,
     quantified,
     reportable,
@@ -191,6 +192,9 @@ def _panel(
             zorder=2,
         )
         draw_below(axes, rows, colour, 3.6)
+    if not any(len(quantified(rows)) for rows in own.values()):
+        words = words_of(context)
+        note_in(axes, words.say("no quantified level", "无可定量水平"))
     draw_given(axes, results, patient, letters=scale == "log")
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 AGREE = 0.01
 """Starts that end within this of the best ln L found the same optimum."""
+FIRST_STEPS, HOPELESS = 8, 40.0
+"""A start whose ln L after so many steps is this much below the best goes no further."""
 WORTH = 8.0
 """Pieces of the parameter space whose optimum is farther than this below the best are not refined."""
 GRADIENT_MAX = 1e-5
@@ -111,13 +113,17 @@ def _best_of_each(
     lower = np.concatenate([np.broadcast_to(low, s.shape) for s, low, _ in pieces])
     upper = np.concatenate([np.broadcast_to(high, s.shape) for s, _, high in pieces])
     owner = np.repeat(np.arange(len(pieces)), [len(s) for s, _, _ in pieces])
-    rough = minimise(case.objective, start, lower, upper, tolerance=1e-6, iterations=40)
-    value = np.where(np.isnan(rough.value), np.inf, rough.value)
+    # A few steps show which starts are hopeless: those far below the best of their own and of every piece.
+    first = minimise(case.objective, start, lower, upper, tolerance=1e-6, iterations=FIRST_STEPS)
+    start, value = first.parameters.copy(), np.where(np.isnan(first.value), np.inf, first.value)
+    going = np.flatnonzero(~first.converged & (value <= value.min() + HOPELESS))
+    rough = minimise(case.objective, start[going], lower[going], upper[going], tolerance=1e-6, iterations=40)
+    start[going], value[going] = rough.parameters, np.where(np.isnan(rough.value), np.inf, rough.value)
     # Only pieces that can still matter deserve the last digits; all their starts get them, to see whether they agree.
     lowest = np.array([value[owner == g].min() for g in range(len(pieces))])
     worth = np.flatnonzero((lowest <= lowest.min() + WORTH)[owner])
-    fine = minimise(case.objective, rough.parameters[worth], lower[worth], upper[worth], tolerance=1e-11)
-    parameters = rough.parameters.copy()
+    fine = minimise(case.objective, start[worth], lower[worth], upper[worth], tolerance=1e-11)
+    parameters = start
     parameters[worth], value[worth] = fine.parameters, fine.value
     best = [int(np.flatnonzero(owner == g)[np.argmin(value[owner == g])]) for g in range(len(pieces))]
     found = [Regime(parameters[i], float(value[i]), low, high) for i, (_, low, high) in zip(best, pieces, strict=True)]

@@ -126,7 +126,7 @@ def analyse(
     ... )
     >>> estimates = analyse(rows, models=("decay",)).estimates.set_index("parameter")["estimate"]
     >>> estimates[["delta", "half_life_delta"]].round(3).tolist()
-    [0.206, 3.361]
+    [0.206, 3.363]
     """
     settings, blq = settings or Models(), blq or Blq()
     names = models or settings.candidates

@@ -254,10 +254,13 @@ def _no_data(table: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
     return ("no reportable sample (" + found + ")").fillna("no sample of this patient").astype("str")
 
 
-def coded(status: Texts, level: Floats, lloq: Floats, lod: Floats) -> tuple[Codes, Codes, Floats]:
+def coded(
+    status: Texts, level: Floats, lloq: Floats, lod: Floats, seen: NDArray | None = None
+) -> tuple[Codes, Codes, Floats]:
     """Kind and detection of measured samples, and their levels where quantified.
 
     A value below its LLOQ is BLQ whatever number it carries; that number is compared with the LOD and then forgotten.
+    `seen` (true, false or missing) says whether the assay saw a signal; where it is missing, status and LOD decide.
     """
     said = status == "quantified"
     quantified = said & ~(level < lloq) & (level > 0)
@@ -270,6 +273,10 @@ def coded(status: Texts, level: Floats, lloq: Floats, lod: Floats) -> tuple[Code
         DETECTED,
         np.where(status == "not_detected", UNDETECTED, np.where(np.isnan(lod), UNKNOWN, detected)),
     ).astype(np.int8)
+    if seen is not None:
+        blq = kind == BLQ
+        detection = np.where(blq & (seen == 1), DETECTED, np.where(blq & (seen == 0), UNDETECTED, detection))
+        detection = detection.astype(np.int8)
     return kind, detection, np.where(quantified, level, np.nan)
 
 
@@ -335,7 +342,8 @@ def _used_rows(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
         for i in rows.loc[bare, "row"]
     )
     status, level = rows["status"].to_numpy(dtype=object), rows["level"].to_numpy()
-    kind, detection, level = coded(status, level, rows["lloq"].to_numpy(), rows["lod"].to_numpy())
+    seen = rows["detected"].astype("float64").to_numpy(na_value=np.nan) if "detected" in rows else None
+    kind, detection, level = coded(status, level, rows["lloq"].to_numpy(), rows["lod"].to_numpy(), seen)
     index = pd.MultiIndex.from_frame(table[KEY])
     owner = index.get_indexer(pd.MultiIndex.from_frame(rows[KEY]))
     rows = rows.assign(profile=owner, kind=kind, detection=detection, level=level)

@@ -24,6 +24,7 @@ LEVELS = Schema(
         Column("level", "float", "level; empty unless quantified"),
         Column("level_unit", "text", "unit of level and limits"),
         Column("lod", "float", "limit of detection"),
+        Column("detected", "bool", "a signal was seen in at least one replicate"),
         Column("lloq", "float", "lower limit of quantification"),
         Column("uloq", "float", "upper limit of quantification"),
         Column("status", "text", "what became of the measurement"),

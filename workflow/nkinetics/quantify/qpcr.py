@@ -441,6 +441,7 @@ def _level(
         "level": mean * factor if status == "quantified" else math.nan,
         "level_unit": settings.level_unit,
         "lod": math.nan if settings.lod_copies is None or below_lod else settings.lod_copies * factor,
+        "detected": status in ("quantified", "blq", "above_uloq") if status not in ("failed", "not_done") else pd.NA,
         "lloq": settings.lloq_copies * factor,
         "uloq": uloq * factor,
         "status": status,

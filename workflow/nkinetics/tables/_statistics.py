@@ -54,7 +54,7 @@ def summary(values: Sequence[float], confidence: float = 0.95) -> Summary:
     --------
     >>> s = summary([100.0, 1000.0, 10000.0])
     >>> round(s.geo_mean), round(s.geo_cv_pct, 1), s.median, s.mean
-    (1000, 1413.1, 1000.0, 3700.0)
+    (1000, 1413.2, 1000.0, 3700.0)
     """
     x = np.asarray(values, dtype=float)
     if not x.size:

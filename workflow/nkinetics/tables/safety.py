@@ -52,7 +52,9 @@ def build(results: Results, context: Context) -> TableBody:
         ),
     ]
     if missing_cmax:
-        notes.append(words.colon("NC", grouped(missing_cmax, words)) + words.say(".", "。"))
+        notes.append(
+            words.colon(words.say("Reasons of NC", "NC 的原因"), grouped(missing_cmax, words)) + words.say(".", "。")
+        )
     return body(
         results,
         context,

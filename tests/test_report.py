@@ -1,0 +1,315 @@
+"""The report: one page, self-contained, complete, harmless, the same bytes every time."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+import typing
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nkinetics import figures, report, tables
+from nkinetics.report import html
+from nkinetics.results import Context, Results
+from nkinetics.settings import Models, Nca
+
+PATIENTS = ["001", "002", "003", "004", "005", "006"]
+VOID = {"meta", "link", "br", "img", "input", "path", "use", "rect", "circle", "hr", "col"}
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements, attributes, texts, scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag in VOID:
+            return
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        else:
+            self.text.append(data)
+
+    def attributes(self, name: str) -> list[str]:
+        """All values of an attribute."""
+        return [a[name] for _, a in self.elements if a.get(name) is not None]
+
+
+@pytest.fixture(scope="module")
+def folder(results_small, context_small, tmp_path_factory):
+    """The small study with its figures drawn."""
+    target = tmp_path_factory.mktemp("report") / "results"
+    shutil.copytree(results_small, target)
+    figures.write("all", Results(target), context_small, target / "figures")
+    return target
+
+
+@pytest.fixture(scope="module")
+def text(folder, context_small):
+    return report.build(folder, context_small.settings, "0.1.0")
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+@pytest.fixture(scope="module")
+def chinese(context_small):
+    language = context_small.settings.report.model_copy(update={"language": "zh"})
+    return context_small.settings.model_copy(update={"report": language})
+
+
+def test_every_element_that_is_opened_is_closed(page):
+    assert page.open == []
+
+
+def test_every_patient_has_one_element_that_carries_the_identifier(page):
+    assert page.attributes("data-patient-id") == PATIENTS
+
+
+def test_every_link_has_its_target_and_every_id_is_unique(page):
+    ids = page.attributes("id")
+    assert len(ids) == len(set(ids))
+    targets = {h[1:] for h in page.attributes("href") if h.startswith("#")}
+    assert targets - set(ids) == set()
+    assert {f"patient-{p}" for p in PATIENTS} <= targets
+
+
+def test_nothing_is_asked_of_any_network(page, text):
+    for name in ("src", "href", "action", "data", "poster", "srcset"):
+        assert all(v.startswith(("#", "data:")) for v in page.attributes(name)), name
+    assert not re.search(r"https?://|//[a-z]+\.|@import|url\((?!#)", re.sub(r"<pre.*?</pre>", "", text, flags=re.S))
+
+
+def test_policy_allows_the_own_script_by_its_hash_and_nothing_else(page):
+    (script,) = page.scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert re.findall(r"script-src ([^;]*)", policy) == [f"'sha256-{digest}'"]
+    assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
+
+
+def test_own_script_is_small_and_the_page_under_3_mb(page, text):
+    assert len(page.scripts[0].encode()) < 3000
+    assert len(text.encode()) < 3_000_000
+
+
+def test_same_input_gives_the_same_bytes(folder, context_small, text):
+    assert report.build(folder, context_small.settings, "0.1.0") == text
+
+
+def test_figures_drawn_from_other_results_are_drawn_anew(results_small, context_small, text, tmp_path):
+    target = tmp_path / "results"
+    shutil.copytree(results_small, target)
+    (target / "figures").mkdir()
+    for name in figures.names(context_small):
+        (target / "figures" / f"{name}.svg").write_text("<svg>stale</svg>", encoding="utf-8")
+        (target / "figures" / f"{name}.json").write_text('{"sources": [], "version": "0"}', encoding="utf-8")
+    assert report.build(target, context_small.settings, "0.1.0") == text
+
+
+def test_language_is_declared(text, chinese, folder):
+    assert '<html lang="en">' in text
+    built = report.build(folder, chinese, "0.1.0")
+    assert '<html lang="zh-Hans">' in built and "安全监察委员会简报" in built
+    assert Page(built).open == []
+
+
+def test_first_screen_says_what_it_is_and_flags_what_to_know(text):
+    first = text[: text.index('id="brief"')]
+    assert "Invented data, written by hand for the tests." in first and "2026-03-01" in first
+    assert "2 in DL1 (2×10⁹ cells)" in first and "4 in DL2 (4×10⁹ cells)" in first
+    assert "1 assay run refused: plate_3" in first
+    assert "1 export set aside whole: readme.docx (no reader knows this file)" in first
+    assert "no sample of this patient in the manifest (002); no quantified level in 5 results (006)" in first
+    assert "1 of 37 results are not analysed" in first
+
+
+def test_flags_are_absent_where_there_is_nothing_to_know(results_small, context_small, tmp_path):
+    shutil.copytree(results_small, tmp_path / "r")
+    for name in ("runs.csv", "ingest.csv", "observations.csv", "fits.csv"):
+        path = tmp_path / "r" / name
+        path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    results, s = Results(tmp_path / "r"), html.strings("en")
+    anchors = {anchor for _, anchor in html.flags(results, context_small, s)}
+    assert anchors == {"patients", "T-CK-05"}  # nobody has a sample any more, and DL1 has two patients
+
+
+def test_every_table_figure_and_listing_of_the_configuration_is_there_once(page, context_small):
+    ids = page.attributes("id")
+    from nkinetics.plugins import discover
+
+    wanted = [discover("tables")[n].id for n in tables.names(context_small)]
+    wanted += [discover("figures")[n].id for n in figures.names(context_small)]
+    assert [ids.count(i) for i in wanted] == [1] * len(wanted)
+
+
+def test_items_left_out_by_the_configuration_are_not_there(folder, context_small):
+    choice = context_small.settings.report.model_copy(update={"items": ("T-CK-05",)})
+    built = report.build(folder, context_small.settings.model_copy(update={"report": choice}), "0.1.0")
+    assert 'id="T-CK-05"' in built and 'id="T-CK-04"' not in built and 'id="F-CK-01"' not in built
+
+
+def test_numbers_on_the_page_are_those_of_the_tables(page, folder, context_small):
+    shown = set(t.strip() for t in page.text)
+    for name in tables.names(context_small):
+        made = tables.build(name, Results(folder), context_small)
+        cells = {c.strip() for c in made.frame.to_numpy().ravel() if c.strip()}
+        assert cells <= shown, name
+
+
+def test_every_observation_stands_with_its_rows_and_its_fate(page, folder):
+    observed = Results(folder).table("observations")
+    ids = set(page.attributes("id"))
+    assert {f"obs-{o}" for o in observed["observation_id"]} <= ids
+    text = " ".join(page.text)
+    assert "plate_1.txt: 41–43" in text and "superseded by the repeat of the same sample" in text
+
+
+def test_cmax_links_to_the_sample_it_comes_from(text, folder):
+    observed = Results(folder).table("observations")
+    peak = observed[(observed["patient_id"] == "005") & (observed["level"] == 10000)]["observation_id"].iloc[0]
+    section = text[text.index('data-patient-id="005"') : text.index('data-patient-id="006"')]
+    assert f'<a href="#obs-{peak}">10000</a>' in section
+    row = section[section.index(f'id="obs-{peak}"') :]
+    assert "Cmax, AUC" in row[: row.index("</tr>")]
+
+
+def test_hostile_text_is_shown_and_never_run(text, page, results_small, context_small, tmp_path):
+    assert "<script>alert" not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<script>alert(1)</script>" in " ".join(page.text)
+    shutil.copytree(results_small, tmp_path / "r")
+    hostile = "</script><img src=x onerror=alert(1)>$x_{\u202e{{ 7*7 }}" + "A" * 5000
+    for name, old in (("runs.csv", "NTC amplified"), ("study/events.csv", "pneumonia")):
+        path = tmp_path / "r" / name
+        changed = path.read_text(encoding="utf-8").replace(old, hostile)
+        assert hostile in changed
+        path.write_text(changed, encoding="utf-8")
+    study = context_small.settings.study.model_copy(update={"title": hostile, "notice": hostile, "product": hostile})
+    built = report.build(tmp_path / "r", context_small.settings.model_copy(update={"study": study}), "0.1.0")
+    hurt = Page(built)
+    assert "img" not in {tag for tag, _ in hurt.elements} and len(hurt.scripts) == 1
+    assert hurt.open == [] and "49" + "A" * 10 not in built
+
+
+def test_methods_are_those_of_the_configuration(folder, context_small, text):
+    assert "linear-up log-down" in text and "R² ≥ 0.8" in text
+    nca = context_small.settings.nca.model_copy(update={"auc_rule": "linear", "consecutive_blq": 2})
+    built = report.build(folder, context_small.settings.model_copy(update={"nca": nca}), "0.1.0")
+    assert "linear trapezoidal" in built and "linear-up log-down rule" not in built
+    assert "first of 2 consecutive samples" in built
+
+
+def test_provenance_lists_exports_results_versions_and_configuration(text, folder):
+    assert "1" * 64 in text and "readme.docx" in text
+    digest = hashlib.sha256((folder / "nca.csv").read_bytes()).hexdigest()
+    assert digest in text and "numpy" in text and "auc_rule: linear_up_log_down" in text
+
+
+def test_page_is_whole_without_scripts(text):
+    without = re.sub(r"<script>.*?</script>", "", text, flags=re.S)
+    assert 'class="scripted" hidden' in without  # what needs the script stays hidden without it
+    assert not re.search(r"<section[^>]*hidden", without)
+
+
+def test_headings_never_skip_a_level(page):
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+
+
+def test_every_table_has_heads_with_a_scope_and_can_be_scrolled_by_keyboard(page):
+    assert all("scope" in attrs for tag, attrs in page.elements if tag == "th")
+    scrolled = [attrs for _, attrs in page.elements if attrs.get("class") == "scroll"]
+    assert scrolled and all(a["tabindex"] == "0" and a["role"] == "region" and a["aria-label"] for a in scrolled)
+
+
+@pytest.mark.parametrize("kept", [["001"], ["001", "003"], ["002"], ["006"], ["003", "004", "005"]])
+def test_few_patients_give_a_full_report(kept, results_small, context_small, tmp_path):
+    from nkinetics.columns import SCHEMAS
+    from nkinetics.store import read_table, write_table
+
+    shutil.copytree(results_small, tmp_path / "r")
+    for path in sorted((tmp_path / "r").rglob("*.csv")):
+        frame = read_table(path, SCHEMAS[path.stem])
+        if "patient_id" in frame.columns:
+            write_table(frame[frame["patient_id"].isin(kept)], path, SCHEMAS[path.stem])
+    page = Page(report.build(tmp_path / "r", context_small.settings, "0.1.0"))
+    assert page.open == [] and page.attributes("data-patient-id") == kept
+
+
+# -------------------------------------------------------------------------------------------------------------- strings
+
+
+def leaves(node: dict, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], dict]:
+    """Every text of the strings file with both languages, by its path."""
+    if set(node) <= {"en", "zh"}:
+        return {path: node}
+    return {k: v for key, child in node.items() for k, v in leaves(child, (*path, key)).items()}
+
+
+@pytest.fixture(scope="module")
+def strings():
+    return yaml.safe_load(files("nkinetics.report").joinpath("strings.yaml").read_text(encoding="utf-8"))
+
+
+def test_every_string_has_both_languages_and_the_same_places(strings):
+    for path, texts in leaves(strings).items():
+        assert set(texts) == {"en", "zh"} and texts["en"] and texts["zh"], path
+        places = [set(re.findall(r"\{(\w+)\}", texts[language])) for language in ("en", "zh")]
+        assert places[0] == places[1], path
+
+
+def test_every_string_is_used_and_every_string_used_exists(strings):
+    folder = Path(str(files("nkinetics.report")))
+    sources = [folder / "templates" / "report.html.j2", *sorted(folder.glob("*.py"))]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    used = set(re.findall(r"\bs\.([a-z][a-z0-9_]*)", text)) | set(re.findall(r"\bs\[\"([a-z0-9_]+)\"\]", text))
+    used |= set(re.findall(r'key = "([a-z_]+)" if .* else "[a-z_]+"', text))
+    used |= set(re.findall(r'key = "[a-z_]+" if .* else "([a-z_]+)"', text))
+    used |= {key for key in strings if key.startswith("used_")}  # by the value of nca_points.used_in
+    assert used == set(strings)
+
+
+def test_every_choice_of_the_configuration_has_its_words(strings):
+    choices = typing.get_args
+    assert set(strings["auc_rule"]) == set(choices(Nca.model_fields["auc_rule"].annotation))
+    assert set(strings["auc_start"]) == set(choices(Nca.model_fields["start"].annotation))
+    assert set(strings["interval_method"]) == set(choices(Models.model_fields["interval"].annotation))
+    from nkinetics.columns import NCA_POINTS, PATIENTS as TABLE
+    from nkinetics.settings import Flow
+
+    assert set(strings["flow_method"]) == set(choices(Flow.model_fields["method"].annotation))
+    assert set(strings["status_end"]) == set(TABLE.by_name["status_end"].allowed)
+    assert {f"used_{u}" for u in NCA_POINTS.by_name["used_in"].allowed} <= set(strings)
+
+
+def test_a_context_carries_the_language_of_the_report(chinese):
+    assert Context(chinese, "0.1.0").language == "zh"

@@ -1,0 +1,329 @@
+"""Every report table: builds from a small study, shows every patient, explains itself; and the numbers by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nkinetics import tables
+from nkinetics.errors import InputError
+from nkinetics.plugins import discover
+from nkinetics.results import Context, Results
+from nkinetics.tables._statistics import censored_geo_mean, summary
+from nkinetics.wording import Words, codes_footnote, number_of
+
+NAMES = sorted(discover("tables"))
+PATIENTS = ["001", "002", "003", "004", "005", "006"]
+
+
+def in_language(context: Context, language: str) -> Context:
+    """The same context in another language."""
+    report = context.settings.report.model_copy(update={"language": language})
+    return Context(context.settings.model_copy(update={"report": report}), context.version)
+
+
+def everything(made) -> str:
+    """All that a table says."""
+    return " ".join([*made.frame.to_numpy().ravel(), *made.footnotes, made.subtitle, made.note])
+
+
+@pytest.fixture(scope="module")
+def results(results_small: Path) -> Results:
+    return Results(results_small)
+
+
+@pytest.fixture(scope="module")
+def body(results, context_small):
+    return lambda name: tables.build(name, results, context_small)
+
+
+def test_names_ids_and_numbers_are_those_of_the_module_and_unique(context_small):
+    items = [discover("tables")[name] for name in NAMES]
+    assert [item.name for item in items] == NAMES
+    assert len({item.id for item in items}) == len(items)
+    assert len({number_of(item, context_small) for item in items}) == len(items)
+    assert all(re.fullmatch(r"(T-CK-\d\d|L-16\.2\.5\.\d)", item.id) for item in items)
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryTable:
+    def test_has_a_title_in_both_languages(self, name):
+        title = discover("tables")[name].title
+        assert title["en"] and re.search(r"[\u4e00-\u9fff]", title["zh"])
+
+    def test_holds_texts_only_and_no_bare_missing_value(self, name, body):
+        made = body(name)
+        cells = made.frame.to_numpy().ravel().tolist()
+        assert cells and all(isinstance(cell, str) for cell in cells)
+        assert not re.search(r"\b(nan|NaN|None|NaT|inf)\b|<NA>", " ".join(cells))
+        assert made.frame.columns.is_unique
+
+    def test_names_its_sources_version_and_data_cut(self, name, body, results):
+        last = body(name).footnotes[-1]
+        assert "NKinetics 0.1.0" in last and "2026-03-01" in last
+        for needed in discover("tables")[name].needs:
+            assert results.source(needed) in last
+        assert re.search(r"\.csv [0-9a-f]{8}", last)
+
+    def test_shows_every_patient_or_says_where_he_is(self, name, body):
+        made = body(name)
+        if made.patients:
+            assert len(made.patients) == len(made.frame)
+            assert all(patient in everything(made) for patient in PATIENTS)
+
+    def test_explains_every_code_that_it_uses(self, name, body, context_small):
+        made = body(name)
+        expected = codes_footnote(context_small, made.frame.to_numpy().ravel())
+        assert set(expected) <= set(made.footnotes)
+
+    def test_builds_the_same_twice_and_leaves_the_data_alone(self, name, results_small, context_small):
+        results = Results(results_small)
+        before = {table: results.table(table).copy() for table in discover("tables")[name].needs}
+        first, second = (tables.build(name, results, context_small) for _ in range(2))
+        pd.testing.assert_frame_equal(first.frame, second.frame)
+        assert first.footnotes == second.footnotes
+        for table, frame in before.items():
+            pd.testing.assert_frame_equal(results.table(table), frame)
+
+    def test_speaks_chinese(self, name, results, context_small):
+        made = tables.build(name, results, in_language(context_small, "zh"))
+        assert re.search(r"[\u4e00-\u9fff]", " ".join(made.frame.columns))
+        assert all(re.search(r"[\u4e00-\u9fff]", note) for note in made.footnotes)
+
+    def test_says_why_it_cannot_be_made_from_a_study_without_results(
+        self, name, results_small, context_small, tmp_path
+    ):
+        shutil.copytree(results_small / "study", tmp_path / "study")
+        made = tables.build(name, Results(tmp_path), context_small)
+        assert made.note or len(made.frame.columns)
+        assert made.footnotes
+
+    def test_is_written_as_csv_with_a_sidecar_the_same_twice(self, name, results, context_small, tmp_path):
+        for run in ("one", "two"):
+            written = tables.write(name, results, context_small, tmp_path / run)
+            assert [p.suffix for p in written] == [".csv", ".json"]
+        for ending in ("csv", "json"):
+            first, second = (tmp_path / run / f"{name}.{ending}" for run in ("one", "two"))
+            assert first.read_bytes() == second.read_bytes()
+        said = json.loads((tmp_path / "one" / f"{name}.json").read_text(encoding="utf-8"))
+        assert said["footnotes"] and said["title"] and said["number"].startswith(("14.4.", "16.2.5."))
+        read = pd.read_csv(tmp_path / "one" / f"{name}.csv", dtype=str, keep_default_na=False)
+        assert list(read.columns) == list(tables.build(name, results, context_small).frame.columns)
+
+
+def test_an_unknown_table_is_refused_with_the_known_ones(results, context_small, tmp_path):
+    with pytest.raises(InputError, match="nca_parameters"):
+        tables.write("nca_parametres", results, context_small, tmp_path)
+
+
+def test_one_table_is_written_by_its_stable_id_to_a_named_file(results, context_small, tmp_path):
+    written = tables.write("T-CK-05", results, context_small, tmp_path / "parameters.csv")
+    assert written == [tmp_path / "parameters.csv", tmp_path / "parameters.json"]
+
+
+def test_configured_titles_footnotes_items_and_prefixes_are_used(results, context_small, tmp_path):
+    report = context_small.settings.report.model_copy(
+        update={
+            "titles": {"T-CK-02": "What they got"},
+            "footnotes": {"T-CK-02": ("Read by the sponsor.",)},
+            "items": ("T-CK-10", "T-CK-02"),
+            "numbering": context_small.settings.report.numbering.model_copy(update={"table": "11.4"}),
+        }
+    )
+    context = Context(context_small.settings.model_copy(update={"report": report}), "0.1.0")
+    assert tables.names(context) == ["persistence", "dosing"]
+    tables.write("dosing", results, context, tmp_path)
+    said = json.loads((tmp_path / "dosing.json").read_text(encoding="utf-8"))
+    assert (said["title"], said["number"], said["footnotes"][-1]) == ("What they got", "11.4.2", "Read by the sponsor.")
+
+
+# -------------------------------------------------------------------------------------------------- numbers, by hand
+
+
+def rows_where(made, **wanted):
+    """Rows of a table by the beginning of cells, keys with _ for space."""
+    frame = made.frame
+    for column, text in wanted.items():
+        frame = frame[frame[column.replace("_", " ")].str.startswith(text)]
+    return frame
+
+
+def test_summary_is_the_textbook_one():
+    # ln 100, ln 1000, ln 10000 are a step of ln 10 apart: mean ln 1000, SD ln 10.
+    s = summary([100.0, 1000.0, 10000.0])
+    ln10 = math.log(10)
+    assert s.geo_mean == pytest.approx(1000)
+    assert s.geo_cv_pct == pytest.approx(100 * math.sqrt(math.exp(ln10**2) - 1))
+    # Student's t with 2 degrees of freedom: 4.302653 at 97.5 %.
+    assert s.ci_lower == pytest.approx(1000 * math.exp(-4.302652730 * ln10 / math.sqrt(3)), rel=1e-8)
+    assert s.ci_upper == pytest.approx(1000 * math.exp(4.302652730 * ln10 / math.sqrt(3)), rel=1e-8)
+    assert (s.median, s.minimum, s.maximum, s.mean) == (1000, 100, 10000, 3700)
+    assert s.sd == pytest.approx(math.sqrt((3600**2 + 2700**2 + 6300**2) / 2))
+
+
+def test_summary_of_scaled_values_is_scaled():
+    values = [3.0, 5.5, 8.0, 40.0]
+    one, thousand = summary(values), summary([1000 * v for v in values])
+    for name in ("geo_mean", "ci_lower", "ci_upper", "median", "mean", "sd"):
+        assert getattr(thousand, name) == pytest.approx(1000 * getattr(one, name))
+    assert thousand.geo_cv_pct == pytest.approx(one.geo_cv_pct)
+
+
+def test_summary_of_one_value_has_no_spread_and_of_none_no_value():
+    assert summary([7.0]).geo_mean == pytest.approx(7) and math.isnan(summary([7.0]).sd)
+    assert summary([]).n == 0 and math.isnan(summary([]).median)
+
+
+def test_geometric_statistics_need_positive_values():
+    assert math.isnan(summary([0.0, 1.0, 2.0]).geo_mean)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_censored_geometric_mean_agrees_with_scipy(seed):
+    from scipy import stats
+
+    rng = np.random.default_rng(seed)
+    values = np.exp(rng.normal(6, 1, 7))
+    bounds = np.exp(rng.uniform(3, 5, 3))
+    data = stats.CensoredData(uncensored=np.log(values), left=np.log(bounds))
+    mu, _ = stats.norm.fit(data)
+    assert censored_geo_mean(list(values), list(bounds)) == pytest.approx(math.exp(mu), rel=2e-4)
+
+
+def test_censored_geometric_mean_needs_two_different_values():
+    assert math.isnan(censored_geo_mean([5.0], [1.0])) and math.isnan(censored_geo_mean([5.0, 5.0], [1.0]))
+
+
+def test_parameters_of_the_second_dose_level_count_the_patient_without_a_quantified_level(body):
+    row = rows_where(body("nca_parameters"), Assay="qPCR", Parameter="Cmax", Dose_level="DL2").iloc[0]
+    assert row["n of treated"] == "3/4"
+    assert row["Geometric mean"] == "1000"
+    assert row["Geo. CV %"] == "1413.2"
+    assert row["Min to max"] == "100 to 10000"
+    assert row["Mean (SD)"] == "3700 (5470)"
+    # One patient below 10 copies/ug, the lowest of his LLOQs: the mean falls, and is the one of maximum likelihood.
+    assert row["Censored geo. mean"] == f"{censored_geo_mean([100, 1000, 10000], [10.0]):.3g}"
+    assert "no quantified level (006)" in row["Individual values, reasons"]
+
+
+def test_area_of_the_patient_without_a_quantified_level_is_bounded_by_lloq_times_window(body):
+    row = rows_where(body("nca_parameters"), Assay="qPCR", Parameter="AUC D0", Dose_level="DL2").iloc[0]
+    expected = censored_geo_mean([300, 9000, 60000], [10.0 * 28])
+    assert float(row["Censored geo. mean"]) == pytest.approx(expected, rel=0.005)
+
+
+def test_two_patients_are_listed_and_not_summarised(body):
+    row = rows_where(body("nca_parameters"), Assay="qPCR", Parameter="Cmax", Dose_level="DL1").iloc[0]
+    assert row["Geometric mean"] == "NR" and row["Median"] == "NR"
+    assert row["Individual values, reasons"].startswith("001: 400; 002: NC")
+
+
+def test_times_have_median_and_range_and_no_geometric_mean(body):
+    row = rows_where(body("nca_parameters"), Assay="qPCR", Parameter="Tlast", Dose_level="DL2").iloc[0]
+    assert (row["Geometric mean"], row["Median"], row["Min to max"]) == ("–", "28.00", "7.10 to 28.00")
+
+
+def test_half_life_outside_acceptance_is_left_out_with_its_reason(body):
+    row = rows_where(body("nca_parameters"), Assay="qPCR", Parameter="Half-life", Dose_level="DL2").iloc[0]
+    assert row["n of treated"] == "1/4"
+    assert "outside acceptance: adjusted R2 0.70 below 0.80 (005)" in row["Individual values, reasons"]
+
+
+def test_levels_at_a_time_count_blq_as_zero_and_say_so(body):
+    made = body("levels")
+    row = rows_where(made, Assay="qPCR", **{"Nominal_time_(d)": "1.00"}, Dose_level="DL2").iloc[0]
+    # 100, 1000, 10000 and one BLQ: mean 11100 / 4 = 2775, SD by hand 4836.6.
+    assert (row["n of treated"], row["n BLQ"], row["Mean (SD)"]) == ("4/4", "1", "2780 (4840)")
+    assert (row["Median"], row["Min"], row["Max"]) == ("550", "BLQ", "10000")
+    assert (row["Geometric mean (n)"], row["Geo. CV %"]) == ("1000 (3)", "1413.2")
+    assert "counts as 0" in made.footnotes[0]
+
+
+def test_mean_is_printed_blq_when_more_than_half_are(body):
+    row = rows_where(body("levels"), Assay="qPCR", **{"Nominal_time_(d)": "0.00"}, Dose_level="DL2").iloc[0]
+    assert (row["Mean (SD)"], row["Max"], row["n BLQ"]) == ("BLQ", "BLQ", "4")
+
+
+def test_exactly_half_blq_still_has_a_mean(body):
+    row = rows_where(body("levels"), Assay="qPCR", **{"Nominal_time_(d)": "28.00"}, Dose_level="DL2").iloc[0]
+    assert (row["n BLQ"], row["Mean (SD)"]) == ("2", "17.5 (23.6)")
+
+
+def test_reduced_infusion_stands_with_its_share(body):
+    row = rows_where(body("dosing"), Patient="005").iloc[0]
+    assert row["Infusion 2: given / planned"] == "3×10⁹ / 4×10⁹ (75.0 %), day 3.04"
+    assert row["Total given (% of planned)"] == "7×10⁹ (87.5 %)"
+    assert row["CRS"] == "grade 2, day 8.50–11.00"
+    assert rows_where(body("dosing"), Patient="002").iloc[0]["Infusion 2: given / planned"] == "not given"
+
+
+def test_persistence_counts_detectable_of_sampled_and_the_risk_set(body):
+    row = rows_where(body("persistence"), Assay="qPCR", Loss_below="LLOQ", Dose_level="DL2").iloc[0]
+    # Day 14 (elapsed 13): samples at 13.9; 004 and 005 quantified of four sampled.
+    assert (row["D14"], row["D28"], row["D21"]) == ("2/4", "2/4", "MISS")
+    assert row["At risk / events / censored"] == "4 / 2 / 2"
+    assert row["Median, days (95 % CI)"] == "13.90 (0.00 to open)"
+    assert "002 (" not in row["Remarks"]
+
+
+def test_not_identifiable_parameter_is_never_a_bare_number(body):
+    row = rows_where(body("model_parameters"), Assay="qPCR", Patient="003").iloc[0]
+    assert row["delta (1/d)"].startswith("not identifiable")
+    assert "0.12" not in row["delta (1/d)"]
+    assert "relative standard error above 100 %" in row["Remarks"]
+
+
+def test_patient_without_any_sample_stands_with_his_reason_in_the_listings(body):
+    for name in ("nca_individual", "model_parameters", "excluded"):
+        rows = rows_where(body(name), Patient="002")
+        assert rows.apply(lambda row: "no sample of this patient in the manifest" in " ".join(row), axis=1).any()
+
+
+def test_every_row_of_every_export_is_used_or_set_aside(body, results):
+    frame = body("exports").frame.drop_duplicates("Export")
+    read, used, aside = (frame[c].astype(int).sum() for c in ("Rows read", "Used", "Set aside"))
+    assert read == used + aside == len(results.table("ingest"))
+
+
+def test_refused_run_stands_with_the_criterion_it_failed(body):
+    row = rows_where(body("runs"), Run="plate_3").iloc[0]
+    assert (
+        row["Run accepted"] == "NO"
+        and row["NTC"] == "CONTAMINATED"
+        and "slope -3.92" in row["Criteria failed, remarks"]
+    )
+
+
+def test_excluded_result_keeps_its_level_and_its_rows(body):
+    row = rows_where(body("excluded"), Patient="005").iloc[0]
+    assert row["Result"] == "8000 copies/µg" and row["Reason"].startswith("superseded")
+    assert row["Source rows"] == "plate_1.txt: 86"
+
+
+def test_top_line_lists_fewer_than_three_and_summarises_three(body):
+    frame = body("topline").frame
+    cmax = frame[frame["Parameter"].str.startswith("Cmax")].iloc[0]
+    assert list(cmax)[1:] == ["400; n = 1", "1000 (100 to 10000); n = 3"]
+
+
+def test_exposure_beside_events_is_called_exploratory(body):
+    assert body("safety").footnotes[0].startswith("Exploratory")
+
+
+def test_text_that_a_spreadsheet_would_run_is_defused(results_small, context_small, tmp_path):
+    shutil.copytree(results_small, tmp_path / "r")
+    path = tmp_path / "r" / "runs.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("plate_3", "=HYPERLINK(1)"), encoding="utf-8")
+    tables.write("runs", Results(tmp_path / "r"), context_small, tmp_path / "out")
+    assert "'=HYPERLINK(1)" in (tmp_path / "out" / "runs.csv").read_text(encoding="utf-8")
+
+
+def test_words_fall_back_to_english_where_a_text_has_no_chinese():
+    assert Words("zh").pick({"en": "only"}) == "only"
