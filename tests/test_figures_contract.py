@@ -12,7 +12,6 @@ import defusedxml.ElementTree as ElementTree
 import matplotlib
 import numpy as np
 import pytest
-
 from nkinetics import figures
 from nkinetics.errors import InputError
 from nkinetics.figures import _style

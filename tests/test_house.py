@@ -88,7 +88,7 @@ def test_both_locks_pin_the_same_versions_with_hashes_and_name_no_host(root: Pat
 
 def test_every_command_of_the_rules_exists(root: Path) -> None:
     text = "".join(p.read_text() for p in sorted((root / "workflow/rules").glob("*.smk")))
-    called = set(re.findall(r"\{NKINETICS\} (\w+)", text))
+    called = set(re.findall(r"^ +\"nkinetics (\w+) ", text, flags=re.M))
     assert called == set(STAGES)
     assert {f"_{name}" for name in called} <= set(vars(cli))
 

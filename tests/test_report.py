@@ -9,11 +9,11 @@ import shutil
 import typing
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
-
 from nkinetics import figures, report, tables
 from nkinetics.report import html
 from nkinetics.results import Context, Results
@@ -152,6 +152,13 @@ def test_first_screen_says_what_it_is_and_flags_what_to_know(text):
     assert "1 of 37 results are not analysed" in first
 
 
+def test_warnings_of_the_reading_stand_on_the_first_screen(results_small, context_small, tmp_path):
+    shutil.copytree(results_small, tmp_path / "r")
+    (tmp_path / "r" / "warnings.txt").write_text("The amount given of 005 is empty.\n", encoding="utf-8")
+    flags = html.flags(Results(tmp_path / "r"), context_small, html.strings("en"))
+    assert ("While reading the input: The amount given of 005 is empty.", "provenance") in flags
+
+
 def test_flags_are_absent_where_there_is_nothing_to_know(results_small, context_small, tmp_path):
     shutil.copytree(results_small, tmp_path / "r")
     for name in ("runs.csv", "ingest.csv", "observations.csv", "fits.csv"):
@@ -242,7 +249,7 @@ def test_page_is_whole_without_scripts(text):
 def test_headings_never_skip_a_level(page):
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
 def test_every_table_has_heads_with_a_scope_and_can_be_scrolled_by_keyboard(page):
@@ -303,7 +310,8 @@ def test_every_choice_of_the_configuration_has_its_words(strings):
     assert set(strings["auc_rule"]) == set(choices(Nca.model_fields["auc_rule"].annotation))
     assert set(strings["auc_start"]) == set(choices(Nca.model_fields["start"].annotation))
     assert set(strings["interval_method"]) == set(choices(Models.model_fields["interval"].annotation))
-    from nkinetics.columns import NCA_POINTS, PATIENTS as TABLE
+    from nkinetics.columns import NCA_POINTS
+    from nkinetics.columns import PATIENTS as TABLE
     from nkinetics.settings import Flow
 
     assert set(strings["flow_method"]) == set(choices(Flow.model_fields["method"].annotation))

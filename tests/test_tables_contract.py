@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from nkinetics import tables
 from nkinetics.errors import InputError
 from nkinetics.plugins import discover
 from nkinetics.results import Context, Results
 from nkinetics.tables._statistics import censored_geo_mean, summary
+from nkinetics.tables.persistence import persisting
 from nkinetics.wording import Words, codes_footnote, number_of
 
 NAMES = sorted(discover("tables"))
@@ -271,6 +271,31 @@ def test_persistence_counts_detectable_of_sampled_and_the_risk_set(body):
     assert row["At risk / events / censored"] == "4 / 2 / 2"
     assert row["Median, days (95 % CI)"] == "13.90 (0.00 to open)"
     assert "002 (" not in row["Remarks"]
+
+
+def test_detection_below_the_lloq_is_what_the_assay_says_else_what_status_and_lod_say():
+    rows = pd.DataFrame(
+        {
+            "status": ["quantified", "blq", "blq", "blq", "blq", "not_detected", "not_detected", "failed"],
+            "lod": [3.0, 3.0, np.nan, 3.0, np.nan, 3.0, np.nan, 3.0],
+            "detected": pd.array([pd.NA, pd.NA, pd.NA, False, True, pd.NA, pd.NA, True], dtype="boolean"),
+        }
+    )
+    assert persisting(rows, "lod").astype("object").where(lambda x: x.notna(), "?").tolist() == [
+        True,
+        True,
+        "?",
+        False,
+        True,
+        False,
+        False,
+        "?",
+    ]
+    assert persisting(rows, "lloq").astype("object").where(lambda x: x.notna(), "?").tolist() == [
+        True,
+        *[False] * 6,
+        "?",
+    ]
 
 
 def test_not_identifiable_parameter_is_never_a_bare_number(body):

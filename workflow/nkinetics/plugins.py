@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nkinetics.errors import InputError, Problem

@@ -309,7 +309,7 @@ def profiles(results: Results) -> pd.DataFrame:
 
 
 def treated(results: Results) -> pd.DataFrame:
-    """Patients who received at least one infusion, with dose level; all patients where no infusion is recorded at all."""
+    """Patients who received at least one infusion; all patients where no infusion is recorded at all."""
     patients, infusions = results.patients, results.table("infusions")
     if not len(infusions):
         return patients
@@ -340,15 +340,19 @@ def dose_names(results: Results, context: Context) -> dict[str, str]:
 
 def without_quantified(results: Results, context: Context, assay: str, specimen: str) -> dict[str, str]:
     """Patients without a quantified reportable level in a kind of profile, with the reason."""
-    rows = results.table("observations")
+    rows = results.table("observations")[
+        ["patient_id", "assay", "specimen", "status", "reportable", "exclusion_reason"]
+    ]
     rows = rows[(rows["assay"] == assay) & (rows["specimen"] == specimen)]
-    reasons = {}
-    for patient in results.patients["patient_id"]:
-        own = rows[rows["patient_id"] == patient]
-        if (own["status"][own["reportable"].fillna(False)] == "quantified").any():
-            continue
-        reasons[patient] = _why_none(own, Words(context.language))
-    return reasons
+    reportable = rows["reportable"].fillna(False).astype(bool)
+    quantified = set(rows.loc[reportable & (rows["status"] == "quantified"), "patient_id"])
+    by_patient = {str(patient): own for patient, own in rows.groupby("patient_id")}
+    words, nothing = Words(context.language), rows.iloc[:0]
+    return {
+        patient: _why_none(by_patient.get(patient, nothing), words)
+        for patient in results.patients["patient_id"]
+        if patient not in quantified
+    }
 
 
 def _why_none(own: pd.DataFrame, words: Words) -> str:

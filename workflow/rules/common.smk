@@ -2,6 +2,7 @@
 import glob
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from nkinetics import plugins, provenance, settings as typed
 from nkinetics.errors import InputError
 from nkinetics.store import write_text
 
-NKINETICS = f"{sys.executable} -m nkinetics"
+# Rules call `nkinetics`: the command of the environment that runs snakemake, also where it is not activated.
+shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
 
 
 def check_configuration():
@@ -67,6 +69,20 @@ def study_tables():
     """The user's tables that the configuration names."""
     named = {name: getattr(SETTINGS.inputs, name) for name in typed.INPUT_TABLES}
     return {name: path for name, path in named.items() if path is not None}
+
+
+def batch_file(wildcards):
+    """Observations of a batch, known once the checkpoint has run."""
+    return f"{checkpoints.ingest.get().output.batches}/{wildcards.batch}.csv"
+
+
+def batch_table(name):
+    """A study table of a batch, known once the checkpoint has run."""
+
+    def path(wildcards):
+        return f"{checkpoints.ingest.get().output.study}/{wildcards.batch}/{name}.csv"
+
+    return path
 
 
 def write_run_config():

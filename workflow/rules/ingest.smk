@@ -24,4 +24,4 @@ checkpoint ingest:
         ),
         keep_going="" if SETTINGS.strict else "--keep-going",
     shell:
-        "{NKINETICS} ingest --config results/run_config.yaml --output-dir results {params.keep_going} > {log} 2>&1"
+        "nkinetics ingest --config results/run_config.yaml --output-dir results {params.keep_going} > {log} 2>&1"

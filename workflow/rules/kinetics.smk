@@ -1,17 +1,3 @@
-def batch_file(wildcards):
-    """Observations of a batch, known once the checkpoint has run."""
-    return f"{checkpoints.ingest.get().output.batches}/{wildcards.batch}.csv"
-
-
-def batch_table(name):
-    """A study table of a batch, known once the checkpoint has run."""
-
-    def path(wildcards):
-        return f"{checkpoints.ingest.get().output.study}/{wildcards.batch}/{name}.csv"
-
-    return path
-
-
 rule nca:
     """Non-compartmental parameters of a batch of patients."""
     input:
@@ -30,7 +16,7 @@ rule nca:
         settings=section("nca"),
         blq=section("blq"),
     shell:
-        "{NKINETICS} nca --observations {input.observations} --infusions {input.infusions}"
+        "nkinetics nca --observations {input.observations} --infusions {input.infusions}"
         " --patients {input.patients} --settings {params.settings:q} --blq {params.blq:q}"
         " --output {output.nca} --points {output.points} > {log} 2>&1"
 
@@ -56,7 +42,7 @@ rule fit:
         blq=section("blq"),
         folder=subpath(output.fits, parent=True),
     shell:
-        "{NKINETICS} fit --observations {input.observations} --infusions {input.infusions}"
+        "nkinetics fit --observations {input.observations} --infusions {input.infusions}"
         " --cytokines {input.cytokines} --patients {input.patients}"
         " --settings {params.settings:q} --blq {params.blq:q}"
         " --output-dir {params.folder} > {log} 2>&1"
@@ -75,4 +61,4 @@ rule gather:
     params:
         code=code("gather"),
     shell:
-        "{NKINETICS} gather --input {input} --output {output} > {log} 2>&1"
+        "nkinetics gather --input {input} --output {output} > {log} 2>&1"

@@ -13,5 +13,5 @@ rule persistence:
         code=code("persistence"),
         settings=section("statistics"),
     shell:
-        "{NKINETICS} persistence --nca {input.nca}"
+        "nkinetics persistence --nca {input.nca}"
         " --patients {input.study}/patients.csv --settings {params.settings:q} --output {output} > {log} 2>&1"

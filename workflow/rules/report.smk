@@ -33,9 +33,9 @@ rule tables:
     params:
         code=code("table"),
         choices=typed.as_json(SETTINGS),
-        folder="results/tables",
+        folder=subpath(output[0], parent=True),
     shell:
-        "{NKINETICS} table all --results results --output-dir {params.folder} > {log} 2>&1"
+        "nkinetics table all --results results --output-dir {params.folder} > {log} 2>&1"
 
 
 rule figures:
@@ -61,9 +61,9 @@ rule figures:
     params:
         code=code("figure"),
         choices=typed.as_json(SETTINGS),
-        folder="results/figures",
+        folder=subpath(output[0], parent=True),
     shell:
-        "{NKINETICS} figure all --results results --output-dir {params.folder} > {log} 2>&1"
+        "nkinetics figure all --results results --output-dir {params.folder} > {log} 2>&1"
 
 
 rule report:
@@ -82,4 +82,4 @@ rule report:
         code=code("report"),
         choices=typed.as_json(SETTINGS),
     shell:
-        "{NKINETICS} report --results results --output {output} > {log} 2>&1"
+        "nkinetics report --results results --output {output} > {log} 2>&1"

@@ -35,6 +35,9 @@ INK, MUTED, FAINT, RULE = "#1d2733", "#5c6773", "#b9c1ca", "#e4e8ec"
 WIDTH = 10.4
 """Width of a figure, inches: all figures share it, so that their type has one size on the page."""
 
+VECTOR_UP_TO = 3000
+"""Results up to which marks are drawn as shapes; beyond, they become pixels inside the SVG, and text stays text."""
+
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.4, 1, 1.4)), (0, (8, 2)))
 MARKERS = ("o", "s", "D", "P", "X", "h", "p", "<", ">", "*")
 ASSAY_MARKERS: Mapping[str, tuple[int, str]] = {"qpcr": (0, "o"), "ddpcr": (3, "D"), "flow": (2, "s")}
@@ -190,7 +193,7 @@ def day_ticks(last: float, most: int = 8) -> list[float]:
     Examples
     --------
     >>> day_ticks(56)
-    [1, 14, 28, 42, 56]
+    [1.0, 14.0, 28.0, 42.0, 56.0]
     """
     steps = (1, 2, 7, 14, 28, 56, 84, 182, 364, 728, 1820, 3640)
     step = next((s for s in steps if last / s < most - 1), steps[-1])
@@ -240,6 +243,15 @@ def log_limits(*values: Sequence[float] | np.ndarray | pd.Series) -> tuple[float
     while np.ceil(np.log10(low)) > np.floor(np.log10(high)):
         low, high = low / 2, high * 2
     return low, high
+
+
+def lighten(figure: Figure, results: Results) -> None:
+    """Turn the marks of a very large study into pixels: ten thousand shapes would weigh more than the report."""
+    if len(results.table("observations")) <= VECTOR_UP_TO:
+        return
+    for axes in figure.axes:
+        for artist in (*axes.lines, *axes.collections):
+            artist.set_rasterized(True)
 
 
 def bare(axes: Axes, *, x: bool = False, y: bool = False) -> None:
@@ -400,23 +412,30 @@ def level_label(words: Words, unit: str) -> str:
 
 def last_time(results: Results) -> float:
     """Last elapsed time with a result, at least one day."""
-    times = reportable(results)["time_actual"]
+    times = _times(results)
     return max(1.0, float(times.max())) if len(times) else 1.0
 
 
 def first_time(results: Results) -> float:
     """First elapsed time with a result, 0 at the latest."""
-    times = reportable(results)["time_actual"]
+    times = _times(results)
     return min(0.0, float(times.min())) if len(times) else 0.0
+
+
+def _times(results: Results) -> pd.Series:
+    rows = results.table("observations")
+    return rows["time_actual"][rows["reportable"].fillna(False).astype(bool)].dropna()
 
 
 def marks_footnote(words: Words) -> str:
     """What the marks stand for, in words: the figures are read without colours too."""
     codes = ", ".join(sorted({STATUS_CODES[s] for s in BELOW}))
     return words.say(
-        f"Open down-triangle: result below the LLOQ or not detected ({codes}), drawn at the LLOQ of that sample. Study day = days "
+        f"Open down-triangle: result below the LLOQ or not detected ({codes}), "
+        "drawn at the LLOQ of that sample. Study day = days "
         "elapsed from the start of the first infusion + 1; there is no day 0. Actual sampling times.",
-        f"空心下三角：低于定量下限或未检出（{codes}），绘于该样本的定量下限处。研究日 = 首次输注开始后的天数 + 1，无第 0 天。采用实际采样时间。",
+        f"空心下三角：低于定量下限或未检出（{codes}），绘于该样本的定量下限处。研究日 = "
+        "首次输注开始后的天数 + 1，无第 0 天。采用实际采样时间。",
     )
 
 
@@ -474,7 +493,9 @@ def svg_text(figure: Figure, prefix: str, title: str, description: str) -> str:
         For readers who do not see the figure.
     """
     target = io.StringIO()
-    figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        target, format="svg", dpi=200, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     text = target.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.patches import Patch
@@ -85,7 +86,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     return FigureBody(figure, notes, _alt(results, context, kinds, words, title), subtitle)
 
 
-def _keys(results: Results, kinds: pd.DataFrame, words: Words) -> list:  # type: ignore[type-arg]
+def _keys(results: Results, kinds: pd.DataFrame, words: Words) -> list[Artist]:
     assays = list(dict.fromkeys(kinds["assay"]))
     return [
         *(
@@ -215,7 +216,8 @@ def _alt(results: Results, context: Context, kinds: pd.DataFrame, words: Words, 
         name = profile_name(context, str(kind.assay), str(kind.specimen))
         parts.append(
             words.say(
-                f"{name}: {title} fitted to {', '.join(done) or 'nobody'}; no fitted curve for {', '.join(rest) or 'nobody'}",
+                f"{name}: {title} fitted to {', '.join(done) or 'nobody'}; no "
+                f"fitted curve for {', '.join(rest) or 'nobody'}",
                 f"{name}：{title}已拟合 {'、'.join(done) or '无'}；无拟合曲线 {'、'.join(rest) or '无'}",
             )
         )

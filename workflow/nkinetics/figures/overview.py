@@ -1,4 +1,4 @@
-"""F-CK-00: the committee's figure: both dose levels side by side, and under each profile what was given and what happened."""
+"""F-CK-00: the committee's figure: dose levels side by side, and under the profiles what was given and happened."""
 
 from __future__ import annotations
 
@@ -257,7 +257,8 @@ def _notes(results: Results, context: Context, kind: Any, words: Words, strip: b
     if strip:
         notes.append(
             words.say(
-                "Under the profiles: grey line = follow-up by samples; letters with grade: C CRS, N ICANS, I infection, T tocilizumab, S steroid.",
+                "Under the profiles: grey line = follow-up by samples; letters with grade: C "
+                "CRS, N ICANS, I infection, T tocilizumab, S steroid.",
                 "曲线下方：灰线为采样随访；字母及级别：C 为 CRS，N 为 ICANS，I 为感染，T 为托珠单抗，S 为激素。",
             )
         )
@@ -293,7 +294,8 @@ def _alt(results: Results, rows: Any, words: Words) -> str:
         peak = line.loc[line["level"].idxmax()]
         parts.append(
             words.say(
-                f"{patient.patient_id} ({patient.dose_level}) peak {peak['level']:.3g} at {days(peak['time_actual'])} d",
+                f"{patient.patient_id} ({patient.dose_level}) peak "
+                f"{peak['level']:.3g} at {days(peak['time_actual'])} d",
                 f"{patient.patient_id}（{patient.dose_level}）峰值 {peak['level']:.3g}，{days(peak['time_actual'])} 天",
             )
         )

@@ -164,10 +164,14 @@ def _notes(results: Results, context: Context, words: Words) -> tuple[str, ...]:
     k = context.settings.nca.consecutive_blq
     return (
         words.say(
-            f"Event: loss, the first {'sample' if k == 1 else 'of two consecutive samples'} below the limit after the last above it. Ticks: "
-            "censored, still above the limit at the last sample. Shaded: 95 % confidence interval (log-log). At risk: just before "
+            f"Event: loss, the first {'sample' if k == 1 else 'of two consecutive samples'} "
+            "below the limit after the last above it. Ticks: "
+            "censored, still above the limit at the last sample. Shaded: 95 % "
+            "confidence interval (log-log). At risk: just before "
             "the study day. The loss lies between two samples; the curve puts it at the later one.",
-            f"事件：消失，即末次高于界限之后{'首个' if k == 1 else '连续两个样本中首个'}低于界限的样本。竖线：删失（末次样本仍高于界限）。"
+            "事件：消失，"
+            f"即末次高于界限之后{'首个' if k == 1 else '连续两个样本中首个'}低于界限的样本。"
+            "竖线：删失（末次样本仍高于界限）。"
             "阴影：95 % 置信区间（log-log）。在险人数：该研究日之前。消失发生在两次采样之间，曲线取较晚的时间。",
         ),
         words.say("LLOQ: lower limit of quantification; LOD: limit of detection.", "LLOQ：定量下限；LOD：检测限。"),

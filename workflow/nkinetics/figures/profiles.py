@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MatplotlibFigure
 
 from nkinetics.figures._style import (
     WIDTH,
@@ -93,7 +94,7 @@ def draw(results: Results, context: Context) -> FigureBody:
 
 
 def _block(
-    figure,
+    figure: MatplotlibFigure,
     results: Results,
     context: Context,
     block: pd.DataFrame,
@@ -102,7 +103,7 @@ def _block(
     columns: int,
     panel: float,
     both: bool,
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     words = words_of(context)
     unit, specimen = str(block["level_unit"].iloc[0]), str(block["specimen"].iloc[0])
     names = words.say(" and ", "与").join(words.assay(a) for a in block["assay"])
@@ -111,6 +112,7 @@ def _block(
     everything = pd.concat(list(data.values()))
     values = quantified(everything)["level"]
     limits = log_limits(values, below(everything)["lloq"])
+    reasons = without_quantified(results, context, str(block["assay"].iloc[0]), specimen)
     scales = ["linear", "log"] if both else ["log"]
     middle = 0.35 + WIDTH / 2
     boxes = (
@@ -139,6 +141,7 @@ def _block(
                 scale,
                 limits,
                 float(values.max()) if len(values) else 1.0,
+                reasons,
             )
             bare(axes, x=position + columns < len(results.patients), y=bool(position % columns))
             if position % columns == 0 and position // columns == rows // 2:
@@ -164,6 +167,7 @@ def _panel(
     scale: str,
     limits: tuple[float, float],
     highest: float,
+    reasons: dict[str, str],
 ) -> None:
     axes.set_title(f"{patient} · {dose_level}", fontsize=8)
     day_axis(axes, first_time(results), last_time(results), most=6)
@@ -173,10 +177,6 @@ def _panel(
         linear_axis(axes, highest)
     own = {a: rows[rows["patient_id"] == patient] for a, rows in data.items()}
     if not any(len(rows) for rows in own.values()):
-        first = next(iter(data))
-        reasons = without_quantified(
-            results, context, first, str(data[first]["specimen"].iloc[0]) if len(data[first]) else "blood"
-        )
         say_in(axes, reasons.get(patient, words_of(context).say("no reportable result", "无可报告结果")))
         return
     for assay, rows in own.items():

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 AGREE = 0.01
 """Starts that end within this of the best ln L found the same optimum."""
-FIRST_STEPS, HOPELESS = 8, 40.0
-"""A start whose ln L after so many steps is this much below the best goes no further."""
+STARTS_MAX, FIRST_STEPS = 150, 6
+"""So many starts are searched to the end; of more, those that lead after so many steps."""
 WORTH = 8.0
 """Pieces of the parameter space whose optimum is farther than this below the best are not refined."""
 GRADIENT_MAX = 1e-5
@@ -113,15 +113,17 @@ def _best_of_each(
     lower = np.concatenate([np.broadcast_to(low, s.shape) for s, low, _ in pieces])
     upper = np.concatenate([np.broadcast_to(high, s.shape) for s, _, high in pieces])
     owner = np.repeat(np.arange(len(pieces)), [len(s) for s, _, _ in pieces])
-    # A few steps show which starts are hopeless: those far below the best of their own and of every piece.
-    first = minimise(case.objective, start, lower, upper, tolerance=1e-6, iterations=FIRST_STEPS)
-    start, value = first.parameters.copy(), np.where(np.isnan(first.value), np.inf, first.value)
-    going = np.flatnonzero(~first.converged & (value <= value.min() + HOPELESS))
+    going = np.arange(len(start))
+    value = np.full(len(start), np.inf)
+    if len(start) > STARTS_MAX:
+        # A few steps show which starts of a long series are worth going on.
+        first = minimise(case.objective, start, lower, upper, tolerance=1e-6, iterations=FIRST_STEPS)
+        start, value = first.parameters.copy(), np.where(np.isnan(first.value), np.inf, first.value)
+        going = np.sort(np.argsort(value, kind="stable")[:STARTS_MAX])
     rough = minimise(case.objective, start[going], lower[going], upper[going], tolerance=1e-6, iterations=40)
     start[going], value[going] = rough.parameters, np.where(np.isnan(rough.value), np.inf, rough.value)
-    # Only pieces that can still matter deserve the last digits; all their starts get them, to see whether they agree.
-    lowest = np.array([value[owner == g].min() for g in range(len(pieces))])
-    worth = np.flatnonzero((lowest <= lowest.min() + WORTH)[owner])
+    # Only starts that can still matter get the last digits, to see whether they agree.
+    worth = np.flatnonzero(value <= value.min() + WORTH)
     fine = minimise(case.objective, start[worth], lower[worth], upper[worth], tolerance=1e-11)
     parameters = start
     parameters[worth], value[worth] = fine.parameters, fine.value
@@ -229,7 +231,9 @@ def _finished(case: Case, found: list[Regime], ends: np.ndarray) -> Optimum:
     for vector, value in zip([*again.parameters, *around.parameters], [*again.value, *around.value], strict=True):
         if value < polished.value - 1e-12:
             polished = replace(polished, vector=vector, value=float(value))
-    found = [_canonical(case, r) for r in [_newton(case, polished), *found[1:]]]
+    best = _newton(case, polished)
+    found = [best, *found[1:]]
+    found = [_canonical(case, r) if r.value <= best.value + WORTH else r for r in found]
     found.sort(key=lambda r: r.value)
     return _diagnosed(case, tuple(found), ends, around.value)
 

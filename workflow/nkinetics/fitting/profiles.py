@@ -215,9 +215,9 @@ def _entering(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     time = rows["time_actual"].to_numpy(dtype=float)
     reportable = rows["reportable"].fillna(False).to_numpy(dtype=bool)
     measured = ~rows["status"].isin(["not_done", "failed", ""]).to_numpy()
-    before = rows["predose"].fillna(False).to_numpy(dtype=bool) & (rows["infusion"].fillna(0).to_numpy(dtype=int) == 0)
     # A pre-dose sample of the first infusion, and whatever was taken before it, holds no cells.
-    early = ~(time > 0) | (before & ~(time > 0))
+    first = (rows["infusion"] == 0).fillna(False).to_numpy(dtype=bool)
+    early = ~(time > 0) | (first & rows["predose"].fillna(False).to_numpy(dtype=bool))
     endless = (rows["status"] == "above_uloq").to_numpy() & rows["uloq"].isna().to_numpy()
     aside = np.where(reportable & measured & endless, "above the ULOQ, which is not known", "")
     return reportable & measured & ~early & ~endless, aside

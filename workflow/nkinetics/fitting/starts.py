@@ -10,6 +10,9 @@ import numpy as np
 from nkinetics.fitting.objective import SIGMA_START, Case
 from nkinetics.models._algebra import to_estimation
 
+PIECES_MANY = 40
+"""Beyond so many pieces those without a guess of their own get one start."""
+
 
 @dataclass(frozen=True, eq=False)
 class Regime:
@@ -55,7 +58,7 @@ def regimes(case: Case) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     Returns
     -------
     list of (starts (starts, parameters), lower (parameters,), upper (parameters,))
-        Every piece has at least two starts.
+        Every piece has a start.
     """
     low, high = case.bounds
     begin = starts(case)
@@ -64,11 +67,13 @@ def regimes(case: Case) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     j = case.model.names.index(case.model.breakpoint)
     kinks = to_estimation_of(case, j, case.model.knots(case.points.time, case.calendar, case.constants))
     edges = np.concatenate([[low[j]], kinks[(kinks > low[j] + 1e-9) & (kinks < high[j] - 1e-9)], [high[j]]])
+    # In a long series most pieces lie among samples below the LLOQ, where the guess sees no peak.
+    fewest = 4 if len(edges) <= PIECES_MANY else 1
     pieces = []
     for left, right in pairwise(edges):
         inside = begin[(begin[:, j] >= left) & (begin[:, j] <= right)]
-        if len(inside) < 4:
-            near = begin[np.argsort(np.abs(begin[:, j] - (left + right) / 2.0), kind="stable")[:4]].copy()
+        if len(inside) < fewest:
+            near = begin[np.argsort(np.abs(begin[:, j] - (left + right) / 2.0), kind="stable")[:fewest]].copy()
             # The outermost pieces reach far: begin near their inner end, where the data are.
             near[:, j] = np.clip((left + right) / 2.0, edges[1] - 0.7, edges[-2] + 0.7)
             inside = np.concatenate([inside, near])

@@ -150,7 +150,7 @@ class Item:
     subtitle: str
     note: str
     footnotes: Sequence[str]
-    svg: Markup = Markup("")
+    svg: str = ""
     alt: str = ""
     grid: Any = None
 
@@ -176,7 +176,7 @@ class Grid:
 
 
 def grid(made: TableBody) -> Grid:
-    """Cells with repeated row heads drawn together; with three or more of them the first becomes a heading over rows."""
+    """Cells with repeated row heads drawn together; of three or more the first becomes a heading over rows."""
     frame, heads = made.frame, made.row_header
     grouped_rows = heads >= 3
     names = list(frame.columns)
@@ -325,6 +325,7 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
     nobody = _never_quantified(results, words)
     if nobody:
         found.append((s["flag_unquantified"].format(reasons=grouped(nobody, words)), "patients"))
+    found += [(s["flag_warning"].format(text=line), "provenance") for line in _warnings(results)]
     observed = results.table("observations")
     observed = observed[observed["status"] != "not_done"]
     excluded = int((~observed["reportable"].fillna(False).astype(bool)).sum())
@@ -336,6 +337,12 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
         if n < context.settings.statistics.summary_n_min:
             found.append((s["flag_few"].format(level=dose_level, n=n), "T-CK-05"))
     return found
+
+
+def _warnings(results: Results) -> list[str]:
+    """What `ingest` had to say, one line each."""
+    path = results.folder / "warnings.txt"
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path.exists() else []
 
 
 def _files_aside(results: Results) -> list[str]:

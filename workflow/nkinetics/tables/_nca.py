@@ -115,6 +115,6 @@ def _length(window: str) -> float:
 
 
 def reason_words(shown: Shown, frame: pd.DataFrame) -> dict[str, str]:
-    """Reasons of the patients whose value is missing or left out of the summary; notes beside a value are not among them."""
+    """Reasons of the patients whose value is missing or left out of the summary, not the notes beside a value."""
     left_out = frame[~summarised(shown, frame)]
     return {str(row.patient_id): str(row.reason) for row in left_out.itertuples() if not missing(row.reason)}

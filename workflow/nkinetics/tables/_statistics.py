@@ -20,7 +20,8 @@ class Summary:
     n : int
         Values summarised.
     geo_mean, geo_cv_pct : float
-        Geometric mean and its coefficient of variation, 100 sqrt(exp(s^2) - 1) with s the SD of the logarithms, percent.
+        Geometric mean, and its coefficient of variation in percent, 100 sqrt(exp(s^2) - 1) with s the SD of the
+        logarithms.
     ci_lower, ci_upper : float
         Confidence interval of the geometric mean, from Student's t on the logarithms.
     median, minimum, maximum, mean, sd, cv_pct : float

@@ -103,7 +103,7 @@ def _doses(results: Results, context: Context, patient: str) -> str:
     own = all_doses[all_doses["patient_id"] == patient]
     parts = []
     for key, rows in own.groupby(["agent", "unit"], sort=True):
-        agent, unit = key  # type: ignore[misc]  # the key of two columns is a pair
+        agent, unit = (str(k) for k in pd.Series(key))
         amounts = {f"{v:g}" for v in rows["dose"].dropna()}
         each = f" {amounts.pop()} {unit}" if len(amounts) == 1 else ""
         when = words.join(days(t) for t in rows["time"].dropna())
@@ -130,7 +130,8 @@ def _footnotes(context: Context) -> tuple[str, ...]:
             "实际量为空时按计划量计。CRS 与 ICANS 按 ASTCT 分级，感染按 CTCAE 分级；“无”指无记录。",
         ),
         words.say(
-            "CRS: cytokine release syndrome; ICANS: immune effector cell-associated neurotoxicity syndrome; IL-2: interleukin 2.",
+            "CRS: cytokine release syndrome; ICANS: immune effector cell-associated "
+            "neurotoxicity syndrome; IL-2: interleukin 2.",
             "CRS：细胞因子释放综合征；ICANS：免疫效应细胞相关神经毒性综合征；IL-2：白细胞介素 2。",
         ),
     ]

@@ -28,7 +28,8 @@ def build(results: Results, context: Context) -> TableBody:
     complete = [p for p in results.patients["patient_id"] if p not in set(patients)]
     notes = [
         words.say(
-            "The level is the one measured where there is one: it is shown and not analysed. Row numbers count the header.",
+            "The level is the one measured where there is one: it is shown and "
+            "not analysed. Row numbers count the header.",
             "如有测得水平则列出，但不纳入分析。行号包含表头。",
         )
     ]
@@ -89,7 +90,7 @@ def _row(context: Context, record: dict[str, object], dose_level: str, origins: 
 
 
 def sources_of(results: Results) -> dict[str, str]:
-    """For each observation the export and rows behind it: ``plate1.txt rows 12–14``; standards are counted, not listed."""
+    """For each observation the export and rows behind it, as ``plate1.txt: 12–14``; standards are not listed."""
     frame = results.table("observation_sources")
     frame = frame[frame["role"].isin(("replicate", "reference")) & frame["source_row"].notna()]
     found: dict[str, list[str]] = {}

@@ -48,7 +48,8 @@ def build(results: Results, context: Context) -> TableBody:
             words.say(
                 f"All exports: {total} rows read = {total_used} used + {total - total_used} set aside. "
                 "A row with several targets counts once for each. Row numbers count the header.",
-                f"全部导出文件：读取 {total} 行 = 使用 {total_used} 行 + 搁置 {total - total_used} 行。一行含多个靶标时分别计数。行号包含表头。",
+                f"全部导出文件：读取 {total} 行 = 使用 {total_used} 行 + 搁置 "
+                f"{total - total_used} 行。一行含多个靶标时分别计数。行号包含表头。",
             ),
         ),
         subtitle=words.say("All exports", "全部导出文件"),

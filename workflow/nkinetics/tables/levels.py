@@ -115,21 +115,30 @@ def _footnotes(context: Context) -> tuple[str, ...]:
     words, n = Words(context.language), context.settings.statistics.summary_n_min
     return (
         words.say(
-            "n of treated: reportable results, of patients who received at least one infusion. In mean, SD, CV, median, "
-            "min and max a result below its LLOQ or not detected counts as 0; a median, min or max of 0 is printed BLQ, and the "
-            "mean is printed BLQ when more than half of the results are. Geometric mean and CV over quantified results only, "
-            f"with their own n. With fewer than {n} results individual values only (NR); NR also where a result is above the ULOQ.",
-            "n / 给药人数：可报告结果数 / 至少接受一次输注的患者数。计算均值、SD、CV、中位数、最小与最大值时，低于定量下限或未检出的结果按 0 计；"
-            "为 0 的中位数、最小或最大值记为 BLQ；超过半数为 BLQ 时均值记为 BLQ。几何均值与几何 CV 仅由可定量结果计算，并列出其 n。"
+            "n of treated: reportable results, of patients who received at "
+            "least one infusion. In mean, SD, CV, median, "
+            "min and max a result below its LLOQ or not detected counts as 0; a "
+            "median, min or max of 0 is printed BLQ, and the "
+            "mean is printed BLQ when more than half of the results are. "
+            "Geometric mean and CV over quantified results only, "
+            f"with their own n. With fewer than {n} results individual values only "
+            "(NR); NR also where a result is above the ULOQ.",
+            "n / 给药人数：可报告结果数 / 至少接受一次输注的患者数。计算均值、SD、CV、中位数、"
+            "最小与最大值时，低于定量下限或未检出的结果按 0 计；"
+            "为 0 的中位数、最小或最大值记为 BLQ；超过半数为 BLQ 时均值记为 BLQ。"
+            "几何均值与几何 CV 仅由可定量结果计算，并列出其 n。"
             f"少于 {n} 个结果时仅列个体值（NR）；存在高于定量上限的结果时亦为 NR。",
         ),
         words.say(
-            "Nominal times in days from the start of the first infusion. CV: coefficient of variation; LLOQ, ULOQ: lower and "
+            "Nominal times in days from the start of the first infusion. CV: "
+            "coefficient of variation; LLOQ, ULOQ: lower and "
             "upper limit of quantification; SD: standard deviation with n − 1.",
-            "计划时间以首次输注开始起计的天数表示。CV：变异系数；LLOQ、ULOQ：定量下限与上限；SD：标准差（分母 n − 1）。",
+            "计划时间以首次输注开始起计的天数表示。CV：变异系数；LLOQ、ULOQ："
+            "定量下限与上限；SD：标准差（分母 n − 1）。",
         ),
         words.say(
-            "Copies per µg of DNA are a share of all nucleated cells: after lymphodepletion, while white blood cells are few, "
+            "Copies per µg of DNA are a share of all nucleated cells: after "
+            "lymphodepletion, while white blood cells are few, "
             "they lie too high compared with cells per volume.",
             "每 µg DNA 的拷贝数是占全部有核细胞的比例：清淋后白细胞稀少时，与单位体积细胞数相比偏高。",
         ),

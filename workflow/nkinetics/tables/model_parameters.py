@@ -1,4 +1,4 @@
-"""T-CK-07: parameters of the kinetic model that the report leads with, patient by patient, and what AICc would choose."""
+"""T-CK-07: parameters of the leading kinetic model, patient by patient, and what AICc would choose."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def build(results: Results, context: Context) -> TableBody:
             values = own[own["patient_id"] == patient.patient_id].set_index("parameter")
             rows.append(
                 {
-                    words.say("Assay", "检测方法"): profile_name(context, *map(str, here), str(kind.level_unit)),
+                    words.say("Assay", "检测方法"): profile_name(
+                        context, str(kind.assay), str(kind.specimen), str(kind.level_unit)
+                    ),
                     words.say("Dose level", "剂量水平"): str(patient.dose_level),
                     words.say("Patient", "患者"): str(patient.patient_id),
                     words.say("n (BLQ)", "n (BLQ)"): _counts(mine[mine["model"] == default]),
@@ -215,14 +217,19 @@ def _footnotes(context: Context) -> tuple[str, ...]:
             + f"。{meanings}。",
         ),
         words.say(
-            f"Estimate ({level} interval, {method[models.interval]}). “Not identifiable”: the data do not determine the parameter "
-            f"(on a bound, relative standard error above {models.rse_limit_pct:g} %, or a flat profile); only its interval is printed.",
-            f"估计值（{level} 区间，{method[models.interval]}）。“不可识别”：数据不足以确定该参数（位于边界、相对标准误高于 "
+            f"Estimate ({level} interval, {method[models.interval]}). “Not "
+            "identifiable”: the data do not determine the parameter "
+            f"(on a bound, relative standard error above {models.rse_limit_pct:g} %, or "
+            "a flat profile); only its interval is printed.",
+            f"估计值（{level} 区间，{method[models.interval]}）。“不可识别”："
+            "数据不足以确定该参数（位于边界、相对标准误高于 "
             f"{models.rse_limit_pct:g} % 或剖面平坦），仅列区间。",
         ),
         words.say(
-            f"Results below the LLOQ enter by {models_blq(context)}; n: rows in the likelihood. The report leads with the configured "
-            "model. The lowest AICc of a single patient is shown and not acted upon: with so few samples it is unreliable.",
+            f"Results below the LLOQ enter by {models_blq(context)}; n: rows in the "
+            "likelihood. The report leads with the configured "
+            "model. The lowest AICc of a single patient is shown and not acted "
+            "upon: with so few samples it is unreliable.",
             f"低于定量下限的结果按 {models_blq(context)} 处理；n：似然中的行数。报告采用配置所指定的模型。"
             "单个患者的最低 AICc 仅供参考，不据此选择：样本太少，不可靠。",
         ),

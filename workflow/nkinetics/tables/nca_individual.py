@@ -51,7 +51,8 @@ def build(results: Results, context: Context) -> TableBody:
         ),
         blq_footnote(context),
         words.say(
-            "AUC: area under the curve; Clast, Tlast: last quantified level and its time; t_blq: time to loss; λz: terminal slope.",
+            "AUC: area under the curve; Clast, Tlast: last quantified level and its "
+            "time; t_blq: time to loss; λz: terminal slope.",
             "AUC：曲线下面积；Clast、Tlast：末个可定量水平及其时间；t_blq：消失时间；λz：末端斜率。",
         ),
     )

@@ -159,12 +159,14 @@ def _footnotes(context: Context) -> tuple[str, ...]:
             "Geo. CV % = 100 sqrt(exp(s²) − 1), s the standard deviation of the natural logarithms; "
             f"{level} CI of the geometric mean by Student's t on the logarithms; SD with n − 1. "
             f"With fewer than {n} values individual values only (NR).",
-            "n / 给药人数：纳入统计的患者数 / 至少接受一次输注的患者数。几何 CV% = 100 sqrt(exp(s²) − 1)，s 为自然对数的标准差；"
+            "n / 给药人数：纳入统计的患者数 / 至少接受一次输注的患者数。几何 CV% = "
+            "100 sqrt(exp(s²) − 1)，s 为自然对数的标准差；"
             f"几何均值的 {level} CI 由对数尺度的 t 分布得到；SD 的分母为 n − 1。少于 {n} 个数值时仅列个体值（NR）。",
         ),
         words.say(
             "Censored geometric mean: maximum likelihood of a log-normal distribution in which every sampled patient "
-            "without a quantified level lies below the lowest LLOQ of the patient's samples (areas: that LLOQ times the "
+            "without a quantified level lies below the lowest LLOQ of the "
+            "patient's samples (areas: that LLOQ times the "
             "length of the window, or of the follow-up). A dash where no patient is censored or the statistic does "
             "not apply (times: n, median, range).",
             "删失几何均值：对数正态分布的最大似然估计，已采样但从未达到定量水平的患者按低于其样本的最低定量下限处理"
@@ -174,11 +176,13 @@ def _footnotes(context: Context) -> tuple[str, ...]:
         blq_footnote(context),
         words.say(
             "AUC: area under the curve; Clast, Tlast: last quantified level and its time; t_blq: first "
-            f"{'sample' if context.settings.nca.consecutive_blq == 1 else 'of two consecutive samples'} below the LLOQ after "
+            f"{'sample' if context.settings.nca.consecutive_blq == 1 else 'of two consecutive samples'} "
+            "below the LLOQ after "
             "Tlast; λz: terminal slope; CI: confidence interval; CV: coefficient of variation; LLOQ: lower limit of "
             "quantification; SD: standard deviation. Times in days from the start of the first infusion.",
             "AUC：曲线下面积；Clast、Tlast：末个可定量水平及其时间；t_blq：Tlast 之后首次"
-            f"{'' if context.settings.nca.consecutive_blq == 1 else '连续两次'}低于定量下限的时间；λz：末端斜率；CI：置信区间；"
+            f"{'' if context.settings.nca.consecutive_blq == 1 else '连续两次'}低于定量下限的时间；"
+            "λz：末端斜率；CI：置信区间；"
             "CV：变异系数；SD：标准差。时间以首次输注开始起计的天数表示。",
         ),
     )
@@ -187,9 +191,11 @@ def _footnotes(context: Context) -> tuple[str, ...]:
 def _lambda_z(context: Context) -> str:
     words, z = Words(context.language), context.settings.nca.lambda_z
     return words.say(
-        f"A half-life enters the summary when adjusted R² ≥ {z.r_squared_adj_min:g}, span ≥ {z.span_ratio_min:g} half-lives "
+        "A half-life enters the summary when adjusted R² ≥ "
+        f"{z.r_squared_adj_min:g}, span ≥ {z.span_ratio_min:g} half-lives "
         f"and at least {z.points_min} points; others are shown with their reason and left out.",
-        f"半衰期满足校正 R² ≥ {z.r_squared_adj_min:g}、跨度 ≥ {z.span_ratio_min:g} 个半衰期且至少 {z.points_min} 个点时纳入汇总；"
+        f"半衰期满足校正 R² ≥ {z.r_squared_adj_min:g}、跨度 ≥ {z.span_ratio_min:g} "
+        f"个半衰期且至少 {z.points_min} 个点时纳入汇总；"
         "其余列出原因，不纳入。",
     )
 

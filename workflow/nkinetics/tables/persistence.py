@@ -21,8 +21,7 @@ from nkinetics.wording import (
 
 NEEDS = ("persistence", "observations", "patients", "infusions")
 STUDY_DAYS = (7, 10, 14, 21, 28)
-DETECTED = {"lloq": ("quantified", "above_uloq"), "lod": ("quantified", "above_uloq", "blq")}
-"""Statuses that count as persisting. A result below the LLOQ is detected only where the row has a LOD."""
+ABOVE = ("quantified", "above_uloq")
 
 
 def build(results: Results, context: Context) -> TableBody:
@@ -73,18 +72,24 @@ def build(results: Results, context: Context) -> TableBody:
 def _detectable(observed: pd.DataFrame, patients: list[str], day: int, limit: str) -> str:
     """Patients with a detectable level among those sampled about that study day, as 5/6."""
     elapsed = day - 1
-    near = observed[(observed["time_actual"] - elapsed).abs() <= tolerance(elapsed)]
-    found = evaluable = 0
-    for patient in patients:
-        own = near[near["patient_id"] == patient]
-        own = own[~own["status"].isin(("not_done", "failed"))]
-        if limit == "lod":
-            own = own[own["lod"].notna() | (own["status"] == "quantified")]
-        if len(own):
-            nearest = own.loc[(own["time_actual"] - elapsed).abs().idxmin()]
-            evaluable += 1
-            found += nearest["status"] in DETECTED[limit]
-    return f"{found}/{evaluable}" if evaluable else "MISS"
+    distance = (observed["time_actual"] - elapsed).abs()
+    near = observed[["patient_id"]].assign(distance=distance, above=persisting(observed, limit))
+    near = near[(distance <= tolerance(elapsed)) & near["above"].notna() & near["patient_id"].isin(patients)]
+    nearest = near.sort_values("distance", kind="stable").drop_duplicates("patient_id")
+    return f"{int(nearest['above'].sum())}/{len(nearest)}" if len(nearest) else "MISS"
+
+
+def persisting(rows: pd.DataFrame, limit: str) -> pd.Series:
+    """Whether each result lies above the limit; missing where there is no result, or detection is not known.
+
+    A result below the LLOQ was detected when the assay says so, else when it has a LOD and was not reported as not
+    detected.
+    """
+    above = rows["status"].isin(ABOVE).astype("boolean")
+    if limit == "lod":
+        by_status = (rows["status"] == "blq").astype("boolean").where(rows["lod"].notna() | (rows["status"] != "blq"))
+        above = above.where(above, rows["detected"].fillna(by_status))
+    return above.where(~rows["status"].isin(("not_done", "failed")))
 
 
 def tolerance(elapsed: float) -> float:
@@ -135,9 +140,12 @@ def _footnotes(results: Results, context: Context) -> tuple[str, ...]:
     words, k = Words(context.language), context.settings.nca.consecutive_blq
     notes = [
         words.say(
-            f"Dx: patients with a detectable level / patients with a result, in the sample nearest to study day x (day 1 = day of "
-            f"the first infusion; at most {tolerance(0):g} day or 10 % of the elapsed time away). LLOQ: quantified; LOD: detected.",
-            f"第 x 天：可检出患者数 / 有结果患者数，取最接近研究日 x 的样本（首次输注日为第 1 天；相差不超过 {tolerance(0):g} 天或已过时间的 10 %）。"
+            "Dx: patients with a detectable level / patients with a result, in the "
+            "sample nearest to study day x (day 1 = day of "
+            f"the first infusion; at most {tolerance(0):g} day or 10 % of the "
+            "elapsed time away). LLOQ: quantified; LOD: detected.",
+            "第 x 天：可检出患者数 / 有结果患者数，取最接近研究日 x 的样本（首次输注日为第 1 "
+            f"天；相差不超过 {tolerance(0):g} 天或已过时间的 10 %）。"
             "LLOQ：可定量；LOD：可检出。",
         ),
         words.say(
@@ -147,7 +155,8 @@ def _footnotes(results: Results, context: Context) -> tuple[str, ...]:
                 if k == 1
                 else "the first of two consecutive samples below the limit after the last above it"
             )
-            + "; censored at the last sample when still above the limit. The loss lies between two samples (interval-censored): "
+            + "; censored at the last sample when still above the limit. The loss "
+            "lies between two samples (interval-censored): "
             "the estimate puts it at the later one.",
             "中位数：Kaplan-Meier，log-log 置信区间。事件：消失，即末次高于界限之后"
             + ("首个" if k == 1 else "连续两个样本中首个")

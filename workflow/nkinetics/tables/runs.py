@@ -75,11 +75,14 @@ def _criteria(context: Context) -> str:
         a = assays.qpcr.acceptance
         parts.append(
             words.say(
-                f"qPCR: slope {a.slope_min:g} to {a.slope_max:g}, R² ≥ {a.r_squared_min:g}, at least {a.levels_min} calibrator levels, "
+                f"qPCR: slope {a.slope_min:g} to {a.slope_max:g}, R² ≥ "
+                f"{a.r_squared_min:g}, at least {a.levels_min} calibrator levels, "
                 f"{100 * a.back_calculation_share:g} % of them back-calculated within {a.back_calculation_pct:g} % "
                 f"({a.back_calculation_lloq_pct:g} % at the lowest)",
-                f"定量 PCR：斜率 {a.slope_min:g} 至 {a.slope_max:g}，R² ≥ {a.r_squared_min:g}，至少 {a.levels_min} 个校准浓度，其中 "
-                f"{100 * a.back_calculation_share:g} % 的回算偏差不超过 {a.back_calculation_pct:g} %（最低浓度 {a.back_calculation_lloq_pct:g} %）",
+                f"定量 PCR：斜率 {a.slope_min:g} 至 {a.slope_max:g}，R² ≥ "
+                f"{a.r_squared_min:g}，至少 {a.levels_min} 个校准浓度，其中 "
+                f"{100 * a.back_calculation_share:g} % 的回算偏差不超过 "
+                f"{a.back_calculation_pct:g} %（最低浓度 {a.back_calculation_lloq_pct:g} %）",
             )
         )
     if assays.ddpcr:

@@ -40,14 +40,19 @@ def build(results: Results, context: Context) -> TableBody:
     missing_cmax = reason_words(BY_NAME["cmax"], frames["cmax"].reset_index())
     notes = [
         words.say(
-            f"Exploratory. {profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}; Tmax in days, AUC over "
-            f"{AUC_WINDOW.replace('-', '–')}. Tocilizumab and steroids are given BECAUSE of expansion and toxicity: exposure beside "
+            "Exploratory. "
+            f"{profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}; Tmax in days, AUC over "
+            f"{AUC_WINDOW.replace('-', '–')}. Tocilizumab and steroids are given "
+            "BECAUSE of expansion and toxicity: exposure beside "
             "them says nothing about their effect. Days elapsed from the start of the first infusion.",
-            f"探索性分析。{profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}；Tmax 以天计，AUC 时间窗 "
-            f"{AUC_WINDOW.replace('-', '–')}。托珠单抗与激素因扩增和毒性而使用：并列的暴露量不反映其作用。时间为首次输注开始后的天数。",
+            "探索性分析。"
+            f"{profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}；Tmax 以天计，AUC 时间窗 "
+            f"{AUC_WINDOW.replace('-', '–')}。托珠单抗与激素因扩增和毒性而使用："
+            "并列的暴露量不反映其作用。时间为首次输注开始后的天数。",
         ),
         words.say(
-            "AUC: area under the curve; CRS: cytokine release syndrome; ICANS: immune effector cell-associated neurotoxicity syndrome.",
+            "AUC: area under the curve; CRS: cytokine release syndrome; ICANS: immune "
+            "effector cell-associated neurotoxicity syndrome.",
             "AUC：曲线下面积；CRS：细胞因子释放综合征；ICANS：免疫效应细胞相关神经毒性综合征。",
         ),
     ]

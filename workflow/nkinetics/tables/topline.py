@@ -49,8 +49,10 @@ def build(results: Results, context: Context) -> TableBody:
     n = context.settings.statistics.summary_n_min
     notes = [
         words.say(
-            f"Levels and areas: geometric mean (min to max), n quantified; times: median (min to max), n. Fewer than {n}: individual "
-            "values. Patients without a quantified level are not in these numbers; the table of parameters has the censored geometric mean.",
+            "Levels and areas: geometric mean (min to max), n quantified; times: "
+            f"median (min to max), n. Fewer than {n}: individual "
+            "values. Patients without a quantified level are not in these numbers; the "
+            "table of parameters has the censored geometric mean.",
             f"水平与面积：几何均值（最小至最大），可定量人数 n；时间：中位数（最小至最大），n。少于 {n} 例：个体值。"
             "无可定量水平的患者不在其中；参数表列有删失几何均值。",
         ),
@@ -78,7 +80,8 @@ def _cell(context: Context, shown: Shown, numbers: list[float]) -> str:
         return words.join(printed(shown, v) for v in sorted(numbers)) + f"; n = {len(numbers)}"
     s = summary(numbers)
     middle = days(s.median) if shown.is_time else significant(s.geo_mean)
-    return f"{middle} ({words.say('{} to {}', '{} 至 {}').format(printed(shown, s.minimum), printed(shown, s.maximum))}); n = {s.n}"
+    low, high = printed(shown, s.minimum), printed(shown, s.maximum)
+    return words.say(f"{middle} ({low} to {high}); n = {s.n}", f"{middle}（{low} 至 {high}）; n = {s.n}")
 
 
 TABLE = Table(
