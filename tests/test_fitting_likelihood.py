@@ -7,6 +7,7 @@ import json
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from nkinetics.fitting.likelihood import Points, log_interval, log_likelihood, terms
 from scipy import stats
@@ -127,3 +128,11 @@ def test_the_marginal_likelihood_of_wang_2007_is_the_exact_published_one(shared)
         total += np.log((weight * np.exp(each)).sum() / np.sqrt(2 * np.pi))
         n += len(time)
     assert -2 * total - n * np.log(2 * np.pi) == pytest.approx(-1.990, abs=2e-3)
+
+
+def test_the_reference_dose_of_the_study_stands_beside_the_infusions_of_a_batch():
+    from nkinetics.fitting.profiles import reference_dose_of
+
+    batch = pd.DataFrame({"patient_id": ["4", "5"], "planned": [4e9, 4e9]})
+    assert reference_dose_of(batch) == 4e9
+    assert reference_dose_of(batch.assign(reference_dose=2e9)) == 2e9

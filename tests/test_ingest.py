@@ -391,3 +391,18 @@ def test_levels_of_the_bundled_study_are_the_dna_that_its_simulation_put_into_th
         assert len(quantified) >= 30 and abs(error.mean()) < 0.1 and error.std() < 0.12
         assert (own[own["status"] == "not_detected"]["level_true"] < own["lloq"].max()).all()
     assert (rows[rows["assay"] == "qpcr"]["lloq"] - rows[rows["assay"] == "qpcr"]["lloq_true"]).abs().max() < 1e-6
+
+
+def test_of_two_results_at_one_time_in_a_listing_the_last_is_reported_and_the_other_says_so(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "listing.csv").write_text("ID,TIME,DV\n01,1,100\n01,2,80\n01,2,60\n02,2,50\n")
+    columns = {"patient_id": "ID", "time_actual": "TIME", "level": "DV"}
+    values = {"inputs": {"exports": ["data/*.csv"]}, "generic": [{"match": "*.csv", "columns": columns, "lloq": 5}]}
+    made = ingest.run(settings.validated(values, "config.yaml"), tmp_path)
+    kept = made.observations[made.observations["reportable"].astype(bool)]
+    assert kept[["patient_id", "level"]].to_numpy().tolist() == [["01", 100.0], ["01", 60.0], ["02", 50.0]]
+    (other,) = made.observations[~made.observations["reportable"].astype(bool)].to_dict("records")
+    assert other["level"] == 80.0 and "row 4" in other["exclusion_reason"]
+    assert any("nca.replicates" in warning for warning in made.warnings)
+    both = ingest.run(settings.validated({**values, "nca": {"replicates": "mean"}}, "config.yaml"), tmp_path)
+    assert both.observations["reportable"].astype(bool).all()

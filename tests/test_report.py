@@ -309,6 +309,7 @@ def test_every_choice_of_the_configuration_has_its_words(strings):
     choices = typing.get_args
     assert set(strings["auc_rule"]) == set(choices(Nca.model_fields["auc_rule"].annotation))
     assert set(strings["auc_start"]) == set(choices(Nca.model_fields["start"].annotation))
+    assert set(strings["loss_rule"]) == {str(k) for k in choices(Nca.model_fields["consecutive_blq"].annotation)}
     assert set(strings["interval_method"]) == set(choices(Models.model_fields["interval"].annotation))
     from nkinetics.columns import NCA_POINTS
     from nkinetics.columns import PATIENTS as TABLE

@@ -264,6 +264,16 @@ def test_reduced_infusion_stands_with_its_share(body):
     assert rows_where(body("dosing"), Patient="002").iloc[0]["Infusion 2: given / planned"] == "not given"
 
 
+def test_events_of_a_study_that_collects_none_are_not_called_none(results_small, context_small, tmp_path):
+    shutil.copytree(results_small, tmp_path / "r")
+    path = tmp_path / "r" / "study" / "events.csv"
+    path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    inputs = context_small.settings.inputs.model_copy(update={"events": None})
+    context = Context(context_small.settings.model_copy(update={"inputs": inputs}), "0.1.0")
+    for name, column in (("dosing", "CRS"), ("safety", "CRS, worst grade")):
+        assert set(tables.build(name, Results(tmp_path / "r"), context).frame[column]) == {"not collected"}
+
+
 def test_persistence_counts_detectable_of_sampled_and_the_risk_set(body):
     row = rows_where(body("persistence"), Assay="qPCR", Loss_below="LLOQ", Dose_level="DL2").iloc[0]
     # Day 14 (elapsed 13): samples at 13.9; 004 and 005 quantified of four sampled.

@@ -643,6 +643,9 @@ def run(settings: Settings, root: Path) -> Ingested:
         keep_after_therapy=settings.study.keep_after_therapy,
         data_cut=settings.study.data_cut,
     )
+    unnamed = {name for label, name in names.items() if exported[label] == "" and name in set(listed["sample_id"])}
+    if settings.nca.replicates == "error":
+        observations = _repeats_settled(observations, unnamed, account)
     study = replace(
         study, samples=manifest if len(manifest) else study.samples, infusions=with_reference(study, settings)
     )
@@ -657,6 +660,28 @@ def run(settings: Settings, root: Path) -> Ingested:
         unread,
         settings,
     )
+
+
+def _repeats_settled(observations: pd.DataFrame, unnamed: set[str], account: _Account) -> pd.DataFrame:
+    """Of several results that a listing gives for one patient and time, without sample names, the last one stands.
+
+    Such rows are one sample measured again: as with any re-assay all are kept, and exactly one is reportable.
+    """
+    key = ["patient_id", "assay", "specimen", "time_actual"]
+    rows = observations[observations["reportable"].astype(bool) & observations["sample_id"].isin(unnamed)]
+    repeated = rows[rows.duplicated(key, keep=False)]
+    settled = observations.copy()
+    for _, own in repeated.groupby(key):
+        stands = max(own.index, key=lambda i: (own.at[i, "run_id"], int(own.at[i, "source_rows"].split(" ")[0])))
+        where = f"row {own.at[stands, 'source_rows']} of run {own.at[stands, 'run_id']}"
+        others = [i for i in own.index if i != stands]
+        settled.loc[others, "reportable"] = False
+        settled.loc[others, "exclusion_reason"] = f"measured again at the same time; {where}, the last, is reported"
+        account.warnings.append(
+            f"Patient {own.at[stands, 'patient_id']} has {len(own)} results at day {own.at[stands, 'time_actual']:.4g} "
+            f"without sample names: {where} is reported. Set nca.replicates to mean to combine them."
+        )
+    return settled
 
 
 def _listed_levels(account: _Account, settings: Settings) -> list[Quantified]:

@@ -47,7 +47,7 @@ def _imports(tree: ast.AST) -> set[str]:
             for argument in node.args[:1]:
                 if isinstance(argument, ast.Constant):
                     folder = PACKAGE / str(argument.value)
-                    found |= {f"nkinetics.{argument.value}.{p.stem}" for p in folder.glob("*.py")}
+                    found |= {f"nkinetics.{folder.name}.{p.stem}" for p in folder.glob("*.py")}
     return {m for name in found for m in _with_parents(name) if _module_file(m)}
 
 

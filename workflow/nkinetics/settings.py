@@ -258,7 +258,7 @@ class Censored(Section):
     """How a listing marks a non-quantified row: a column with a value, or a Ct at or above a limit."""
 
     column: str | None = Field(None, description="Column that marks a censored row.")
-    value: str | None = Field(None, description="Its value for a censored row.")
+    value: str | int | float | None = Field(None, description="Its value for a censored row.")
     ct_at_least: float | None = Field(None, description="A Ct at or above this is censored there.")
 
     @field_validator("value", mode="before")

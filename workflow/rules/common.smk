@@ -29,6 +29,11 @@ def check_configuration():
         raise WorkflowError(str(error)) from None
 
 
+def plain_config():
+    """The merged configuration as JSON would hold it: YAML makes a date of 2026-10-31, the schema knows text."""
+    return json.loads(json.dumps(config, default=str))
+
+
 def section(name):
     """One section of the settings as JSON: a changed choice runs the stages that use it again, a comment nothing."""
     return typed.as_json(getattr(SETTINGS, name))

@@ -35,9 +35,6 @@ INK, MUTED, FAINT, RULE = "#1d2733", "#5c6773", "#b9c1ca", "#e4e8ec"
 WIDTH = 10.4
 """Width of a figure, inches: all figures share it, so that their type has one size on the page."""
 
-VECTOR_UP_TO = 3000
-"""Results up to which marks are drawn as shapes; beyond, they become pixels inside the SVG, and text stays text."""
-
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.4, 1, 1.4)), (0, (8, 2)))
 MARKERS = ("o", "s", "D", "P", "X", "h", "p", "<", ">", "*")
 ASSAY_MARKERS: Mapping[str, tuple[int, str]] = {"qpcr": (0, "o"), "ddpcr": (3, "D"), "flow": (2, "s")}
@@ -243,15 +240,6 @@ def log_limits(*values: Sequence[float] | np.ndarray | pd.Series) -> tuple[float
     while np.ceil(np.log10(low)) > np.floor(np.log10(high)):
         low, high = low / 2, high * 2
     return low, high
-
-
-def lighten(figure: Figure, results: Results) -> None:
-    """Turn the marks of a very large study into pixels: ten thousand shapes would weigh more than the report."""
-    if len(results.table("observations")) <= VECTOR_UP_TO:
-        return
-    for axes in figure.axes:
-        for artist in (*axes.lines, *axes.collections):
-            artist.set_rasterized(True)
 
 
 def bare(axes: Axes, *, x: bool = False, y: bool = False) -> None:
@@ -493,9 +481,7 @@ def svg_text(figure: Figure, prefix: str, title: str, description: str) -> str:
         For readers who do not see the figure.
     """
     target = io.StringIO()
-    figure.savefig(
-        target, format="svg", dpi=200, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
+    figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = target.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -503,6 +489,7 @@ def svg_text(figure: Figure, prefix: str, title: str, description: str) -> str:
     text = re.sub(r'((?:xlink:)?href)="#([^"]+)"', rf'\1="#{prefix}\2"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", text)
     text = re.sub(r'\b(d|x|y|points|transform|width|height)="([^"]*)"', _shortened, text)
+    text = _shorter_marks(text, prefix)
     # Browsers without the font need one of its width, not their default serif.
     text = text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, 'Noto Sans', sans-serif")
     # The rule that matplotlib writes for everything would reach the whole page.
@@ -518,3 +505,26 @@ def _shortened(match: re.Match[str]) -> str:
     """Coordinates with 2 decimals of a point: finer than any printer, half the bytes."""
     values = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number.group()):.2f}".rstrip("0").rstrip("."), match[2])
     return f'{match[1]}="{values}"'
+
+
+_MARKS = re.compile(r"<g( clip-path=\"[^\"]*\")?>\n((?:\s*<use [^>]*/>\n)+)\s*</g>")
+_STYLE = re.compile(r' style="([^"]*)"')
+
+
+def _shorter_marks(text: str, prefix: str) -> str:
+    """Marks of one line share their look: say it once for all of them, and call their shape by a short name.
+
+    A study of ten thousand samples has that many marks in each figure.
+    """
+
+    def once(match: re.Match[str]) -> str:
+        looks = set(_STYLE.findall(match[2]))
+        if len(looks) != 1:
+            return match[0]
+        marks = re.sub(r"\s*\n\s*", "\n", _STYLE.sub("", match[2]))
+        return f'<g{match[1] or ""} style="{looks.pop()}">{marks}</g>'
+
+    text = _MARKS.sub(once, text)
+    shapes = dict.fromkeys(re.findall(rf'href="#({re.escape(prefix)}m[0-9a-f]{{10}})"', text))
+    short = {shape: f"{prefix}{i}" for i, shape in enumerate(shapes)}
+    return re.sub(rf'({re.escape(prefix)}m[0-9a-f]{{10}})"', lambda match: f'{short.get(match[1], match[1])}"', text)

@@ -133,7 +133,7 @@ def _block(
     for position, patient in enumerate(results.patients.itertuples()):
         axes, identifier = grid[position // columns, position % columns], str(patient.patient_id)
         axes.set_title(f"{identifier} · {patient.dose_level}", fontsize=8)
-        day_axis(axes, first_time(results), last_time(results), most=6)
+        day_axis(axes, first_time(results), last_time(results), most=6 if columns <= 5 else 4)
         log_axis(axes, *limits, most=5)
         bare(axes, x=position + columns < len(order), y=bool(position % columns))
         if position % columns == 0 and position // columns == rows // 2:

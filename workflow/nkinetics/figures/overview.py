@@ -95,7 +95,9 @@ def draw(results: Results, context: Context) -> FigureBody:
 
 
 def _keys(results: Results, words: Words, strip: bool) -> list[Any]:
-    keys: list[Any] = [below_key(words), key(words.say("other dose level", "其他剂量水平"), color=FAINT, linestyle="-")]
+    keys: list[Any] = [below_key(words)]
+    if len(dose_levels(results)) > 1:
+        keys.append(key(words.say("other dose level", "其他剂量水平"), color=FAINT, linestyle="-"))
     if not strip:
         return keys
     keys.append(key(words.say("infusion", "输注"), marker="v", markersize=4.5))

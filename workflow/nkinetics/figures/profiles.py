@@ -170,7 +170,8 @@ def _panel(
     reasons: dict[str, str],
 ) -> None:
     axes.set_title(f"{patient} · {dose_level}", fontsize=8)
-    day_axis(axes, first_time(results), last_time(results), most=6)
+    crowded = len(results.patients) > BOTH_SCALES_UP_TO
+    day_axis(axes, first_time(results), last_time(results), most=4 if crowded else 6)
     if scale == "log":
         log_axis(axes, *limits, most=5)
     else:

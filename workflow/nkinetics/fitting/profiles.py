@@ -63,12 +63,15 @@ class Profile:
 
 
 def reference_dose_of(infusions: pd.DataFrame | None) -> float:
-    """Lowest planned amount of all infusions; 1 when none is known.
+    """One reference infusion: the column reference_dose, else the lowest planned amount; 1 when none is known.
 
-    A batch of patients does not see the whole study: there the caller gives the dose of the study.
+    A batch of patients does not see the whole study; `ingest` therefore writes the study's reference dose beside each
+    infusion.
     """
     if infusions is None or infusions.empty:
         return 1.0
+    if "reference_dose" in infusions and infusions["reference_dose"].notna().any():
+        return float(infusions["reference_dose"].dropna().iloc[0])
     amounts = infusions["planned"].to_numpy(dtype=float)
     amounts = amounts[np.isfinite(amounts) & (amounts > 0)]
     return float(amounts.min()) if len(amounts) else 1.0

@@ -264,7 +264,11 @@ class _Line:
         if status is not None and status.detection != "quantified":
             return self._from_word(status)
         censored = mapping.censored
-        if censored is not None and censored.column is not None and self._marked(censored.value or ""):
+        if (
+            censored is not None
+            and censored.column is not None
+            and self._marked("" if censored.value is None else str(censored.value))
+        ):
             # Monolix writes the limit itself into the level of a censored row.
             own = {"lloq": value} if limits["lloq"] is None and value and not ct else {}
             return {"detection": "below", "remark": f"{self.column('censored')} {self.text('censored')}", **own}

@@ -29,7 +29,7 @@ def methods(settings: Settings, s: Mapping[str, Any], language: str) -> list[tup
                     span=f"{z.span_ratio_min:g}",
                     extrapolated=f"{z.extrapolation_pct_max:g}",
                 ),
-                s["method_persistence"].format(k=nca.consecutive_blq),
+                s["method_persistence"].format(rule=s["loss_rule"][str(nca.consecutive_blq)]),
             ],
         ),
         (s["method_models"], _models(settings, s, words)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nkinetics.results import Context, Results
+from nkinetics.settings import AUTO
 from nkinetics.wording import Words, days, missing
 
 EVENT_NAMES: Mapping[str, Mapping[str, str]] = {
@@ -17,15 +18,19 @@ EVENT_NAMES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def recorded(context: Context) -> bool:
-    """Whether the study collects events at all."""
-    return context.settings.inputs.events is not None
+def collected(results: Results, context: Context, table: str) -> bool:
+    """Whether the study collects such records: it names their table, or has at least one.
+
+    A study that leaves the name to be found by itself and has no row has said nothing about anybody.
+    """
+    named = getattr(context.settings.inputs, table)
+    return named not in (None, AUTO) or len(results.table(table)) > 0
 
 
 def event_words(results: Results, context: Context, patient: str, event: str) -> str:
     """Grade and days of a patient's events of one kind; “none” where none is recorded."""
     words, events = Words(context.language), results.table("events")
-    if not recorded(context) and not len(events):
+    if not collected(results, context, "events"):
         return words.say("not collected", "未收集")
     own = events[(events["patient_id"] == patient) & (events["event"] == event)]
     parts = []
@@ -42,7 +47,7 @@ def event_words(results: Results, context: Context, patient: str, event: str) ->
 def worst_grade(results: Results, context: Context, patient: str, event: str) -> str:
     """Highest grade of a patient's events of one kind: a number, “ungraded”, or “none”."""
     words, events = Words(context.language), results.table("events")
-    if not recorded(context) and not len(events):
+    if not collected(results, context, "events"):
         return words.say("not collected", "未收集")
     own = events[(events["patient_id"] == patient) & (events["event"] == event)]
     if not len(own):

@@ -106,7 +106,8 @@ def censored_geo_mean(values: Sequence[float], bounds: Sequence[float]) -> float
     Returns
     -------
     float
-        NaN where fewer than two different values are quantified: the spread is then not determined.
+        NaN where fewer than two different values are quantified (the spread is then not determined), or where a value
+        or bound is not positive.
 
     Examples
     --------
@@ -120,6 +121,8 @@ def censored_geo_mean(values: Sequence[float], bounds: Sequence[float]) -> float
     from scipy.optimize import minimize
     from scipy.special import log_ndtr
 
+    if any(v <= 0 for v in (*values, *bounds)):
+        return NAN
     y, limit = np.log(np.asarray(values, dtype=float)), np.log(np.asarray(bounds, dtype=float))
     if y.size < 2 or y.std() == 0:
         return NAN

@@ -8,7 +8,7 @@ import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
-from nkinetics.tables._events import EVENT_NAMES, event_words, recorded
+from nkinetics.tables._events import EVENT_NAMES, collected, event_words
 from nkinetics.tables._format import analysis_set, body
 from nkinetics.wording import Words, amount, days, missing, percent
 
@@ -44,7 +44,7 @@ def build(results: Results, context: Context) -> TableBody:
         rows,
         columns,
         sources=NEEDS,
-        footnotes=_footnotes(context),
+        footnotes=_footnotes(results, context),
         subtitle=analysis_set(results, context),
         row_header=2,
         patients=list(patients["patient_id"]),
@@ -98,7 +98,7 @@ def _share(words: Words, rows: pd.DataFrame) -> str:
 def _doses(results: Results, context: Context, patient: str) -> str:
     """Doses by agent: number, total, days; or why there are none."""
     words, all_doses = Words(context.language), results.table("cytokines")
-    if context.settings.inputs.cytokines is None and not len(all_doses):
+    if not collected(results, context, "cytokines"):
         return words.say("not collected", "未收集")
     own = all_doses[all_doses["patient_id"] == patient]
     parts = []
@@ -117,7 +117,7 @@ def _doses(results: Results, context: Context, patient: str) -> str:
     return "; ".join(parts) or words.say("none", "无")
 
 
-def _footnotes(context: Context) -> tuple[str, ...]:
+def _footnotes(results: Results, context: Context) -> tuple[str, ...]:
     words, inputs = Words(context.language), context.settings.inputs
     notes = [
         words.say(
@@ -142,8 +142,8 @@ def _footnotes(context: Context) -> tuple[str, ...]:
                 "未提供输注表：假定在时间 0 输注一次参考剂量。",
             )
         )
-    if not recorded(context):
-        notes.append(words.say("No event table was given.", "未提供事件表。"))
+    if not collected(results, context, "events"):
+        notes.append(words.say("No event is recorded in this study.", "本研究未记录任何事件。"))
     return tuple(notes)
 
 

@@ -158,10 +158,12 @@ def _footnotes(context: Context) -> tuple[str, ...]:
             "n of treated: patients whose value enters the statistics, of patients who received at least one infusion. "
             "Geo. CV % = 100 sqrt(exp(s²) − 1), s the standard deviation of the natural logarithms; "
             f"{level} CI of the geometric mean by Student's t on the logarithms; SD with n − 1. "
+            "NC for geometric statistics where a value is 0. "
             f"With fewer than {n} values individual values only (NR).",
             "n / 给药人数：纳入统计的患者数 / 至少接受一次输注的患者数。几何 CV% = "
             "100 sqrt(exp(s²) − 1)，s 为自然对数的标准差；"
-            f"几何均值的 {level} CI 由对数尺度的 t 分布得到；SD 的分母为 n − 1。少于 {n} 个数值时仅列个体值（NR）。",
+            f"几何均值的 {level} CI 由对数尺度的 t 分布得到；SD 的分母为 n − 1。存在数值为 0 "
+            f"时几何统计量为 NC。少于 {n} 个数值时仅列个体值（NR）。",
         ),
         words.say(
             "Censored geometric mean: maximum likelihood of a log-normal distribution in which every sampled patient "

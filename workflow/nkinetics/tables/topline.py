@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
-from nkinetics.tables._format import absent, body
+from nkinetics.tables._format import absent, body, statistic
 from nkinetics.tables._nca import BY_NAME, Shown, printed, summarised, values
 from nkinetics.tables._statistics import summary
 from nkinetics.wording import (
@@ -14,7 +14,6 @@ from nkinetics.wording import (
     dose_names,
     profile_name,
     profiles,
-    significant,
     treated,
     unit_name,
 )
@@ -79,7 +78,7 @@ def _cell(context: Context, shown: Shown, numbers: list[float]) -> str:
     if len(numbers) < context.settings.statistics.summary_n_min:
         return words.join(printed(shown, v) for v in sorted(numbers)) + f"; n = {len(numbers)}"
     s = summary(numbers)
-    middle = days(s.median) if shown.is_time else significant(s.geo_mean)
+    middle = days(s.median) if shown.is_time else statistic(s.geo_mean)
     low, high = printed(shown, s.minimum), printed(shown, s.maximum)
     return words.say(f"{middle} ({low} to {high}); n = {s.n}", f"{middle}（{low} 至 {high}）; n = {s.n}")
 
