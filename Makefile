@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= all
 
-.PHONY: run test setup setup-test lint reference lock clean
+.PHONY: run test test-long setup setup-test lint reference lock clean
 
 run: setup
 	$(BIN)/snakemake --cores $(JOBS)
 
 test: setup-test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not long"
+
+# Simulation studies and whole studies of real data: some minutes more.
+test-long: setup-test
+	$(BIN)/python -m pytest -n auto --dist loadfile -m long
 
 setup: $(VENV)/.installed
 setup-test: $(VENV)/.installed-test

@@ -386,8 +386,8 @@ def test_levels_of_the_bundled_study_are_the_dna_that_its_simulation_put_into_th
         own = rows[rows["assay"] == assay]
         quantified = own[own["status"] == "quantified"]
         error = np.log(quantified["level"] / (quantified["level_true"] * quantified["extract"]))
-        # Extraction is part of the sample. What is left is the scatter of replicates and of counting, and what the noise
-        # of its calibrators adds to all samples of a run.
+        # Extraction is part of the sample. What is left is the scatter of replicates and of counting, and what the
+        # noise of its calibrators adds to all samples of a run.
         assert len(quantified) >= 30 and abs(error.mean()) < 0.1 and error.std() < 0.12
         assert (own[own["status"] == "not_detected"]["level_true"] < own["lloq"].max()).all()
     assert (rows[rows["assay"] == "qpcr"]["lloq"] - rows[rows["assay"] == "qpcr"]["lloq_true"]).abs().max() < 1e-6

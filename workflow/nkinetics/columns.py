@@ -268,6 +268,7 @@ RAW = Schema(
         Column("uloq", "float", "ULOQ of the row, in listings"),
         Column("dose", "float", "amount of a dosing record, in listings"),
         Column("dose_level", "text", "dose level, in listings"),
+        Column("volume_ul", "float", "volume acquired, by the keywords of the cytometer", "uL"),
         Column("remark", "text", "why a usable row has no value, in words, or what else the reader has to say"),
     ),
 )

@@ -643,7 +643,7 @@ def run(settings: Settings, root: Path) -> Ingested:
         keep_after_therapy=settings.study.keep_after_therapy,
         data_cut=settings.study.data_cut,
     )
-    unnamed = {name for label, name in names.items() if exported[label] == "" and name in set(listed["sample_id"])}
+    unnamed = set(names[exported == ""]) & set(listed["sample_id"])
     if settings.nca.replicates == "error":
         observations = _repeats_settled(observations, unnamed, account)
     study = replace(

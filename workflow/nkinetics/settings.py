@@ -180,8 +180,8 @@ class Qpcr(Section):
     ct_max: Positive = Field(45.0, description="Cycles of the run; a Ct above is no Ct.")
     reference_ct_shift_max: Positive | None = Field(
         3.0,
-        description="Largest departure of a sample's reference Ct, for its DNA input, from the run's median (inhibition, "
-        "wrong input); empty = only its absence counts.",
+        description="Largest departure of a sample's reference Ct, for its DNA input, from the run's median "
+        "(inhibition, wrong input); empty = only its absence counts.",
     )
     acceptance: QpcrAcceptance = Field(QpcrAcceptance(), description="Run acceptance.")
 
@@ -209,7 +209,8 @@ class Ddpcr(Section):
     level_unit: Literal["copies/ug", "copies/mL", "copies/cell"] = Field("copies/ug", description="Unit of the level.")
     partition_nl: Positive | None = Field(
         None,
-        description="Partition volume, nL; empty = the instrument's (0.85 QX200 and QX Manager, 0.91 QX100).",
+        description="Partition volume, nL; empty = the instrument's, as its printed concentrations show (0.85 QX200 and "
+        "QX Manager, 0.795 QX Manager with six colours, 0.91 QX100).",
     )
     reaction_ul: Positive = Field(20.0, description="Reaction volume, uL.")
     lloq_copies: Positive = Field(10.0, description="LLOQ, copies per reaction.")

@@ -20,11 +20,29 @@ from nkinetics.settings import Ddpcr
 from nkinetics.store import records
 
 PARTITION_NL: Mapping[str, tuple[float, ...]] = {
-    "qx_manager": (0.85, 0.91),
+    "qx_manager": (0.85, 0.795, 0.91),
     "quantasoft": (0.85, 0.91),
     "absolute_q": (0.432,),
 }
-"""Partition volumes [nL] of the instruments that a reader's files come from, the usual one first."""
+"""Partition volumes [nL] of the instruments that a reader's files come from, the usual one first.
+
+Implied by the concentrations that real files print: 0.91 QX100, 0.85 QX200 and QX Manager, 0.795 QX Manager with six
+colours."""
+
+WELL_NL: Mapping[str, tuple[float, float]] = {"qiacuity": (0.2, 1.2)}
+"""Range of the partition volume [nL] of instruments on which it is a property of the well: the printed concentration
+of a QIAcuity well is its count divided by that volume, which is not printed and differs by 10 % between the wells of a
+plate. Such a concentration is used as it stands."""
+
+WELL_SPREAD = 0.25
+"""Deviation from the plate's median volume beyond which a printed concentration is taken as damaged."""
+
+SMALL_PLATE_NL = 0.5
+"""Below it a QIAcuity plate is one of 8,500 partitions a well, above it one of 26,000."""
+
+SMALL_PLATE = (8600, 4250, 0.31, 0.77)
+"""Partitions that a well of the small plate has at most, how many it must have (half of them, as 10,000 is half of
+what other instruments make), and the usual volume [nL] of the small and the large plate."""
 
 
 def copies_per_partition(k: float, n: float) -> float:
@@ -95,20 +113,75 @@ def counting_n(k: float, n: float) -> float:
     return n * rate * rate / math.expm1(rate)
 
 
+def telling(wells: pd.DataFrame) -> pd.DataFrame:
+    """The wells whose printed concentration says how large a partition is: some partitions positive, not all."""
+    k, n = wells["n_positive"].astype("float64"), wells["n_partitions"].astype("float64")
+    return wells[((k > 0) & (k < n) & (wells["value"] > 0)).to_numpy(dtype=bool)]
+
+
+def implied_volume(wells: pd.DataFrame) -> float:
+    """Volume of a partition [nL] that the printed concentrations imply, median over the wells; NaN where none tells."""
+    told = telling(wells)
+    share = (told["n_positive"].astype("float64") / told["n_partitions"].astype("float64")).to_numpy()
+    return float(np.median(-np.log1p(-share) / told["value"].to_numpy() * 1000)) if len(told) else math.nan
+
+
 def partition_volume(wells: pd.DataFrame, settings: Ddpcr) -> float:
-    """Volume of a partition [nL]: configured, else the instrument's as printed concentrations tell; NaN if unknown."""
+    """Volume of a partition [nL]: configured, else the one of the instrument's that the printed concentrations show.
+
+    NaN where the instrument is not known, and where fewer than half of the printed concentrations follow from any of
+    its volumes: every level would be wrong by the same factor, which no replicate shows.
+    """
     if settings.partition_nl is not None:
         return float(settings.partition_nl)
     known = PARTITION_NL.get(str(wells["reader"].iloc[0]), ())
-    if len(known) < 2:
+    told = telling(wells)
+    if str(wells["reader"].iloc[0]) in WELL_NL:
+        return _median_volume(wells)
+    if not known or told.empty:
         return known[0] if known else math.nan
-    k, n = wells["n_positive"].astype("float64"), wells["n_partitions"].astype("float64")
-    telling = (k > 0) & (k < n) & (wells["value"] > 0)
-    if not telling.any():
-        return known[0]
-    implied = -np.log1p(-(k[telling] / n[telling])) / wells["value"][telling] * 1000
-    middle = float(implied.median())
-    return min(known, key=lambda v: abs(v - middle))
+    columns = [told[name] for name in ("n_positive", "n_partitions", "value", "value_raw")]
+    tolerance = settings.acceptance.concentration_tolerance
+    agreeing = {
+        volume: sum(printed_agrees(k, n, c, text, volume, tolerance) for k, n, c, text in zip(*columns, strict=True))
+        for volume in known
+    }
+    if 2 * max(agreeing.values()) < len(told):
+        return math.nan
+    # A few droplets printed with two digits may agree with more than one volume: then the median decides.
+    middle = implied_volume(wells)
+    return max(known, key=lambda volume: (agreeing[volume], -abs(volume - middle)))
+
+
+def _median_volume(wells: pd.DataFrame) -> float:
+    """Median volume [nL] of a plate whose wells differ; NaN where the printed concentrations imply an impossible one."""
+    low, high = WELL_NL[str(wells["reader"].iloc[0])]
+    told = telling(wells)
+    if told.empty:
+        most, _, small, large = SMALL_PLATE
+        return small if (wells["n_partitions"].dropna() <= most).all() else large
+    # Few positives are printed with few digits; the others tell, where there are any.
+    sure = told[(told["n_positive"] >= 100).to_numpy(dtype=bool)]
+    middle = implied_volume(sure if len(sure) else told)
+    return middle if low <= middle <= high else math.nan
+
+
+def well_volumes(wells: pd.DataFrame, volume: float, settings: Ddpcr) -> pd.Series:
+    """Partition volume of each well [nL]: the run's, or where it is a property of the well what its printed
+    concentration implies, so that a single well gives the concentration that the instrument printed."""
+    volumes = pd.Series(volume, index=wells.index, dtype="float64")
+    if settings.partition_nl is not None or str(wells["reader"].iloc[0]) not in WELL_NL:
+        return volumes
+    told = telling(wells)
+    share = (told["n_positive"].astype("float64") / told["n_partitions"].astype("float64")).to_numpy()
+    volumes.loc[told.index] = -np.log1p(-share) / told["value"].to_numpy() * 1000
+    return volumes
+
+
+def _pooled_volume(wells: pd.DataFrame, volumes: pd.Series) -> float:
+    """Mean volume of the partitions of several wells [nL]."""
+    n = wells["n_partitions"].to_numpy(dtype="float64")
+    return float((n * volumes.loc[wells.index].to_numpy()).sum() / n.sum())
 
 
 def printed_agrees(k: float, n: float, printed: float, text: str, volume: float, tolerance: float) -> bool:
@@ -176,11 +249,15 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
         run_id = str(run)
         volume = partition_volume(wells, settings)
         if math.isnan(volume):
-            problems.append(
-                f"run {run_id}: the partition volume of the {wells['reader'].iloc[0]} export is not known; "
-                "give assays.ddpcr.partition_nl"
-            )
+            problems.append(_no_volume(run_id, wells))
             continue
+        usual = PARTITION_NL.get(str(wells["reader"].iloc[0]), (volume,))[0]
+        if settings.partition_nl is None and volume != usual:
+            warnings.append(
+                f"Run {run_id}: its printed concentrations follow from partitions of {volume:g} nL, not of the usual "
+                f"{usual:g} nL; {volume:g} nL are used."
+            )
+        volumes = well_volumes(wells, volume, settings)
         for label, why in _bad_wells(wells, settings, volume).items():
             set_aside[label] = why
         good = wells[~wells.index.isin(list(set_aside))]
@@ -191,8 +268,8 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
             ntc_ok: object = pd.NA
             if len(ntc):
                 ntc_ok = all(
-                    _is_clean(k, n, volume, settings)
-                    for k, n in zip(ntc["n_positive"], ntc["n_partitions"], strict=True)
+                    _is_clean(k, n, nl, settings)
+                    for k, n, nl in zip(ntc["n_positive"], ntc["n_partitions"], volumes[ntc.index], strict=True)
                 )
             else:
                 warnings.append(f"Run {run_id}, {name}: the plate has no no-template control; the rule is not applied.")
@@ -218,7 +295,7 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
                     continue
                 of_gene = genes[(genes["sample_id"] == sample_id) & ~genes.index.isin(list(set_aside))]
                 level, lacking = _level(
-                    replicates, of_gene, manifest[str(sample_id)], volume, failed, settings, set_aside
+                    replicates, of_gene, manifest[str(sample_id)], volume, volumes, failed, settings, set_aside
                 )
                 needs += [Need(str(sample_id), column, why) for column, why in lacking]
                 key = {"assay": "ddpcr", "run_id": run_id, "sample_id": sample_id}
@@ -235,6 +312,19 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
         problems=tuple(problems),
         warnings=tuple(warnings),
         roles=roles,
+    )
+
+
+def _no_volume(run_id: str, wells: pd.DataFrame) -> str:
+    """Why a run has no partition volume, and what to do."""
+    reader = str(wells["reader"].iloc[0])
+    implied = implied_volume(wells)
+    if reader not in PARTITION_NL or math.isnan(implied):
+        return f"run {run_id}: the partition volume of the {reader} export is not known; give assays.ddpcr.partition_nl"
+    known = " or ".join(f"{v:g}" for v in PARTITION_NL[reader])
+    return (
+        f"run {run_id}: the printed concentrations imply partitions of {implied:.3g} nL (median), not of {known} nL; "
+        "give assays.ddpcr.partition_nl, or export the run again"
     )
 
 
@@ -281,6 +371,7 @@ def _level(
     genes: pd.DataFrame,
     sample: Mapping[str, object],
     volume: float,
+    volumes: pd.Series,
     failed: str,
     settings: Ddpcr,
     set_aside: Mapping[int, str],
@@ -288,12 +379,11 @@ def _level(
     """One sample on one run: level, limits, status and reason, and what the manifest lacks for it."""
     wells = replicates[~replicates.index.isin(list(set_aside))]
     k, n = float(wells["n_positive"].sum()), float(wells["n_partitions"].sum())
-    per_reaction = 1000 / volume * settings.reaction_ul
+    per_reaction = 1000 / (_pooled_volume(wells, volumes) if len(wells) else volume) * settings.reaction_ul
     reference_copies = math.nan
     if len(genes):
-        reference_copies = (
-            copies_per_partition(float(genes["n_positive"].sum()), float(genes["n_partitions"].sum())) * per_reaction
-        )
+        of_gene = copies_per_partition(float(genes["n_positive"].sum()), float(genes["n_partitions"].sum()))
+        reference_copies = of_gene / _pooled_volume(genes, volumes) * 1000 * settings.reaction_ul
     factor, lacking = scale_to_unit(settings.level_unit, sample, reference_copies)
     reasons = [f"run not accepted: {failed}"] if failed else []
     if settings.level_unit == "copies/cell" and not 0 < reference_copies < math.inf:

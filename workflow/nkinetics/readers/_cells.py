@@ -262,7 +262,7 @@ class Checked:
         """Note a problem and go on, so that all of them are reported together."""
         self.problems.append(Problem(self.file, row, column, found, expected, mend))
 
-    def number(self, row: int, column: str, text: str, kind: Kind = "number") -> float | None:
+    def number(self, row: int | None, column: str, text: str, kind: Kind = "number") -> float | None:
         """The value of a cell that must hold a number; None with a problem noted where it does not."""
         value = self.notation.number(text, kind)
         if value is None:
@@ -290,7 +290,7 @@ class Checked:
             self.problem(row, column, found, expected, "rename it in the source and export again")
         return text
 
-    def sample_name(self, row: int, column: str, text: str) -> str:
+    def sample_name(self, row: int | None, column: str, text: str) -> str:
         """A sample's name on an instrument, free text: only what a spreadsheet would run or a path is refused.
 
         Laboratories write ``Standard 1 (1e8)`` or ``SMN2 Control 2 copies``; such a name cannot be a sample id of the

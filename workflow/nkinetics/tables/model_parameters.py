@@ -185,9 +185,8 @@ def _remarks(words: Words, fit: pd.DataFrame, values: pd.DataFrame, quantities: 
         parts.append(no_data or words.say("the default model was not fitted", "未拟合默认模型"))
     else:
         row = fit.iloc[0]
-        if not missing(row["converged"]) and not bool(row["converged"]):
-            parts.append(words.say("not converged", "未收敛"))
-        parts.append(str(row["reason"]))
+        not_converged = not missing(row["converged"]) and not bool(row["converged"])
+        parts.append(str(row["reason"]) or (words.say("not converged", "未收敛") if not_converged else ""))
         if row["at_bound"]:
             parts.append(words.say(f"at a bound: {row['at_bound']}", f"位于边界：{row['at_bound']}"))
     for quantity in quantities:
