@@ -27,7 +27,7 @@ def test_the_fingerprint_covers_every_module_that_a_stage_imports(root: Path, st
     code = (
         "import ast, sys\n"
         "from nkinetics import provenance\n"
-        f"node = provenance._command({stage!r})\n"
+        f"node = provenance._command({stage!r})[0]\n"
         "for part in ast.walk(node):\n"
         "    if isinstance(part, (ast.Import, ast.ImportFrom)):\n"
         "        exec(compile(ast.Module([part], []), 'stage', 'exec'))\n"
@@ -50,7 +50,7 @@ def test_the_fingerprint_covers_every_module_that_a_stage_imports(root: Path, st
     assert imported <= covered
 
 
-def test_an_edited_comment_keeps_the_fingerprint_and_an_edited_line_changes_it(
+def test_an_edited_line_of_a_module_that_a_stage_uses_changes_its_fingerprint_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
@@ -60,14 +60,20 @@ def test_an_edited_comment_keeps_the_fingerprint_and_an_edited_line_changes_it(
     monkeypatch.setattr(provenance, "PACKAGE", copy)
 
     def now() -> str:
-        for function in (provenance.fingerprint, provenance._imports_of_module, provenance._command):
+        for function in (
+            provenance.fingerprint,
+            provenance._imports_of_module,
+            provenance._commands,
+            provenance._source,
+        ):
             function.cache_clear()
         return provenance.fingerprint("gather")
 
     before = now()
     store = copy / "store.py"
-    store.write_text(store.read_text() + "\n# a comment\n")
-    assert now() == before
+    auc = copy / "nca" / "auc.py"
+    auc.write_text(auc.read_text() + "\nANOTHER = 1\n")
+    assert now() == before, "gather does not use the NCA"
     store.write_text(store.read_text() + "\nANOTHER = 1\n")
     assert now() != before
     monkeypatch.undo()

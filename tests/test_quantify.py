@@ -416,7 +416,7 @@ def test_a_positive_control_without_template_refuses_the_run():
 
 
 def test_partitions_of_an_unknown_instrument_ask_for_their_volume():
-    made = dpcr.quantify(raw_frame([drops("S1", 500, 20000, reader="qiacuity")]), SAMPLE, Ddpcr())
+    made = dpcr.quantify(raw_frame([drops("S1", 500, 20000, reader="naica")]), SAMPLE, Ddpcr())
     assert made.levels.empty and "give assays.ddpcr.partition_nl" in made.problems[0]
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+_DISCOVERED = re.compile(r"\bdiscover\(\"(\w+)\"\)")
 
 
 def _module_file(name: str) -> Path | None:
@@ -33,36 +35,42 @@ def _with_parents(name: str) -> Iterator[str]:
         yield ".".join(parts[:n])
 
 
-def _imports(tree: ast.AST) -> set[str]:
-    """Modules of this package that a piece of code imports, wherever in it, families by `discover` included."""
-    found: set[str] = set()
-    for node in ast.walk(tree):
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements at any depth, without ``if TYPE_CHECKING`` blocks, which never run."""
+    for node in body:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             continue
+        yield node
+        for field in ("body", "orelse", "finalbody"):
+            yield from _statements(getattr(node, field, []))
+        for handler in getattr(node, "handlers", []):
+            yield from _statements(handler.body)
+
+
+def _imports(body: list[ast.stmt], source: str) -> set[str]:
+    """Modules of this package that a piece of code imports, wherever in it, families by `discover` included."""
+    found: set[str] = set()
+    for node in _statements(body):
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "discover":
-            for argument in node.args[:1]:
-                if isinstance(argument, ast.Constant):
-                    folder = PACKAGE / str(argument.value)
-                    found |= {f"nkinetics.{folder.name}.{p.stem}" for p in folder.glob("*.py")}
+    for family in _DISCOVERED.findall(source):
+        found |= {f"nkinetics.{family}.{p.stem}" for p in (PACKAGE / family).glob("*.py")}
     return {m for name in found for m in _with_parents(name) if _module_file(m)}
 
 
-def _typing_only(tree: ast.Module) -> ast.Module:
-    """The module without its ``if TYPE_CHECKING`` blocks, which never run."""
-    body = [n for n in tree.body if not (isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test))]
-    return ast.Module(body=body, type_ignores=[])
+@cache
+def _source(name: str) -> str:
+    path = _module_file(name)
+    assert path is not None
+    return path.read_text(encoding="utf-8")
 
 
 @cache
 def _imports_of_module(name: str) -> frozenset[str]:
-    path = _module_file(name)
-    assert path is not None
-    tree = _typing_only(ast.parse(path.read_text(encoding="utf-8")))
-    found = _imports(tree)
+    source = _source(name)
+    found = _imports(ast.parse(source).body, source)
     if name == "nkinetics.settings":
         # Settings ask each model for its own constants; that a model changed does not change what another stage does.
         found = {m for m in found if not m.startswith("nkinetics.models")}
@@ -70,12 +78,14 @@ def _imports_of_module(name: str) -> frozenset[str]:
 
 
 @cache
-def _command(stage: str) -> ast.FunctionDef:
-    tree = ast.parse((PACKAGE / "cli.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == f"_{stage}":
-            return node
-    raise KeyError(f"no command {stage}")
+def _commands() -> dict[str, tuple[ast.FunctionDef, str]]:
+    source = _source("nkinetics.cli")
+    functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
+    return {f.name: (f, ast.get_source_segment(source, f) or "") for f in functions}
+
+
+def _command(stage: str) -> tuple[ast.FunctionDef, str]:
+    return _commands()[f"_{stage}"]
 
 
 def modules(stage: str) -> tuple[str, ...]:
@@ -91,7 +101,8 @@ def modules(stage: str) -> tuple[str, ...]:
     >>> "nkinetics.nca" in modules("nca"), "nkinetics.fitting" in modules("nca")
     (True, False)
     """
-    todo = sorted(_imports(_command(stage)))
+    function, text = _command(stage)
+    todo = sorted(_imports(function.body, text))
     seen: set[str] = set()
     while todo:
         name = todo.pop()
@@ -103,17 +114,13 @@ def modules(stage: str) -> tuple[str, ...]:
 
 @cache
 def fingerprint(stage: str) -> str:
-    """First 16 digits of a sha256 over the code of a command and of all modules and data files behind it.
-
-    Comments and layout do not count: the abstract syntax does, so that an edited comment runs nothing again.
-    """
-    digest = hashlib.sha256(ast.dump(_command(stage)).encode())
+    """First 16 digits of a sha256 over the code of a command and of all modules and data files behind it."""
+    digest = hashlib.sha256(_command(stage)[1].encode())
     folders = set()
     for name in modules(stage):
+        digest.update(name.encode() + b"\0" + _source(name).encode())
         path = _module_file(name)
-        assert path is not None
-        digest.update(name.encode() + b"\0" + ast.dump(ast.parse(path.read_text(encoding="utf-8"))).encode())
-        if path.name == "__init__.py":
+        if path is not None and path.name == "__init__.py":
             folders.add(path.parent)
     for folder in sorted(folders - {PACKAGE}):
         for path in sorted(folder.rglob("*")):

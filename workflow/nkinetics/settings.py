@@ -55,6 +55,21 @@ class Study(Section):
         None, description="Amount of one reference infusion; empty = the lowest planned amount."
     )
     dose_unit: Literal["cells", "cells/kg"] = Field("cells", description="Unit of planned and given amounts.")
+    date_order: Literal["dmy", "mdy"] | None = Field(
+        None,
+        description="Order of day, month and year in dates such as 05/06/2026 of the tables of the study; empty = only "
+        "ISO dates (2026-06-05) are read, and such dates are refused.",
+    )
+    visit_window_h: Positive | None = Field(
+        None,
+        description="Hours by which the actual time of a sample may depart from the planned one; a sample beyond is "
+        "flagged, never dropped. Empty = no window of this kind.",
+    )
+    visit_window_share: Fraction | None = Field(
+        None,
+        description="The same as a share of the planned time (0.1 = 10 %); with both the wider one holds. Empty = no "
+        "window of this kind.",
+    )
     keep_after_therapy: bool = Field(
         False, description="Analyse samples taken after subsequent anticancer therapy too."
     )
@@ -161,6 +176,20 @@ class QpcrAcceptance(Section):
     replicate_cv_pct: Positive = Field(25.0, description="Largest CV of copies among replicates, percent.")
     replicate_cv_lloq_pct: Positive = Field(30.0, description="The same within a factor 3 of the LLOQ.")
     replicates_detected_min: int = Field(2, ge=1, description="Replicates that must be detected to quantify.")
+    replicate_outlier_ct: Positive | None = Field(
+        None,
+        description="Of exactly three replicates, all with a Ct, the one that departs by more cycles than this from the "
+        "median is set aside where the two others agree within it; empty = off.",
+    )
+
+
+class DerivedCells(Section):
+    """Cells/uL derived from the DNA: copies/ug x pg of a genome x 1e-6 / VCN x WBC [1/uL] (assays.md 7)."""
+
+    vcn: Positive = Field(
+        description="Copies of the transgene in one CAR+ cell (vector copy number of the product). The derived rows "
+        "take it as the same in every sample, and all DNA as that of the counted white blood cells."
+    )
 
 
 class Qpcr(Section):
@@ -183,15 +212,30 @@ class Qpcr(Section):
         description="Largest departure of a sample's reference Ct, for its DNA input, from the run's median "
         "(inhibition, wrong input); empty = only its absence counts.",
     )
+    derived_cells: DerivedCells | None = Field(
+        None,
+        description="Further rows in cells/uL, labelled as derived (assay qpcr_cells), from wbc_1e9_l of the sample; "
+        "empty = none.",
+    )
     acceptance: QpcrAcceptance = Field(QpcrAcceptance(), description="Run acceptance.")
 
     _compile = field_validator("target_pattern", "reference_pattern")(_pattern)
+
+    @model_validator(mode="after")
+    def _derivable(self) -> Qpcr:
+        if self.derived_cells is not None and self.level_unit == "copies/mL":
+            raise ValueError("derived_cells needs levels in copies/ug or copies/cell, not in copies/mL")
+        return self
 
 
 class DdpcrAcceptance(Section):
     """Acceptance of digital PCR wells (assays.md 4)."""
 
-    partitions_min: int = Field(10000, ge=1, description="Accepted droplets that a well must have.")
+    partitions_min: int = Field(
+        10000,
+        ge=1,
+        description="Accepted droplets or partitions that a well must have (at most 4,250 of a QIAcuity well of 8,500).",
+    )
     saturated_negative_share: Fraction = Field(
         0.01, description="Share of negative partitions below which a well is above ULOQ."
     )
@@ -210,7 +254,8 @@ class Ddpcr(Section):
     partition_nl: Positive | None = Field(
         None,
         description="Partition volume, nL; empty = the instrument's, as its printed concentrations show (0.85 QX200 and "
-        "QX Manager, 0.795 QX Manager with six colours, 0.91 QX100).",
+        "QX Manager, 0.795 QX Manager with six colours, 0.91 QX100, 0.432 Absolute Q; on QIAcuity it differs from well "
+        "to well, and the printed concentrations are used).",
     )
     reaction_ul: Positive = Field(20.0, description="Reaction volume, uL.")
     lloq_copies: Positive = Field(10.0, description="LLOQ, copies per reaction.")

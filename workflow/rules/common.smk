@@ -10,7 +10,6 @@ from snakemake.exceptions import WorkflowError
 
 from nkinetics import plugins, provenance, settings as typed
 from nkinetics.errors import InputError
-from nkinetics.store import write_text
 
 # Rules call `nkinetics`: the command of the environment that runs snakemake, also where it is not activated.
 shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
@@ -92,6 +91,9 @@ def batch_table(name):
 
 def write_run_config():
     """Write the merged configuration, from which every command of this run reads."""
+    # Imports pandas; a run with nothing to do never comes here.
+    from nkinetics.store import write_text
+
     path = Path("results/run_config.yaml")
     text = typed.as_yaml(SETTINGS)
     if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -44,6 +44,12 @@ SMALL_PLATE = (8600, 4250, 0.31, 0.77)
 """Partitions that a well of the small plate has at most, how many it must have (half of them, as 10,000 is half of
 what other instruments make), and the usual volume [nL] of the small and the large plate."""
 
+USUAL_UL: Mapping[str, str] = {
+    "qiacuity": "12 uL on a plate of 8,500 partitions a well and 40 uL on one of 26,000",
+    "absolute_q": "9 uL",
+}
+"""Usual reaction volumes of instruments for which the default of assays.ddpcr.reaction_ul is not meant."""
+
 
 def copies_per_partition(k: float, n: float) -> float:
     """Copies per partition, lambda = -ln(1 - k/n); infinite when every partition is positive.
@@ -154,7 +160,7 @@ def partition_volume(wells: pd.DataFrame, settings: Ddpcr) -> float:
 
 
 def _median_volume(wells: pd.DataFrame) -> float:
-    """Median volume [nL] of a plate whose wells differ; NaN where the printed concentrations imply an impossible one."""
+    """Median volume [nL] of a plate whose wells differ; NaN where printed concentrations imply an impossible one."""
     low, high = WELL_NL[str(wells["reader"].iloc[0])]
     told = telling(wells)
     if told.empty:
@@ -167,8 +173,11 @@ def _median_volume(wells: pd.DataFrame) -> float:
 
 
 def well_volumes(wells: pd.DataFrame, volume: float, settings: Ddpcr) -> pd.Series:
-    """Partition volume of each well [nL]: the run's, or where it is a property of the well what its printed
-    concentration implies, so that a single well gives the concentration that the instrument printed."""
+    """Partition volume of each well [nL]: the run's, or the well's own where it is a property of the well.
+
+    Its own is what its printed concentration implies, so that a single well gives the concentration that the instrument
+    printed.
+    """
     volumes = pd.Series(volume, index=wells.index, dtype="float64")
     if settings.partition_nl is not None or str(wells["reader"].iloc[0]) not in WELL_NL:
         return volumes
@@ -258,6 +267,11 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
                 f"{usual:g} nL; {volume:g} nL are used."
             )
         volumes = well_volumes(wells, volume, settings)
+        if "reaction_ul" not in settings.model_fields_set and (usual_ul := USUAL_UL.get(str(wells["reader"].iloc[0]))):
+            warnings.append(
+                f"Run {run_id}: assays.ddpcr.reaction_ul is not set, and {settings.reaction_ul:g} uL are taken; usual "
+                f"on this instrument are {usual_ul}."
+            )
         for label, why in _bad_wells(wells, settings, volume).items():
             set_aside[label] = why
         good = wells[~wells.index.isin(list(set_aside))]
@@ -319,6 +333,12 @@ def _no_volume(run_id: str, wells: pd.DataFrame) -> str:
     """Why a run has no partition volume, and what to do."""
     reader = str(wells["reader"].iloc[0])
     implied = implied_volume(wells)
+    if reader in WELL_NL:
+        low, high = WELL_NL[reader]
+        return (
+            f"run {run_id}: the printed concentrations imply partitions of {implied:.3g} nL (median), and those of a "
+            f"{reader} plate have {low:g} to {high:g} nL; export the run again, or set inputs.decimal"
+        )
     if reader not in PARTITION_NL or math.isnan(implied):
         return f"run {run_id}: the partition volume of the {reader} export is not known; give assays.ddpcr.partition_nl"
     known = " or ".join(f"{v:g}" for v in PARTITION_NL[reader])
@@ -339,20 +359,26 @@ def _is_clean(k: float, n: float, volume: float, settings: Ddpcr) -> bool:
 def _bad_wells(wells: pd.DataFrame, settings: Ddpcr, volume: float) -> dict[int, str]:
     """Reason by index label of the wells that cannot be used."""
     rule = settings.acceptance
+    fewest, tolerance = rule.partitions_min, rule.concentration_tolerance
+    if str(wells["reader"].iloc[0]) in WELL_NL:
+        tolerance = WELL_SPREAD
+        fewest = min(fewest, SMALL_PLATE[1]) if volume < SMALL_PLATE_NL else fewest
     bad: dict[int, str] = {}
-    columns = ("n_partitions", "n_positive", "value", "value_raw", "detection")
-    for label, n, k, printed, text, detection in zip(wells.index, *(wells[c] for c in columns), strict=True):
+    columns = ("n_partitions", "n_positive", "value", "value_raw", "detection", "remark")
+    for label, n, k, printed, text, detection, remark in zip(wells.index, *(wells[c] for c in columns), strict=True):
         if n is pd.NA or k is pd.NA or n == 0:
             bad[label] = "no accepted partitions" if detection != "not_done" else "not measured"
         elif k > n:
             bad[label] = f"{k} positive of {n} accepted partitions"
-        elif n < rule.partitions_min:
-            bad[label] = f"{n} accepted partitions, fewer than {rule.partitions_min}"
+        elif detection == "failed":
+            bad[label] = remark or "no result in the export"
+        elif n < fewest:
+            bad[label] = f"{n} accepted partitions, fewer than {fewest}"
         elif (
             printed > 0
             and 0 < k < n
             and not _saturated(k, n, settings)
-            and not printed_agrees(k, n, printed, text, volume, rule.concentration_tolerance)
+            and not printed_agrees(k, n, printed, text, volume, tolerance)
         ):
             found = copies_per_partition(k, n) / volume * 1000
             bad[label] = (

@@ -17,6 +17,9 @@ from nkinetics.quantify.levels import Need, Quantified, outcome, provenance, sou
 from nkinetics.settings import Flow
 from nkinetics.store import records
 
+HEADER = "fcs"
+"""Reader whose rows are no gated counts, but tell the volume that a cytometer acquired."""
+
 _STATISTIC = re.compile(r"\s*\|\s*count\s*$", re.IGNORECASE)
 
 
@@ -55,7 +58,8 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Flow) -> Quanti
     raw : DataFrame
         `nkinetics.columns.RAW` rows with measure events; `sample_id` as in the manifest.
     samples : DataFrame
-        The manifest; dual platform needs alc_1e9_l, beads needs beads and blood_ml, volumetric a column volume_ul.
+        The manifest; dual platform needs alc_1e9_l, beads needs beads and blood_ml. Volumetric takes a column volume_ul
+        and, where it is empty or absent, the volume that the export or the FCS file of the sample states.
     settings : Flow
         Gates, method and limits in events.
 
@@ -79,7 +83,9 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Flow) -> Quanti
     problems: list[str] = []
     if settings.method == "beads" and second is None:
         problems.append("the method beads needs assays.flow.beads_pattern")
-    ordered = raw[~raw.index.isin(list(set_aside))].sort_values(["run_id", "source_file", "source_row", "target"])
+    usable = raw[~raw.index.isin(list(set_aside))].sort_values(["run_id", "source_file", "source_row", "target"])
+    headers, ordered = usable[usable["reader"] == HEADER], usable[usable["reader"] != HEADER]
+    used_headers: set[int] = set()
     for run, rows in ordered.groupby("run_id"):
         run_id = str(run)
         targets = sorted(set(rows["target"]))
@@ -107,13 +113,20 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Flow) -> Quanti
         for sample_id, tubes in unknown.groupby("sample_id"):
             if sample_id not in manifest:
                 continue
-            level, lacking = _level(tubes, gates, others, manifest[str(sample_id)], settings)
+            of_sample = headers[headers["sample_id"] == sample_id] if settings.method == "volumetric" else headers[:0]
+            sample, acquired = _with_volume(manifest[str(sample_id)], tubes[tubes["target"] == gates], of_sample)
+            level, lacking = _level(tubes, gates, others, sample, settings)
+            used_headers.update(acquired.index)
             needs += [Need(str(sample_id), column, why) for column, why in lacking]
             key = {"assay": "flow", "run_id": run_id, "sample_id": sample_id}
             levels.append({**key, "analyte": settings.analyte, **level})
             sources += source_rows(tubes[tubes["target"] == gates], "replicate", key)
             if others:
                 sources += source_rows(tubes[tubes["target"] == others], "reference", key)
+            sources += source_rows(acquired, "reference", key)
+    for label, volume in headers["volume_ul"].items():
+        if label not in used_headers:
+            set_aside[label] = _header_unused(volume, settings)
     return outcome(levels, runs, sources, set_aside, needs=tuple(needs), problems=tuple(problems))
 
 
@@ -125,6 +138,33 @@ def _one_gate(pattern: str, targets: list[str], run_id: object, key: str, proble
     what = "no gate matches" if not found else f"{len(found)} gates match ({', '.join(found)})"
     problems.append(f"run {run_id}: {what} {key} = {pattern!r}; gates found: {', '.join(targets) or 'none'}")
     return ""
+
+
+def _with_volume(
+    sample: Mapping[str, object], counts: pd.DataFrame, headers: pd.DataFrame
+) -> tuple[Mapping[str, object], pd.DataFrame]:
+    """The manifest's row with the volume acquired for the tubes that are pooled, and the FCS headers that told it.
+
+    The manifest goes before the export, the export before the FCS files. A volume that is not known for every tube is
+    not known.
+    """
+    counted = counts[counts["value"].notna()]
+    if _number(sample.get("volume_ul")) > 0 or counted.empty:
+        return sample, headers[:0]
+    if counted["volume_ul"].notna().all():
+        return {**sample, "volume_ul": float(counted["volume_ul"].sum())}, headers[:0]
+    if len(headers) == len(counted) and headers["volume_ul"].notna().all():
+        return {**sample, "volume_ul": float(headers["volume_ul"].sum())}, headers
+    return sample, headers[:0]
+
+
+def _header_unused(volume: float, settings: Flow) -> str:
+    """Why an FCS header served no level."""
+    if settings.method != "volumetric":
+        return f"FCS header; the method {settings.method} needs no acquired volume"
+    if math.isnan(volume):
+        return "FCS header without a volume of a known unit"
+    return "FCS header of a sample without gated counts, or whose volume the manifest or the export gives"
 
 
 def _factor(other_events: float, sample: Mapping[str, object], settings: Flow) -> tuple[float, list[tuple[str, str]]]:
@@ -171,8 +211,9 @@ def _level(
     factor, lacking = _factor(float(others["value"].sum()), sample, settings)
     reason, status = "", "quantified"
     if not done.any():
-        why = ", ".join(sorted({repr(v) for v in counts["value_raw"]})) or "no row of the gate"
-        reason, status = f"no event count in the gate: {why}", "failed"
+        said = {remark or repr(text) for remark, text in zip(counts["remark"], counts["value_raw"], strict=True)}
+        reason = f"no event count in the gate: {', '.join(sorted(said)) or 'no row of the gate'}"
+        status = "not_done" if len(counts) and (counts["detection"] == "not_done").all() else "failed"
     elif math.isnan(factor) and not lacking:
         what = {"dual_platform": "denominator gate", "beads": "bead gate"}.get(settings.method)
         reason = f"no event in the {what}, or nothing to scale it by" if what else "no acquired volume"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from nkinetics.columns import RUNS, Column, Schema
-from nkinetics.store import complete
+from nkinetics.columns import CALIBRATORS, RUNS, Column, Schema
+from nkinetics.store import complete, empty
 
 LEVELS = Schema(
     "levels",
@@ -31,6 +31,7 @@ LEVELS = Schema(
         Column("n_molecules", "float", "n such that counting gives the level a relative variance of 1/n"),
         Column("n_replicates", "int", "replicates used"),
         Column("cv_pct", "float", "coefficient of variation of the replicates", "%"),
+        Column("cv_limit_pct", "float", "largest CV allowed; empty where no rule applies to the level", "%"),
         Column("exclusion_reason", "text", "why the level cannot be reported"),
         Column("source_sha256", "text", "content hashes of the exports, separated by spaces"),
         Column("source_rows", "text", "rows of the exports, separated by spaces"),
@@ -84,6 +85,8 @@ class Quantified:
         What to know, a sentence each.
     roles : mapping of int to str
         Role by index label where quantification knows better than the export (reference).
+    calibrators : DataFrame
+        `nkinetics.columns.CALIBRATORS`; empty for assays without a curve.
     """
 
     levels: pd.DataFrame
@@ -94,6 +97,7 @@ class Quantified:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     roles: Mapping[int, str] = field(default_factory=dict)
+    calibrators: pd.DataFrame = field(default_factory=lambda: empty(CALIBRATORS))
 
 
 def frame_of(rows: Iterable[Mapping[str, object]], schema: Schema) -> pd.DataFrame:
@@ -146,6 +150,44 @@ def cv_pct(values: np.ndarray) -> float:
     if len(values) < 2 or not values.mean() > 0:
         return math.nan
     return float(100 * values.std(ddof=1) / values.mean())
+
+
+def run_facts(wells: pd.DataFrame, set_aside: Mapping[int, str]) -> dict[str, object]:
+    """What the row of runs.csv says of any run: its exports, its date, its wells and those used.
+
+    Parameters
+    ----------
+    wells : DataFrame
+        Usable raw rows of one run and target.
+    set_aside : mapping of int to str
+        Reason by index label, complete for these rows.
+    """
+    return {
+        "source_file": " ".join(dict.fromkeys(wells["source_file"])),
+        "run_date": max(wells["run_date"], default=""),
+        "n_wells": len(wells),
+        "n_wells_used": sum(label not in set_aside for label in wells.index),
+    }
+
+
+def spread(levels: Iterable[Mapping[str, object]]) -> dict[str, object]:
+    """What the row of runs.csv says of the replicates: samples with a CV rule, median and largest CV, those above.
+
+    Examples
+    --------
+    >>> made = spread([{"cv_pct": 10.0, "cv_limit_pct": 25.0}, {"cv_pct": 30.0, "cv_limit_pct": 25.0}, {"cv_pct": 99.0}])
+    >>> made["n_cv"], made["cv_median_pct"], made["cv_worst_pct"], made["n_cv_above"]
+    (2, 20.0, 30.0, 1)
+    """
+    pairs = [(float(one["cv_pct"]), float(one.get("cv_limit_pct", math.nan))) for one in levels]  # type: ignore[arg-type]
+    judged = [(cv, limit) for cv, limit in pairs if not math.isnan(cv) and not math.isnan(limit)]
+    values = [cv for cv, _ in judged]
+    return {
+        "n_cv": len(judged),
+        "cv_median_pct": float(np.median(values)) if values else math.nan,
+        "cv_worst_pct": max(values, default=math.nan),
+        "n_cv_above": sum(cv > limit for cv, limit in judged),
+    }
 
 
 def unusable(raw: pd.DataFrame) -> dict[int, str]:

@@ -15,7 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nkinetics.quantify.levels import Need, Quantified, cv_pct, outcome, provenance, source_rows, unusable
+from nkinetics.columns import CALIBRATORS
+from nkinetics.quantify.levels import (
+    Need,
+    Quantified,
+    cv_pct,
+    frame_of,
+    outcome,
+    provenance,
+    run_facts,
+    source_rows,
+    spread,
+    unusable,
+)
 from nkinetics.settings import Qpcr, QpcrAcceptance
 from nkinetics.store import records
 
@@ -112,11 +124,15 @@ def back_calculated(ct: np.ndarray, copies: np.ndarray, curve: StandardCurve) ->
     )
 
 
-def levels_within(levels: pd.DataFrame, rule: QpcrAcceptance) -> pd.Series:
-    """Which calibrator levels read back within the limit; the lowest has the wider limit of the LLOQ."""
+def deviation_limits(levels: pd.DataFrame, rule: QpcrAcceptance) -> np.ndarray:
+    """Deviation [%] allowed to each calibrator level; the lowest has the wider limit of the LLOQ."""
     lowest = levels["copies"] == levels["copies"].min()
-    limit = np.where(lowest, rule.back_calculation_lloq_pct, rule.back_calculation_pct)
-    return levels["deviation_pct"].abs() <= limit
+    return np.where(lowest, rule.back_calculation_lloq_pct, rule.back_calculation_pct)
+
+
+def levels_within(levels: pd.DataFrame, rule: QpcrAcceptance) -> pd.Series:
+    """Which calibrator levels read back within the limit."""
+    return levels["deviation_pct"].abs() <= deviation_limits(levels, rule)
 
 
 def acceptance(
@@ -199,6 +215,35 @@ def _number(value: object) -> float:
 # -------------------------------------------------------------------------------------------------------------- levels
 
 
+def outlier(ct: np.ndarray, limit: float) -> int | None:
+    """Position of the one of three Ct that departs from their median while the two others agree; None without one.
+
+    Parameters
+    ----------
+    ct : ndarray
+        Ct of the replicates.
+    limit : float
+        [Ct] Departure from the median that is still agreement.
+
+    Returns
+    -------
+    int or None
+        None for any other number than three, when all three agree, and when no two of them do: then nobody can say
+        which is wrong.
+
+    Examples
+    --------
+    >>> outlier(np.array([28.1, 31.0, 28.3]), 0.5)
+    1
+    >>> outlier(np.array([28.1, 31.0, 29.0]), 0.5) is None
+    True
+    """
+    if len(ct) != 3:
+        return None
+    departs = np.abs(ct - np.median(ct)) > limit
+    return int(np.argmax(departs)) if departs.sum() == 1 else None
+
+
 @dataclass(frozen=True)
 class _Plate:
     """What a sample needs to know of its run."""
@@ -245,6 +290,7 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
     levels: list[dict[str, object]] = []
     runs: list[dict[str, object]] = []
     sources: list[dict[str, object]] = []
+    calibrators: list[dict[str, object]] = []
     needs: list[Need] = []
     warnings: list[str] = []
     ordered = raw[~raw.index.isin(list(set_aside))].sort_values(["run_id", "source_file", "source_row", "target"])
@@ -255,8 +301,10 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
         of_run: list[dict[str, object]] = []
         if settings.level_unit == "copies/cell" or (is_reference & (wells["role"] == "standard")).any():
             for name, of_gene in wells[is_reference].groupby("target"):
-                reference_curve, row, _ = _run(of_gene, settings, set_aside, copies_limit=False)
-                of_run.append({**row, "run_id": run_id, "assay": "qpcr", "target": name})
+                key = {"run_id": run_id, "assay": "qpcr", "target": name}
+                reference_curve, row, _, wells_of = _run(of_gene, settings, set_aside, copies_limit=False)
+                of_run.append({**row, **run_facts(of_gene, set_aside), **key})
+                calibrators += [{**well, **key} for well in wells_of]
             runs += of_run
         else:
             for label in wells.index[is_reference & (wells["role"] != "unknown")]:
@@ -264,19 +312,21 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
         reference_wells = wells[is_reference & (wells["role"] == "unknown")]
         expected_ct = _expected_reference(reference_wells, manifest, settings)
         for name, of_target in wells[~is_reference].groupby("target"):
-            curve, row, controls = _run(of_target, settings, set_aside, copies_limit=True)
+            curve, row, controls, wells_of = _run(of_target, settings, set_aside, copies_limit=True)
+            calibrators += [{**well, "run_id": run_id, "assay": "qpcr", "target": name} for well in wells_of]
             failed = [str(row["reason"])] if not row["accepted"] else []
             if settings.level_unit == "copies/cell":
                 failed += [f"reference gene {r['target']}: {r['reason']}" for r in of_run if not r["accepted"]]
-            runs.append({**row, "run_id": run_id, "assay": "qpcr", "target": name})
             if row["ntc_ok"] is pd.NA:
                 warnings.append(f"Run {run_id}, {name}: the plate has no no-template control; the rule is not applied.")
             highest = float(controls["quantity"].max()) if row["n_standards"] else math.nan
             plate = _Plate(curve, reference_curve, highest, tuple(failed), expected_ct)
+            before, outliers = len(levels), 0
             for sample_id, replicates in of_target[of_target["role"] == "unknown"].groupby("sample_id"):
                 if sample_id not in manifest:
                     continue
                 genes = reference_wells[reference_wells["sample_id"] == sample_id]
+                outliers += _set_outlier_aside(replicates, settings, set_aside)
                 level, lacking = _level(replicates, genes, manifest[str(sample_id)], plate, settings, set_aside)
                 needs += [Need(str(sample_id), column, why) for column, why in lacking]
                 key = {"assay": "qpcr", "run_id": run_id, "sample_id": sample_id}
@@ -286,7 +336,32 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
                 sources += source_rows(genes, "reference", key)
                 sources += source_rows(controls[controls["role"] == "standard"], "standard", key)
                 sources += source_rows(controls[controls["role"] == "ntc"], "ntc", key)
-    return outcome(levels, runs, sources, set_aside, needs=tuple(needs), warnings=tuple(warnings), roles=roles)
+            if outliers:
+                warnings.append(
+                    f"Run {run_id}, {name}: {outliers} replicate{'s' if outliers > 1 else ''} set aside as "
+                    f"outlier{'s' if outliers > 1 else ''} (assays.qpcr.acceptance.replicate_outlier_ct)."
+                )
+            runs.append(
+                {
+                    **row,
+                    **run_facts(of_target, set_aside),
+                    **spread(levels[before:]),
+                    "n_outliers": pd.NA if settings.acceptance.replicate_outlier_ct is None else outliers,
+                    "run_id": run_id,
+                    "assay": "qpcr",
+                    "target": name,
+                }
+            )
+    return outcome(
+        levels,
+        runs,
+        sources,
+        set_aside,
+        needs=tuple(needs),
+        warnings=tuple(warnings),
+        roles=roles,
+        calibrators=frame_of(calibrators, CALIBRATORS),
+    )
 
 
 def _targets(raw: pd.DataFrame, settings: Qpcr) -> tuple[pd.Series, pd.Series]:
@@ -305,8 +380,8 @@ def _detected(wells: pd.DataFrame, settings: Qpcr) -> pd.Series:
 
 def _run(
     wells: pd.DataFrame, settings: Qpcr, set_aside: dict[int, str], *, copies_limit: bool
-) -> tuple[StandardCurve | None, dict[str, object], pd.DataFrame]:
-    """Curve, row of runs.csv and the standards and controls used, of one target of one run."""
+) -> tuple[StandardCurve | None, dict[str, object], pd.DataFrame, list[dict[str, object]]]:
+    """Curve, row of runs.csv, the standards and controls used, and their rows of calibrators.csv, of one target."""
     detected = _detected(wells, settings)
     standard = (wells["role"] == "standard").to_numpy()
     for label in wells.index[standard & ~(wells["quantity"] > 0)]:
@@ -319,8 +394,8 @@ def _run(
     read_back = back_calculated(ct, copies, curve) if curve is not None else None
     ntc = wells[(wells["role"] == "ntc").to_numpy()]
     ntc_ok: object = pd.NA
+    found = ntc[_detected(ntc, settings)]["value"].to_numpy(dtype=float)
     if len(ntc):
-        found = ntc[_detected(ntc, settings)]["value"].to_numpy(dtype=float)
         limit = settings.lod_copies if copies_limit else None
         if not len(found):
             ntc_ok = True
@@ -337,14 +412,78 @@ def _run(
         "ntc_ok": ntc_ok,
         "accepted": not failed,
         "reason": "; ".join(failed),
-        "source_file": " ".join(dict.fromkeys(wells["source_file"])),
         "n_standards": len(on_curve),
         "n_levels": len(read_back) if read_back is not None else 0,
         "n_levels_within": int(levels_within(read_back, settings.acceptance).sum()) if read_back is not None else 0,
         "n_ntc": len(ntc),
         "n_samples": wells[(wells["role"] == "unknown").to_numpy()]["sample_id"].nunique(),
+        "lowest_calibrator": min(copies, default=math.nan),
+        "highest_calibrator": max(copies, default=math.nan),
+        "n_ntc_detected": len(found),
+        "ntc_lowest_ct": min(found, default=math.nan),
     }
-    return curve, row, pd.concat([on_curve, ntc])
+    if curve is not None and read_back is not None:
+        deviations = read_back["deviation_pct"].to_numpy()
+        row["worst_deviation_pct"] = float(deviations[np.argmax(np.abs(deviations))])
+        row["share_within_pct"] = 100 * int(str(row["n_levels_within"])) / len(read_back)
+        if len(found):
+            row["ntc_most_copies"] = float(copies_per_reaction(found, curve.slope, curve.intercept).max())
+    controls = wells[standard | (wells["role"] == "ntc").to_numpy()]
+    return curve, row, pd.concat([on_curve, ntc]), _calibrator_rows(controls, curve, read_back, settings, set_aside)
+
+
+def _calibrator_rows(
+    controls: pd.DataFrame,
+    curve: StandardCurve | None,
+    read_back: pd.DataFrame | None,
+    settings: Qpcr,
+    set_aside: Mapping[int, str],
+) -> list[dict[str, object]]:
+    """Rows of calibrators.csv of the standards and no-template controls of one target."""
+    levels: dict[float, tuple[float, float]] = {}
+    if read_back is not None:
+        limits = deviation_limits(read_back, settings.acceptance)
+        levels = {
+            float(n): (float(d), float(limit))
+            for n, d, limit in zip(read_back["copies"], read_back["deviation_pct"], limits, strict=True)
+        }
+    rows = []
+    for label, well in zip(controls.index, records(controls), strict=True):
+        ct = float(well["value"]) if well["value"] <= settings.ct_max else math.nan
+        nominal = float(well["quantity"]) if well["role"] == "standard" and label not in set_aside else math.nan
+        copies = math.nan
+        if curve is not None:
+            copies = float(copies_per_reaction(np.array(ct), curve.slope, curve.intercept))
+        deviation, limit = levels.get(nominal, (math.nan, math.nan))
+        rows.append(
+            {
+                **{name: well[name] for name in ("role", "well", "quantity", "source_file", "source_row")},
+                "ct": ct,
+                "back_calculated": copies,
+                "deviation_pct": 100 * (copies / nominal - 1),
+                "level_deviation_pct": deviation,
+                "limit_pct": limit,
+                "used": label not in set_aside,
+                "reason": set_aside.get(label, ""),
+            }
+        )
+    return rows
+
+
+def _set_outlier_aside(replicates: pd.DataFrame, settings: Qpcr, set_aside: dict[int, str]) -> int:
+    """Set the outlier among three detected replicates of a sample aside, where the rule is on; how many there were."""
+    limit = settings.acceptance.replicate_outlier_ct
+    if limit is None or len(replicates) != 3 or not _detected(replicates, settings).all():
+        return 0
+    ct = replicates["value"].to_numpy(dtype=float)
+    found = outlier(ct, limit)
+    if found is None:
+        return 0
+    set_aside[replicates.index[found]] = (
+        f"outlier: Ct {ct[found]:.2f} departs {abs(ct[found] - np.median(ct)):.2f} from the median {np.median(ct):.2f} "
+        f"of 3 replicates, the two others agree within {limit:g} (assays.qpcr.acceptance.replicate_outlier_ct)"
+    )
+    return 1
 
 
 def _expected_reference(genes: pd.DataFrame, manifest: Mapping[str, Mapping[str, object]], settings: Qpcr) -> float:
@@ -395,7 +534,7 @@ def _level(
     bad = replicates["detection"].isin(("failed", "not_done", "below", "above"))
     for label in replicates.index[bad]:
         set_aside[label] = _said(replicates.loc[label])
-    wells = replicates[~bad]
+    wells = replicates[~bad & ~replicates.index.isin(list(set_aside))]
     detected = wells[_detected(wells, settings)]
     copies = np.array([])
     if plate.curve is not None:
@@ -411,7 +550,7 @@ def _level(
     factor, lacking = scale_to_unit(settings.level_unit, sample, reference_copies, float(settings.recovery))
     uloq = plate.highest if settings.uloq_copies is None else settings.uloq_copies
     rule = settings.acceptance
-    spread = cv_pct(copies)
+    cv = cv_pct(copies)
     limit = rule.replicate_cv_lloq_pct if mean <= NEAR_LLOQ * settings.lloq_copies else rule.replicate_cv_pct
     reasons = [f"run not accepted: {'; '.join(plate.failed)}"] if plate.failed else []
     reasons += [text] if (text := _reference_failure(genes, sample, plate.expected_ct, settings)) else []
@@ -430,8 +569,8 @@ def _level(
         status = "blq"
     elif mean > uloq:
         status = "above_uloq"
-    elif spread > limit:
-        reasons.append(f"replicate CV {spread:.1f} % above {limit:g} %")
+    elif cv > limit:
+        reasons.append(f"replicate CV {cv:.1f} % above {limit:g} %")
     if reasons and status != "not_done":
         status = "failed"
     # One molecule that one of three wells caught does not say that the sample holds LOD to LLOQ: less was seen in all
@@ -447,7 +586,8 @@ def _level(
         "status": status,
         "n_molecules": float(copies.sum()),
         "n_replicates": len(detected) if status in ("quantified", "above_uloq") else len(wells),
-        "cv_pct": spread,
+        "cv_pct": cv,
+        "cv_limit_pct": limit if settings.lloq_copies <= mean <= uloq else math.nan,
         "exclusion_reason": "; ".join(reasons),
         **provenance(replicates),
     }, lacking

@@ -144,7 +144,7 @@ def _claimed(export: Export, settings: Settings) -> Reader:
     mend = "export it in a known format, or describe its columns in the section generic of the configuration"
     if not alike:
         raise export.refuse(f"{export.what} of no known format", f"one of: {known}", mend)
-    nearest = max(alike, key=lambda name: len(alike[name].found))
+    nearest = max(alike, key=lambda name: (len(alike[name].found), -len(alike[name].missing)))
     missing = ", ".join(alike[nearest].missing)
     found = f"{export.what} of no known format (nearest: {readers[nearest].title}, which it is not without {missing})"
     raise export.refuse(found, f"one of: {known}", mend)

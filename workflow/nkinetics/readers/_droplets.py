@@ -9,10 +9,11 @@ droplets of single wells and is set aside, unless its single wells are not in th
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nkinetics.readers._cells import Checked, detection
+from nkinetics.readers._cells import Checked, detection, normalised
+from nkinetics.readers._plate import NTC_NAMES, joined
 
 SATURATED = 1_000_000.0
 """Printed in place of a concentration where no droplet is negative."""
@@ -49,6 +50,20 @@ def well_of(text: str, number: int, cells: Checked) -> str:
         found = repr(str(text)) if text else "an empty cell"
         cells.problem(number, "Well", found, "a well, as A01, or M01", "export again")
     return single(text) or text.upper()
+
+
+def named_ntc(role: str, sample: str) -> bool:
+    """Whether a well without a kind of its own is a no-template control by its name.
+
+    The type Unknown is the software's default and stays on most plates whatever the well holds; the name is what the
+    operator typed.
+
+    Examples
+    --------
+    >>> named_ntc("unknown", "NTC"), named_ntc("unknown", "ntc-2"), named_ntc("unknown", "NTC patient")
+    (True, True, False)
+    """
+    return role == "unknown" and normalised(sample).rstrip("0123456789") in NTC_NAMES
 
 
 def result(number: int, columns: Counted, texts: Counted, cells: Checked) -> dict[str, Any]:
@@ -96,25 +111,18 @@ def _detected(
 
 
 def merged(
-    number: int,
-    well: str,
-    members: str,
-    raw: Mapping[str, Any],
-    measured: Collection[tuple[str, str]],
-    cells: Checked,
+    members: str, raw: Mapping[str, Any], raw_rows: Sequence[Mapping[str, Any]], cells: Checked
 ) -> dict[str, Any]:
     """What a merged well is: a summary of wells that are in the export, or the only record of those that are not.
 
     Parameters
     ----------
-    number : int
-        Row.
-    well, members : str
-        The well and the single wells that it merges, as the export writes them.
+    members : str
+        The single wells that it merges, as the export lists them.
     raw : mapping
-        The raw row so far.
-    measured : collection of (well, target)
-        Every single well and target of the export.
+        The raw row of the well.
+    raw_rows : sequence of mapping
+        The raw rows of the export.
     cells : Checked
         Takes the problem of a merged well whose single wells are in the export in part.
 
@@ -123,19 +131,27 @@ def merged(
     dict
         Columns of the raw row that change; none for a single well.
     """
-    if not _MERGED.fullmatch(well):
+    well = str(raw["well"])
+    if single(well):
         return {}
-    remark = raw.get("remark")
+    of_target = [r for r in raw_rows if r["target"] == raw["target"] and single(r["well"])]
     listed = [single(w) for w in _MEMBER.findall(members)]
-    if not listed:
-        if any(target == raw["target"] and name for name, target in measured):
-            return {"role": "summary", "note": f"merged well {well}: its droplets are those of single wells"}
-        return {"remark": "; ".join(filter(None, [remark, f"merged well {well}"]))}
-    present = [w for w in listed if (w, raw["target"]) in measured]
+    if listed:
+        present = {r["well"] for r in of_target} & set(listed)
+    else:
+        # Where the export does not list them, the wells of the same sample are those if they hold all its droplets.
+        same = [r for r in of_target if r["sample_id"] == raw["sample_id"]]
+        listed = [r["well"] for r in same]
+        present = set(listed)
+        total = sum(r.get("n_partitions", 0) for r in same)
+        if same and total != raw.get("n_partitions"):
+            found = f"no single wells of {well}, and {total} droplets in those of its sample ({', '.join(listed)})"
+            cells.problem(raw["source_row"], "MergedWells", found, "the wells that were merged")
     names = ", ".join(listed)
-    if len(present) == len(listed):
+    if listed and len(present) == len(listed):
         return {"role": "summary", "note": f"merged well of {names}: its droplets are those of single wells"}
     if present:
+        alone = ", ".join(w for w in listed if w in present)
         expected = "all of its single wells in the export, or none"
-        cells.problem(number, "MergedWells", f"{names}, of which only {', '.join(present)} stand alone", expected)
-    return {"remark": "; ".join(filter(None, [remark, f"merged well of {names}"]))}
+        cells.problem(raw["source_row"], "MergedWells", f"{names}, of which only {alone} stand alone", expected)
+    return {"remark": joined(raw.get("remark", ""), f"merged well of {names}" if names else f"merged well {well}")}

@@ -29,11 +29,21 @@ FILE_MAX = 100 * 1000**2
 UNZIPPED_MAX = 500 * 1000**2
 RATIO_MAX = 200
 MEMBERS_MAX = 2000
-"""Limits, checked before a file is opened or a member unpacked; cells of one sheet: `CELLS_MAX`."""
+ROWS_MAX = 500_000
+"""Limits, checked before a file is opened, a member unpacked or a sheet laid out; cells of one sheet: `CELLS_MAX`.
+
+The longest export has 200,000 rows: the raw melt curves of 384 wells.
+"""
+
+_CURVES = frozenset(
+    "rawdata amplificationdata multicomponent multicomponentdata meltcurveraw meltcurverawdata meltcurveresult "
+    "meltregiontemperaturedata meltregionderivativedata".split()
+)
+"""Sheets with a row per well and cycle, or per well and temperature, in workbooks of Applied Biosystems software."""
 
 TOP = 300
 AGAIN = "export or copy the file again"
-Content = Literal["text", "workbook", "xml", "archive"]
+Content = Literal["text", "workbook", "xml", "archive", "fcs"]
 
 
 class Row(NamedTuple):
@@ -105,9 +115,9 @@ class Export:
         Path relative to the study folder, with forward slashes.
     sha256 : str
         Content hash.
-    kind : {"text", "workbook", "xml", "archive"}
-        What the content is. An XML document and an archive that is no workbook have no sheets: a reader of such a
-        format takes `content`.
+    kind : {"text", "workbook", "xml", "archive", "fcs"}
+        What the content is. An XML document, an archive that is no workbook and an FCS file have no sheets: a reader
+        of such a format takes `content`.
     sheets : tuple of Sheet
         Visible sheets, in order.
     note : str
@@ -142,6 +152,16 @@ class Export:
     def sheet(self, name: str) -> Sheet | None:
         """The visible sheet of that name, compared as headers are; None when there is none."""
         return next((s for s in self.sheets if normalised(s.name) == normalised(name)), None)
+
+    @cached_property
+    def tables(self) -> tuple[Sheet, ...]:
+        """The sheets in which to look for results.
+
+        Sheets of readings and curves are left out where Results stand beside them: they are a hundred times larger.
+        """
+        if self.sheet("Results") is None:
+            return self.sheets
+        return tuple(s for s in self.sheets if normalised(s.name) not in _CURVES)
 
     def refuse(
         self, found: str, expected: str, mend: str = AGAIN, row: int | None = None, column: str = ""
@@ -183,7 +203,7 @@ def open_export(path: Path, root: Path) -> Export:
     if kind == "workbook":
         sheets, note = (_old_sheets if content.startswith(_OLE) else _sheets)(content, label)
         return Export(label, sha256, kind, sheets, note, what=what, content=content)
-    if kind == "archive":
+    if kind in ("archive", "fcs"):
         return Export(label, sha256, kind, (), what=what, content=content)
     text = _decoded(content, label)
     if text.lstrip().startswith("<"):
@@ -231,7 +251,6 @@ _NOT_TABLES = (
     (b"Rar!", "a RAR archive", "unpack it and give the file inside"),
     (b"%PDF", "a PDF document", "export the results as text, csv or xlsx"),
     (b"\x89PNG", "a picture", "export the results as text, csv or xlsx"),
-    (b"FCS", "an FCS file of single events", "gate it and export the counts as a table"),
     (b"\x00\x01\x00\x00", "a database", "export the results as text, csv or xlsx"),
 )
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -248,11 +267,11 @@ def _kind(content: bytes, label: str) -> tuple[Content, str]:
         if "xl/workbook.xml" in names:
             return "workbook", "a workbook"
         return "archive", "a zip archive of " + (", ".join(names[:3]) or "nothing")
+    # "FCS" could begin a text; the version number of an FCS header cannot.
+    if re.match(rb"FCS\d\.\d {4}", content):
+        return "fcs", "an FCS file of single events"
     for magic, what, mend in _NOT_TABLES:
         if content.startswith(magic):
-            # "FCS" could begin a text; the version number of an FCS header cannot.
-            if magic == b"FCS" and not re.match(rb"FCS\d\.\d {4}", content):
-                continue
             raise _problem(label, what, "a results table (text, csv, xls or xlsx)", mend)
     return "text", "a text"
 
@@ -314,16 +333,23 @@ def _check_member(content: bytes, member: zipfile.ZipInfo, label: str) -> None:
 
 
 _FAR_CELL = re.compile(rb"\sr=[\"'](?:[A-Z]{3}\d|[A-Z]+\d{5})")
+_FAR_ROW = re.compile(rb"<(?:\w+:)?row\s[^>]*\br=[\"'](?:[5-9]\d{5}|\d{7,})[\"']")
 _ANY_CELL = re.compile(rb"\sr=[\"']([A-Z]{1,3})(\d{1,7})")
 
 
 def _check_extent(sheet: bytes, name: str, label: str) -> None:
     """Refuse a sheet whose farthest cells span an area beyond the limit: the parser lays the whole area out."""
+    # With a prefix (<x:row>) both tags of a row are counted.
+    if sheet.count(b"<row") + sheet.count(b":row") // 2 > ROWS_MAX or _FAR_ROW.search(sheet):
+        mend = "delete stray cells far from the table, or export the results alone"
+        raise _problem(label, f"a sheet ({name}) of more than {ROWS_MAX:,} rows", f"at most {ROWS_MAX:,} rows", mend)
     if not _FAR_CELL.search(sheet):
         return
     cells = _ANY_CELL.findall(sheet)
-    width = max(sum((c - 64) * 26**i for i, c in enumerate(reversed(letters))) for letters, _ in cells)
-    height = max(int(row) for _, row in cells)
+    # A sheet of readings has 100,000 cells and a dozen columns.
+    columns = {letters for letters, _ in cells}
+    width = max(sum((c - 64) * 26**i for i, c in enumerate(reversed(letters))) for letters in columns)
+    height = max(map(int, {row for _, row in cells}))
     if width * height > CELLS_MAX:
         found = f"a sheet ({name}) that spans {height:,} rows and {width:,} columns"
         mend = "delete stray cells far from the table, or export the results alone"
@@ -468,6 +494,9 @@ class _Lines:
 
 def _rows(text: str, label: str) -> list[Row]:
     """Cells of a text file, with the line that each row begins on."""
+    if text.count("\n") > ROWS_MAX or text.count("\r") > ROWS_MAX:
+        found = f"a text of more than {ROWS_MAX:,} lines"
+        raise _problem(label, found, f"at most {ROWS_MAX:,}", "export the results table alone")
     lines = re.split(r"\r\n|\r|\n", text)
     first = 0
     declared = _SEP.match(lines[0].strip('"'))

@@ -1,4 +1,4 @@
-"""What flow cytometry exports have in common: gates below gates with their counts, and the keywords of the cytometer."""
+"""What flow cytometry exports have in common: gates in gates with their counts, and keywords of the cytometer."""
 
 from __future__ import annotations
 
@@ -91,7 +91,10 @@ def acquired(keywords: Mapping[str, str]) -> tuple[float | None, str]:
     word = normalised(cytometer)
     for make, factor, unit in _MAKES:
         if make in word:
-            return value * factor, f"acquired {value * factor:g} uL ($VOL {text}, in {unit} by $CYT {make.capitalize()})"
+            return (
+                value * factor,
+                f"acquired {value * factor:g} uL ($VOL {text}, in {unit} by $CYT {make.capitalize()})",
+            )
     shown = cytometer[:40] if cytometer and not danger(cytometer) else "of this file"
     return None, (
         f"$VOL {text} is not used: its unit is not known for $CYT {shown}; give volume_ul in the sample manifest"

@@ -64,7 +64,7 @@ def file_name(text: str, endings: Sequence[str] = ()) -> str:
 
 
 def key_block(rows: Iterable[Row]) -> dict[str, str]:
-    """Keys and values above a table, by normalised key: in two cells, or in one as ``key: value`` or ``key = value``."""
+    """Keys and values above a table, by normalised key: in two cells, or in one as ``key: value``, ``key = value``."""
     keys: dict[str, str] = {}
     for row in rows:
         first = row.cell(0).lstrip("*# ")

@@ -84,11 +84,11 @@ class _Found:
 def _best(export: Export) -> _Found | None:
     """The table with most marks among the first rows of each sheet, a complete one before all."""
     best: tuple[bool, int, _Found] | None = None
-    for sheet in export.sheets:
+    for sheet in export.tables:
         for i, row in enumerate(sheet.top[:10]):
             names = columns(row.cells)
             for kind, marks in _TABLES.items():
-                at = {m: next(names[n] for n in known if n in names) for m, known in marks.items() if set(known) & set(names)}
+                at = {m: names[n] for m, known in marks.items() for n in reversed(known) if n in names}
                 rank = (len(at) == len(marks), len(at))
                 if at and (best is None or rank > best[:2]):
                     best = (*rank, _Found(kind, sheet, i, at))  # type: ignore[arg-type]
@@ -145,7 +145,9 @@ def read(export: Export, settings: Settings) -> Reading:
     cells.notation = notation(export.label, _numbers(table, body), settings.inputs.decimal)
     if table.kind == "summary":
         # A message behind the last block may lack its column; everything needed stands before it.
-        check_shape(export, table.sheet, table.header, body, [max(b["positives"] for b in _blocks(table.header))], cells)
+        check_shape(
+            export, table.sheet, table.header, body, [max(b["positives"] for b in _blocks(table.header))], cells
+        )
     else:
         check_shape(export, table.sheet, table.header, body, list(table.at.values()), cells)
     make = {"list": _listed, "summary": _summarised, "channels": _combined}[table.kind]
@@ -160,7 +162,7 @@ def read(export: Export, settings: Settings) -> Reading:
 
 
 def _numbers(table: _Found, body: Sequence[Row]) -> Iterator[tuple[str, Kind]]:
-    """Cells that show the decimal mark of the file. An average over wells may have a fraction where a count has none."""
+    """Cells that show the decimal mark of the file; not the counts, as an average of counts has a fraction."""
     kinds: dict[str, Kind] = {"conc": "amount", "conccpul": "amount", "copiespermicroliter": "amount"}
     loose = ("sd", "cv", "95ci", "95deltalci", "95deltauci", "precision", "threshold", "meanqc", "cvqc")
     kinds.update(dict.fromkeys(loose, "number"))
@@ -170,8 +172,10 @@ def _numbers(table: _Found, body: Sequence[Row]) -> Iterator[tuple[str, Kind]]:
             yield row.cell(i), kind
 
 
-def _run(row: Row, at: Mapping[str, int], export: Export) -> str:
-    return file_name(row.cell(at.get("run", at.get("runname")))) or export.stem
+def _run(row: Row, at: Mapping[str, int], body: Sequence[Row], export: Export) -> str:
+    """The run's name; a row on a group of wells may lack it, and has that of the first well."""
+    column = at.get("run", at.get("runname"))
+    return next((n for r in (row, *body) if (n := file_name(r.cell(column)))), export.stem)
 
 
 def _role(sample: str) -> tuple[str, str]:
@@ -211,7 +215,7 @@ def _listed(export: Export, table: _Found, body: Sequence[Row], cells: Checked) 
     names = columns(table.header.cells)
     for row in body:
         text = {mark: row.cell(i) for mark, i in table.at.items()}
-        run_id = _run(row, names, export)
+        run_id = _run(row, names, body, export)
         group = row.cell(names.get("group"))
         summary = _group(row, text["Well"], text["Name"], text["Dye"], text["Target"], text["Conc. cp/uL"], run_id)
         if summary and group:
@@ -273,7 +277,7 @@ def _summarised(export: Export, table: _Found, body: Sequence[Row], cells: Check
     names = columns(table.header.cells)
     above = table.sheet.rows[table.head - 1] if table.head else Row(0, [])
     for row in body:
-        run_id = _run(row, names, export)
+        run_id = _run(row, names, body, export)
         well, sample = row.cell(table.at["Well"]), row.cell(table.at["Sample"])
         quality = row.cell(names.get("qc")), row.cell(names.get("qcmessage"))
         for block in _blocks(table.header):
@@ -299,7 +303,7 @@ def _undiluted(raw: dict[str, Any], factor: str) -> dict[str, Any]:
     # Only the counts tell whether the dilution is in the printed number.
     if abs(raw["value"] / times - found) < abs(raw["value"] - found):
         remark = joined(raw["remark"], f"printed {raw['value_raw']} copies/uL before the dilution {factor}")
-        return {**raw, "value": raw["value"] / times, "value_raw": f"{raw['value'] / times:.10g}", "remark": remark}
+        return {**raw, "value": raw["value"] / times, "remark": remark}
     return raw
 
 
@@ -307,7 +311,7 @@ def _judged(raw: dict[str, Any], verdict: str, message: str) -> dict[str, Any]:
     """The row with what the software's own quality control says of the well."""
     if verdict.upper() in ("PASS", ""):
         return raw
-    said = f"quality control {verdict}" + (f": {message}" if message and message != verdict else "")
+    said = f"quality control {message if message.startswith(verdict) else joined(verdict, message)}"
     if verdict.upper().startswith("FAIL"):
         return {**raw, "note": joined(raw.get("note", ""), said)}
     return {**raw, "remark": joined(raw.get("remark", ""), said)}
@@ -329,7 +333,7 @@ def _combined(export: Export, table: _Found, body: Sequence[Row], cells: Checked
         if count > total:
             cells.problem(row.number, "Count", f"{count:.0f} of {total:.0f} partitions", "no more than all of them")
         dyes = frozenset(text["Channels"].split())
-        run_id = _run(row, names, export)
+        run_id = _run(row, names, body, export)
         plates.setdefault((run_id, text["Sample"]), []).append((row, dyes, count, total))
         yield _combination(row, run_id, text, count, total, cells)
     for (run_id, sample), rows in plates.items():
@@ -351,10 +355,10 @@ def _combination(
         "target": only,
         "measure": "partitions",
         "value_raw": text["Copies per microliter"],
-        "value": printed if count and total else None,
-        "detection": "quantified" if printed and count and total else "",
+        "value": printed or None,
+        "detection": "",
         "n_partitions": int(total),
-        "n_positive": int(count),
+        "n_positive": int(count) if text["Channels"] else None,
         "note": f"partitions positive for {only}; the row of each dye adds up its combinations",
     }
 
@@ -370,13 +374,17 @@ def _dyes(
         cells.problem(first.number, "Total", found, "one number of partitions for a sample", "export the file again")
     combinations = [dyes for _, dyes, _, _ in rows]
     if len(set(combinations)) < len(combinations):
-        cells.problem(first.number, "Channels", f"a combination of channels twice for {sample}", "each combination once")
+        cells.problem(
+            first.number, "Channels", f"a combination of channels twice for {sample}", "each combination once"
+        )
     known = frozenset().union(*combinations)
     whole = len(combinations) == 2 ** len(known)
     counted = sum(count for _, _, count, _ in rows)
     if whole and totals and counted != max(totals):
         found = f"{counted:.0f} partitions over the combinations of {sample}"
-        cells.problem(first.number, "Count", found, f"the {max(totals):.0f} of the column Total", "export the file again")
+        cells.problem(
+            first.number, "Count", found, f"the {max(totals):.0f} of the column Total", "export the file again"
+        )
     role, remark = _role(sample)
     for row, dyes, _, total in rows:
         if len(dyes) != 1:
@@ -400,7 +408,9 @@ def _dyes(
             continue
         n = max(totals, default=0.0)
         if not total or not n:
-            yield _unnamed({**raw, "detection": "failed", "remark": f"channel {dye} was not read"}, row, "Sample", cells)
+            yield _unnamed(
+                {**raw, "detection": "failed", "remark": f"channel {dye} was not read"}, row, "Sample", cells
+            )
             continue
         summed = f"sum of the {len(with_it)} combinations with {dye}"
         result: dict[str, Any] = {"n_partitions": int(n), "n_positive": int(positive)}
@@ -427,7 +437,9 @@ def _check_last(export: Export, table: _Found, rows: Sequence[Mapping[str, Any]]
     if not printed or abs(printed - found) > max(0.02 * printed, 0.01):
         if k == 0 and not cells.notation.number(last["value_raw"]):
             return
-        cells.problem(last["source_row"], "Positives", "a last line that ends within it", "a whole line", "copy the file again")
+        cells.problem(
+            last["source_row"], "Positives", "a last line that ends within it", "a whole line", "copy the file again"
+        )
 
 
 READER = Reader("absolute_q", "Absolute Q results", claim, read)

@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from nkinetics.plugins import Claim, Reader, Reading
-from nkinetics.readers._cells import Checked, Kind, columns, detection, normalised, notation
+from nkinetics.readers._cells import CT_MAX, Checked, Kind, columns, detection, normalised, notation
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.readers._plate import check_repeated, check_shape, ct_of, joined, repeated, well_name, wells
 from nkinetics.settings import Settings
 
 _MARKS: Mapping[str, tuple[str, ...]] = {
     "Well": ("well",),
+    "Target": ("target",),
     "Content": ("content",),
-    "Sample": ("sample", "samplename", "biologicalsetname"),
+    "Sample": ("sample", "biologicalsetname"),
     "Cq": ("cq", "ct"),
 }
 """Columns that make the format; CFX Manager 1 and 2 could call Cq ``C(t)``."""
@@ -54,6 +55,8 @@ _ROLES = {
 _CONTENT = re.compile(r"([a-z]*)\d*", re.ASCII)
 _TITLE = re.compile(r"[\s_-]*Quantification[\s_-]*(?:Cq[\s_-]*Results|Summary)(?:_\d+)?$", re.IGNORECASE)
 _LOG_TOLERANCE = 0.01
+_ROUNDING = 0.02
+"""Of Cq and its mean, where an export prints two decimals."""
 
 
 def _places(row: Row) -> dict[str, int]:
@@ -67,7 +70,7 @@ def _places(row: Row) -> dict[str, int]:
 def _headers(export: Export) -> list[tuple[Sheet, int, dict[str, int]]]:
     """For each sheet the row with most marks, where it has any."""
     best = []
-    for sheet in export.sheets:
+    for sheet in export.tables:
         found = [(i, places) for i, row in enumerate(sheet.top[:100]) if (places := _places(row))]
         if found:
             best.append((sheet, *max(found, key=lambda f: len(f[1]))))
@@ -75,8 +78,9 @@ def _headers(export: Export) -> list[tuple[Sheet, int, dict[str, int]]]:
 
 
 def claim(export: Export, settings: Settings) -> Claim:
-    """Whether a sheet of the export has the columns Well, Content, Sample and Cq."""
-    found = tuple(max((places for *_, places in _headers(export)), key=len, default={}))
+    """Whether a sheet of the export has the columns Well, Target, Content, Sample and Cq."""
+    places: dict[str, int] = max((head[2] for head in _headers(export)), key=len, default={})
+    found = tuple(places)
     return Claim(len(found) == len(_MARKS), found, tuple(m for m in _MARKS if m not in found))
 
 
@@ -96,7 +100,9 @@ def read(export: Export, settings: Settings) -> Reading:
     heads = [head for head in _headers(export) if len(head[2]) == len(_MARKS)]
     if len(heads) > 1:
         names = ", ".join(sheet.name for sheet, *_ in heads)
-        raise export.refuse(f"results on the sheets {names}", "one sheet of results", "export one step of the run alone")
+        raise export.refuse(
+            f"results on the sheets {names}", "one sheet of results", "export one step of the run alone"
+        )
     sheet, first, at = heads[0]
     header = sheet.rows[first]
     more = columns(header.cells)
@@ -112,17 +118,18 @@ def read(export: Export, settings: Settings) -> Reading:
     else:
         check_shape(export, sheet, header, body, list(at.values()), cells)
         _check_end(export, sheet, body[-1], (at["Cq"], quantity), cells)
-    twice = repeated(header.cells, [n for names in _MARKS.values() for n in names] + ["fluor", "target", *_QUANTITY])
+    twice = repeated(header.cells, [n for names in _MARKS.values() for n in names] + ["fluor", *_QUANTITY])
     rows = []
     for row in body:
         check_repeated(row, header.cells, twice, cells)
         raw = _well(row, at, more, quantity, header, cells)
         cells.once(row.number, "Well", (raw["well"], raw["target"]))
         rows.append({"run_id": _run_id(export), **raw})
+    if quantity is None and any(raw["role"] == "standard" for raw in rows):
+        expected = "a column Starting Quantity (SQ), without which its standards give no curve"
+        cells.problem(header.number, "", "no quantities", expected, "export again with this column")
     cells.done()
-    without = "no column Starting Quantity (SQ), so the standards have no quantity"
-    note = without if quantity is None and any(raw["role"] == "standard" for raw in rows) else ""
-    return Reading(rows, joined(export.note, note))
+    return Reading(rows, export.note)
 
 
 def _check_end(export: Export, sheet: Sheet, last: Row, used: tuple[int | None, ...], cells: Checked) -> None:
@@ -146,7 +153,7 @@ def _well(
 ) -> dict[str, Any]:
     """One row of the results as a raw row."""
     content, sample, cq = row.cell(at["Content"]), row.cell(at["Sample"]), row.cell(at["Cq"])
-    named, fluor = row.cell(more.get("target")), row.cell(more.get("fluor"))
+    named, fluor = row.cell(at["Target"]), row.cell(more.get("fluor"))
     raw: dict[str, Any] = {
         "source_row": row.number,
         "well": well_name(row.cell(at["Well"])),
@@ -162,6 +169,7 @@ def _well(
         cells.sample_name(row.number, header.cells[at["Sample"]], sample)
         raw["note"] = "" if sample else "no sample name"
     raw |= ct_of(row, header.cells[at["Cq"]], cq, False, cells)
+    _check_mean(row, raw.get("value"), more, header, cells)
     remarks = [
         "" if content else "no content in the export, taken as a sample",
         "" if named or not fluor else f"the target has no name and is called by its fluorophore {fluor}",
@@ -170,6 +178,21 @@ def _well(
         raw["quantity"] = _quantity(row, quantity, more.get("logstartingquantity"), header, cells)
         remarks += ["" if raw["quantity"] is not None else "no starting quantity in the export"]
     return {**raw, "remark": joined(*remarks, raw.get("remark", ""))}
+
+
+def _check_mean(row: Row, cq: float | None, more: Mapping[str, int], header: Row, cells: Checked) -> None:
+    """A Cq must lie about the mean that is printed beside it: in a shifted row the two are of different columns.
+
+    One of n replicates departs from their mean by at most sd (n - 1) / sqrt(n), which is below 10 sd for a plate of 96.
+    """
+    at = more.get("cqmean", more.get("ctmean"))
+    mean = cells.notation.number(row.cell(at))
+    if cq is None or not mean:  # 0 is printed where no replicate has a Cq
+        return
+    spread = cells.notation.number(row.cell(more.get("cqstddev", more.get("ctstddev"))))
+    if mean > CT_MAX or (spread is not None and abs(cq - mean) > 10 * spread + _ROUNDING):
+        found = f"{row.cell(at)} beside a Cq of {cq:g}"
+        cells.problem(row.number, header.cells[at or 0], found, "the mean of replicates of this Cq")
 
 
 def _quantity(row: Row, at: int, log_at: int | None, header: Row, cells: Checked) -> float | None:

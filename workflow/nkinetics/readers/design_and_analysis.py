@@ -67,7 +67,9 @@ class _Table:
 def _is_header(names: Mapping[str, int]) -> bool:
     if any(name in names for name in _OTHER_SOFTWARE) or not any(ct in names for ct in _CT):
         return False
-    return "wellposition" in names or all(name in names for name in ("well", "sample", "target", "call"))
+    # CFX, which has a Content, may have a Call too.
+    called = "content" not in names and all(name in names for name in ("well", "sample", "target", "call"))
+    return "wellposition" in names or called
 
 
 def _in(sheet: Sheet) -> _Table | None:
@@ -156,7 +158,9 @@ def _rows(export: Export, table: _Table, standards: _Table | None, settings: Set
         cells.problem(header.number, table.sheet.name, "a header without wells", "results", "export again")
     listed = list(wells(_below(standards), standards.well, "Well Position", cells)) if standards else []
     cells.notation = notation(export.label, _numbers(table, body, standards, listed), settings.inputs.decimal)
-    check_shape(export, table.sheet, header, body, [table.well, at[ct], *places(at, ("sample", "target", "task"))], cells)
+    check_shape(
+        export, table.sheet, header, body, [table.well, at[ct], *places(at, ("sample", "target", "task"))], cells
+    )
     quantities = _quantities(standards, listed, cells)
     twice = repeated(header.cells, ("wellposition", "sample", "target", "task", "omit", "quantity", ct))
     run_id = file_name(table.keys.get("filename", ""), (".eds", ".edt")) or export.stem
@@ -185,7 +189,9 @@ def _numbers(
                 yield row.cell(i), kind
 
 
-def _quantities(standards: _Table | None, listed: Sequence[Row], cells: Checked) -> dict[tuple[str, str], tuple[str, str]]:
+def _quantities(
+    standards: _Table | None, listed: Sequence[Row], cells: Checked
+) -> dict[tuple[str, str], tuple[str, str]]:
     """Ct and quantity of each well and target, as texts, from the sheet of the standard curve."""
     if standards is None or "quantity" not in standards.at:
         return {}
@@ -203,7 +209,7 @@ def _well(
     row: Row, table: _Table, ct: str, quantities: Mapping[tuple[str, str], tuple[str, str]], cells: Checked
 ) -> dict[str, Any]:
     """One row of the results as a raw row."""
-    at, header = table.at, table.header.cells
+    at = table.at
 
     def text(name: str) -> str:
         return row.cell(at.get(name))

@@ -1,7 +1,7 @@
 r"""BD FACSDiva experiments (xml): the events of every gate of every tube.
 
-FACSDiva stores the counts of the tubes that were loaded when it exported, and 0 in every gate of the others, also in All
-Events. Such a tube has no result, which is not a result of 0. A sample is called as FACSDiva names its FCS file:
+FACSDiva writes the counts of the tubes that were loaded when it exported, and 0 in every gate of the others, also in
+All Events. Such a tube has no result, which is not a result of 0. A sample is called as FACSDiva names its FCS file:
 ``<specimen>_<tube>``. A gate is called by its path with ``/`` in place of ``\``. Rows are numbered in the order of the
 document. Owner, recording user and file names are not read.
 """
@@ -20,8 +20,8 @@ from nkinetics.settings import Settings
 
 _UNREAD = ("worksheet_config", "instrument_settings", "region", "lasers", "plot", "worksheet_element", "pipeline")
 _NOT_LOADED = (
-    "no events counted: FACSDiva stores the counts of loaded tubes only; load each tube before exporting, or export its "
-    "statistics"
+    "no events counted in any gate: FACSDiva writes the counts of loaded tubes only; load each tube before exporting, "
+    "or export its statistics"
 )
 
 

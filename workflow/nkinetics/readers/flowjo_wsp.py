@@ -1,8 +1,8 @@
 """FlowJo 9 and 10 workspaces (wsp, or xml of FlowJo 9): the counts that FlowJo stored for every gate of every sample.
 
-Nothing is gated here: a count of -1 means that FlowJo had not computed it when the workspace was saved, and gives a row
-that says so. Rows are numbered in the order of the document, a sample's total before its gates. Of the sample's keywords
-only its name and the acquired volume are used; the folder of the FCS file is not, nor is the file ever opened.
+Nothing is gated here: a count of -1 means that FlowJo had not computed it when the workspace was saved, and gives a
+row that says so. Rows are numbered in the order of the document, a sample's total before its gates. Of the sample's
+keywords only its name and the acquired volume are used; the folder of the FCS file is not, nor is the file opened.
 """
 
 from __future__ import annotations
@@ -24,7 +24,17 @@ _GATES = ("Population", "AndNode", "OrNode", "NotNode")
 
 _UNREAD = (
     *("Graph", "Gate", "Transformations", "Matrices", "Groups", "Cytometers", "TableEditor", "LayoutEditor", "Scripts"),
-    *("Exports", "SOPS", "Experiment", "experiment", "weights", "Columns", "TextTraits", "WindowPosition", "Dependents"),
+    *(
+        "Exports",
+        "SOPS",
+        "Experiment",
+        "experiment",
+        "weights",
+        "Columns",
+        "TextTraits",
+        "WindowPosition",
+        "Dependents",
+    ),
     *("PolygonGate", "RectangleGate", "EllipsoidGate", "QuadrantGate", "RangeGate", "PolyRect", "Polygon", "Ellipse"),
 )
 
@@ -102,7 +112,7 @@ def _sample(
     def add(element: Element, path: tuple[str, ...]) -> int:
         text = element.get("count", "").strip()
         target = "/".join(path) or ALL_EVENTS
-        row = {**about, "source_row": len(rows) + 1, "target": target, "value_raw": text}
+        row: dict[str, Any] = {**about, "source_row": len(rows) + 1, "target": target, "value_raw": text}
         row |= count(text, f"sample {name}, gate {target}", cells)
         if not path:
             row["remark"] = "; ".join(filter(None, [row.get("remark", ""), volume_remark]))

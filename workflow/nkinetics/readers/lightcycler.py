@@ -26,7 +26,9 @@ from nkinetics.readers._plate import (
 )
 from nkinetics.settings import Settings
 
-_TITLE = re.compile(r"Experiment:\s*(?P<name>.*?)\s*(?:\s(?:Selected|Active)?\s*Filters?:\s*(?P<filter>.*))?", re.IGNORECASE)
+_TITLE = re.compile(
+    r"Experiment:\s*(?P<name>.*?)\s*(?:\s(?:Selected|Active)?\s*Filters?:\s*(?P<filter>.*))?", re.IGNORECASE
+)
 _MARKS: Mapping[str, tuple[str, ...]] = {
     "Include": ("include", "inc"),
     "Pos": ("pos",),

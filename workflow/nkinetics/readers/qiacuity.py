@@ -65,7 +65,7 @@ def _places(row: Row) -> dict[str, int]:
 def _header(export: Export) -> tuple[Sheet, int, dict[str, int]] | None:
     """The row with most marks among the first of each sheet."""
     best: tuple[Sheet, int, dict[str, int]] | None = None
-    for sheet in export.sheets:
+    for sheet in export.tables:
         for i, row in enumerate(sheet.top[:20]):
             at = _places(row)
             if at and (best is None or len(at) > len(best[2])):

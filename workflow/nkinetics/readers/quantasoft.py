@@ -12,9 +12,9 @@ from typing import Any
 
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
-from nkinetics.readers._droplets import Counted, merged, result, single, well_of
+from nkinetics.readers._droplets import Counted, merged, named_ntc, result, well_of
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import NTC_NAMES, check_shape, joined
+from nkinetics.readers._plate import check_shape, joined
 from nkinetics.settings import Settings
 
 _MARKS: Mapping[str, tuple[str, ...]] = {
@@ -54,7 +54,7 @@ def _places(row: Row) -> dict[str, int]:
 def _header(export: Export) -> tuple[Sheet, int, dict[str, int]] | None:
     """The row with most marks among the first of each sheet."""
     best: tuple[Sheet, int, dict[str, int]] | None = None
-    for sheet in export.sheets:
+    for sheet in export.tables:
         for i, row in enumerate(sheet.top[:50]):
             places = _places(row)
             if places and (best is None or len(places) > len(best[2])):
@@ -94,12 +94,11 @@ def read(export: Export, settings: Settings) -> Reading:
         export.label, ((row.cell(i), kind) for row in body for i, kind in numeric), settings.inputs.decimal
     )
     check_shape(export, sheet, header, body, list(at.values()), cells)
-    read_rows = [(row, _well(row, at, more, cells)) for row in body]
-    measured = {(raw["well"], raw["target"]) for row, raw in read_rows if single(row.cell(at["Well"]))}
+    raw_rows = [_well(row, at, more, cells) for row in body]
     rows = []
-    for row, raw in read_rows:
+    for row, raw in zip(body, raw_rows, strict=True):
         cells.once(row.number, "Well", (raw["well"], raw["target"]))
-        further = merged(row.number, row.cell(at["Well"]), row.cell(more.get("mergedwells")), raw, measured, cells)
+        further = merged(row.cell(more.get("mergedwells")), raw, raw_rows, cells)
         rows.append({"run_id": export.stem, **raw, **further})
     cells.done()
     return Reading(rows, export.note)
@@ -133,8 +132,7 @@ def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], cells: Check
     if not (sample or named or any(texts)):
         return {**raw, "role": "empty", "detection": "not_done", "note": "empty well"}
     remarks = ["" if named or not channel else f"the target has no name and is called by its channel {channel}"]
-    if role == "unknown" and re.sub(r"\d+$", "", normalised(sample)) in NTC_NAMES:
-        # The type is the target's, and stays Unknown on most plates whatever the well holds.
+    if named_ntc(role, sample):
         raw["role"] = "ntc"
         remarks.append(f"a no-template control by its name {sample}")
     if raw["role"] == "unknown":

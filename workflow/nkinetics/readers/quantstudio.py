@@ -130,7 +130,7 @@ def _key_block(export: Export) -> dict[str, str]:
 
 def claim(export: Export, settings: Settings) -> Claim:
     """Whether the export has the results table of this software, or its key block without one."""
-    marks = {"Well Position": "wellposition", "Target Name": "targetname", "Task": "task", "CT": _CT}
+    marks = {"Well Position": "wellposition", "Sample Name": "samplename", "Target Name": "targetname", "Task": "task", "CT": _CT}
     table = _find(export)
     if table is not None:
         return Claim(True, ("a results table with Well Position and Target Name",))

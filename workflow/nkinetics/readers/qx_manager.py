@@ -10,7 +10,7 @@ from typing import Any
 
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
-from nkinetics.readers._droplets import Counted, merged, result, single, well_of
+from nkinetics.readers._droplets import Counted, merged, named_ntc, result, well_of
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.settings import Settings
 
@@ -22,6 +22,7 @@ _MARKS: Mapping[str, tuple[str, ...]] = {
     "Accepted Droplets": ("accepteddroplets",),
     "Positives": ("positives",),
     "Negatives": ("negatives",),
+    "SampleType": ("sampletype",),
 }
 _COUNTED = Counted("Conc(copies/µL)", "Accepted Droplets", "Positives", "Negatives")
 _ROLES = {
@@ -53,7 +54,7 @@ def _places(row: Row) -> dict[str, int]:
 def _header(export: Export) -> tuple[Sheet, int, dict[str, int]] | None:
     """The row with most marks among the first of each sheet."""
     best: tuple[Sheet, int, dict[str, int]] | None = None
-    for sheet in export.sheets:
+    for sheet in export.tables:
         for i, row in enumerate(sheet.top[:50]):
             places = _places(row)
             if places and (best is None or len(places) > len(best[2])):
@@ -91,14 +92,13 @@ def read(export: Export, settings: Settings) -> Reading:
     )
     if not body:
         cells.problem(header.number, sheet.name, "a header without wells", "results", "export again")
-    measured = {(single(r.cell(at["Well"])), r.cell(at["Target"])) for r in body}
     cells.shape(len(header.cells), [row.length for row in body])
+    raw_rows = [_well(row, at, more, cells) for row in body]
     rows = []
-    for row in body:
-        raw = _well(row, at, more, cells)
+    for row, raw in zip(body, raw_rows, strict=True):
         cells.once(row.number, "Well", (raw["well"], raw["target"]))
-        more_of = merged(row.number, row.cell(at["Well"]), row.cell(more.get("mergedwells")), raw, measured, cells)
-        rows.append({"run_id": export.stem, **raw, **more_of})
+        further = merged(row.cell(more.get("mergedwells")), raw, raw_rows, cells)
+        rows.append({"run_id": export.stem, **raw, **further})
     cells.done()
     return Reading(rows, export.note)
 
@@ -106,7 +106,7 @@ def read(export: Export, settings: Settings) -> Reading:
 def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], cells: Checked) -> dict[str, Any]:
     """One row of the table as a raw row."""
     sample = row.cell(at["Sample description 1"])
-    kind = row.cell(more.get("sampletype"))
+    kind = row.cell(at["SampleType"])
     role = _ROLES.get(normalised(kind))
     if role is None:
         wanted = "Unknown, NTC, PosCtrl or NegCtrl"
@@ -123,11 +123,15 @@ def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], cells: Check
     }
     if not (sample or raw["target"] or any(texts)):
         return {**raw, "role": "empty", "detection": "not_done", "note": "empty well"}
+    remarks = []
+    if named_ntc(raw["role"], sample):
+        raw["role"] = "ntc"
+        remarks.append(f"a no-template control by its name {sample}")
     if raw["role"] == "unknown":
         cells.sample_name(row.number, "Sample description 1", sample)
     said = result(row.number, _COUNTED, texts, cells)
     status, why = row.cell(more.get("status")), row.cell(more.get("statusreason"))
-    remarks = [said.get("remark", "")]
+    remarks.append(said.get("remark", ""))
     if status and status.upper() not in ("OK", "MANUAL"):
         remarks.append(f"status {status}" + (f" ({why})" if why else ""))
     if raw["role"] == "unknown" and not sample:

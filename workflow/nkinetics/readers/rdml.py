@@ -1,4 +1,4 @@
-"""RDML 1.0 to 1.4, the exchange format of real-time and digital PCR: a zip with ``rdml_data.xml``, or that document alone.
+"""RDML 1.0 to 1.4, for real-time and digital PCR: a zip with ``rdml_data.xml``, or that document alone.
 
 Each ``data`` element of a reaction is one row, numbered in the order of the document: a Cq, or the partitions of a
 digital PCR reaction (RDML 1.3 and later). Amplification and melting curves are not read: a file that holds curves only
@@ -83,7 +83,9 @@ def read(export: Export, settings: Settings) -> Reading:
         for react in run.iterfind("react"):
             for data, partitions in _measured(react):
                 number = len(rows) + 1
-                rows.append({"source_row": number, "run_id": run_id} | _row(run, react, data, partitions, samples, cells))
+                rows.append(
+                    {"source_row": number, "run_id": run_id} | _row(run, react, data, partitions, samples, cells)
+                )
                 key = (run_id, rows[-1]["well"], rows[-1]["target"])
                 cells.once(number, "react", key)
     cells.done()
@@ -198,7 +200,12 @@ def _said(data: Element, *names: str) -> str:
 def _cq(data: Element, where: str, cells: Checked) -> dict[str, Any]:
     text = text_of(data, "cq")
     omitted = data.find("excl") is not None
-    raw: dict[str, Any] = {"measure": "ct", "value_raw": text, "omitted": omitted, "remark": _said(data, "excl", "note")}
+    raw: dict[str, Any] = {
+        "measure": "ct",
+        "value_raw": text,
+        "omitted": omitted,
+        "remark": _said(data, "excl", "note"),
+    }
     if not text:
         return raw | {"detection": "not_done", "remark": "no Cq in the export: the curve was not analysed"}
     plain = cells.notation.number(text, "number")

@@ -59,6 +59,11 @@ class _Table:
     def header(self) -> Row:
         return self.sheet.rows[self.head]
 
+    @property
+    def detectors(self) -> bool:
+        """The software is SDS, which calls a target a detector, and of which version 2 counts the wells."""
+        return any(name in self.at for name in _TARGET[1:])
+
     def column(self, names: Sequence[str]) -> int | None:
         """Position of the first of the names that the header has."""
         return next((self.at[n] for n in names if n in self.at), None)
@@ -91,12 +96,22 @@ def _find(export: Export) -> _Table | None:
     if sheet is None:
         return None
     # A text may hold the plate's setup above its results, some hundred rows.
-    for i, row in enumerate(sheet.rows[:1000]):
+    rows = sheet.rows
+    for i, row in enumerate(rows[:1000]):
         if len(row.cells) > 4 and _is_table(names := columns(row.cells)) and _ct_name(names):
-            rows = sheet.rows
             end = next((k for k in range(i + 1, len(rows)) if _section(rows[k])), len(rows))
-            return _Table(sheet, i, end, names, key_block(r for r in rows[:i] if len(r.cells) <= 3 or not any(r.cells[3:])))
+            keys = key_block(r for r in rows[:i] if not any(r.cells[3:]))
+            table = _Table(sheet, i, end, names, keys)
+            return table
     return None
+
+
+def _names_wells(table: _Table) -> bool:
+    """Whether wells are called A1 in the table; QuantStudio counts them there and names them in another column."""
+    first = next((row for row in table.sheet.rows[table.head + 1 : table.end] if not row.blank), None)
+    if first is None or table.detectors:
+        return True
+    return not first.cell(table.at["well"]).isdigit()
 
 
 def _keys(export: Export) -> dict[str, str]:
@@ -119,7 +134,10 @@ def _marks(names: Mapping[str, int]) -> dict[str, bool]:
 
 def claim(export: Export, settings: Settings) -> Claim:
     """Whether the export has the results table of this software, or its block of keys without one."""
-    if _find(export) is not None:
+    table = _find(export)
+    if table is not None and not _names_wells(table):
+        return Claim(False, (), ("wells called A1",))
+    if table is not None:
         return Claim(True, ("a results table with Sample Name, Task and Ct",))
     keys = _keys(export)
     made_by = keys.get("instrumenttype", "").lower().replace(" ", "")
@@ -129,7 +147,9 @@ def claim(export: Export, settings: Settings) -> Claim:
     for sheet in [s for s in [export.sheet("Results") or next(iter(export.sheets), None)] if s is not None]:
         for row in sheet.top[:100]:
             best = max(best, _marks(columns(row.cells)), key=lambda m: sum(m.values()))
-    return Claim(False, tuple(m for m, there in best.items() if there), tuple(m for m, there in best.items() if not there))
+    return Claim(
+        False, tuple(m for m, there in best.items() if there), tuple(m for m, there in best.items() if not there)
+    )
 
 
 def read(export: Export, settings: Settings) -> Reading:
@@ -157,7 +177,7 @@ def _rows(export: Export, table: _Table, settings: Settings) -> list[dict[str, A
     ct, target = _ct_name(at), next(n for n in _TARGET if n in at)
     # SDS 2 numbers the wells of its plate; where it gives their position too, that is the well.
     well = at.get("position", at["well"])
-    body = list(wells(table.sheet.rows[table.head + 1 : table.end], well, "Well", cells, number=True))
+    body = list(wells(table.sheet.rows[table.head + 1 : table.end], well, "Well", cells, table.detectors))
     if not body:
         cells.problem(header.number, table.sheet.name, "a header without wells", "results", "export again")
     numeric = [(i, _NUMBERS[name]) for name, i in at.items() if name in _NUMBERS]
