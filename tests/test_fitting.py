@@ -547,3 +547,25 @@ def test_levels_in_two_units_are_not_fitted_together():
     )
     fits = fitting.analyse(rows, models=("decay",)).fits
     assert "more than one unit: copies/mL, copies/ug" in fits["reason"][0]
+
+
+def test_no_row_says_identifiable_and_not_determined_at_once(root):
+    """The bundled study has fits whose covariance does not exist; identifiable then rests on the interval."""
+    from nkinetics import ingest, settings
+
+    made = ingest.run(settings.load(root / "config" / "config.yaml"), root)
+    few = made.observations[made.observations["patient_id"].isin(["002", "003"])]
+    study = made.study
+    done = fitting.analyse(
+        few,
+        study.infusions,
+        study.cytokines,
+        Models(candidates=("expansion_contraction",), default="expansion_contraction"),
+    )
+    fitted = done.estimates[done.estimates["kind"] == "fitted"]
+    assert fitted["std_error"].isna().any(), "the case that this test is about"
+    yes = fitted[fitted["identifiable"].astype(bool)]
+    assert not yes["reason"].str.contains("the data do not determine it").any()
+    assert (yes["ci_open"] == "none").all()
+    wide = np.log(yes["ci_upper"] / yes["ci_lower"])[yes["std_error"].isna() & (yes["parameter"] != "fraction_slow")]
+    assert (wide <= 2 * 1.96 * 1.0000001).all()

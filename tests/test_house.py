@@ -104,6 +104,15 @@ def test_names_of_plug_ins_are_those_discovered() -> None:
         assert plugins.names(family) == tuple(plugins.discover(family))
 
 
+def test_a_command_never_writes_over_its_own_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "observations.csv"
+    path.write_text("patient_id,time_actual,level,status,lloq\nP1,1,100,quantified,5\n")
+    before = path.read_bytes()
+    assert cli.main(["nca", "--observations", str(path), "--output", str(path)]) == BAD_INPUT
+    assert "the file that --observations reads" in capsys.readouterr().err
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
 def test_bad_input_leaves_with_status_2_and_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main(["nca", "--observations", str(tmp_path / "none.csv"), "--output", str(tmp_path / "out.csv")])
     captured = capsys.readouterr()

@@ -6,6 +6,7 @@ import csv
 import gzip
 import math
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +15,14 @@ import openpyxl
 import pandas as pd
 import pytest
 from nkinetics import ingest, settings
+from nkinetics.columns import RAW
 from nkinetics.errors import InputError
 from nkinetics.plugins import discover
 from nkinetics.quantify import dpcr, qpcr
 from nkinetics.readers import read_export
 from nkinetics.readers._export import open_export
 from nkinetics.settings import Ddpcr, Qpcr, Settings
+from nkinetics.store import complete
 
 DATA = Path(__file__).parent / "data" / "readers"
 DEFAULTS = Settings()
@@ -78,7 +81,7 @@ def test_every_well_of_a_qiacuity_export_is_read_as_the_file_prints_it(exports: 
     frame, rows = read(path), table(path, "Sample/NTC/Control")
     assert len(frame) == len(rows) == wells
     assert set(frame["reader"]) == {"qiacuity"}
-    header = list(rows[0])
+    header = list(reversed(rows[0]))
     conc = next(h for h in header if h.startswith("Conc"))
     valid, positive = (next(h for h in header if h.lower() == f"partitions ({w})") for w in ("valid", "positive"))
     target = "Target (Name)" if "Target (Name)" in header else "Target"
@@ -192,7 +195,7 @@ def plate_of(*wells: tuple[str, int, int, float, str]) -> pd.DataFrame:
         }
         for i, (sample, k, n, printed, role) in enumerate(wells)
     ]
-    return pd.DataFrame(rows).astype({"n_positive": "Int64", "n_partitions": "Int64", "omitted": "boolean"})
+    return complete(pd.DataFrame(rows), RAW)
 
 
 SAMPLES = pd.DataFrame({"sample_id": ["S1", "S2"], "ng_input": [100.0, 100.0]})
@@ -255,7 +258,7 @@ SUMMARIES = {
     "Appbio_AbsoluteQ_summary.csv": (16, 2),
 }
 """Wells and dyes of each file, and its rows on groups of wells."""
-EDITED = {"Appbio_AbsoluteQ_example05.csv": 9}
+EDITED = {"Appbio_AbsoluteQ_example05.csv": 7}
 """Files whose second dye somebody typed by hand: wells whose concentration does not follow from their counts."""
 
 
@@ -337,7 +340,7 @@ def test_positives_of_the_channels_add_up_to_those_that_the_summary_of_the_same_
         assert (there["n_positive"], there["n_partitions"]) == (row.n_positive, row.n_partitions)
         assert there["value"] == pytest.approx(row.value, abs=0.006)
         compared += 1
-    assert compared == 8
+    assert compared == 6
 
 
 @pytest.mark.shared
@@ -412,11 +415,14 @@ def design_and_analysis(exports: Path, name: str) -> Path:
 def sheet_of(path: Path, name: str) -> list[dict[str, object]]:
     """Rows of a sheet by their headers, through another library than the reader's."""
     with path.open("rb") as stream:
-        book = openpyxl.load_workbook(stream, read_only=True)
+        with warnings.catch_warnings():
+            # The instrument's software writes no default style.
+            warnings.simplefilter("ignore", UserWarning)
+            book = openpyxl.load_workbook(stream, read_only=True)
         lines = [list(line) for line in book[name].iter_rows(values_only=True)]
         book.close()
     start = next(i for i, line in enumerate(lines) if "Well Position" in line)
-    return [dict(zip(lines[start], line, strict=True)) for line in lines[start + 1 :] if line[0] is not None]
+    return [dict(zip(lines[start], line, strict=False)) for line in lines[start + 1 :] if line and line[0] is not None]
 
 
 @pytest.mark.shared
@@ -434,7 +440,7 @@ def test_every_well_of_a_design_and_analysis_export_is_read_as_the_file_prints_i
         assert (raw.sample_id, raw.target) == (row.get("Sample") or "", row.get("Target") or "")
         assert raw.role == roles[str(row["Task"])]
         assert raw.omitted == (str(row.get("Omit", False)).lower() == "true")
-        if row["Cq"] == "Undetermined":
+        if str(row["Cq"]).lower() == "undetermined":
             assert raw.detection == "not_detected" and math.isnan(raw.value)
         else:
             assert raw.value == row["Cq"] and raw.detection == "quantified"
@@ -608,7 +614,8 @@ def test_an_unknown_task_of_stepone_is_refused_with_its_row(tmp_path: Path) -> N
 
 
 def test_user_names_and_folders_of_stepone_are_not_propagated() -> None:
-    for path in sorted((DATA / "stepone").glob("*.csv")):
+    for path in [p for p in TEXTS if p.parent.name in ("stepone", "design_and_analysis")]:
+        assert "someone" in path.read_text(encoding="utf-8")
         assert "someone" not in read(path).to_csv()
 
 
@@ -640,7 +647,7 @@ def test_every_well_of_a_lightcycler_export_is_read_as_the_file_prints_it(
     for raw, row in zip(frame.itertuples(), own, strict=True):
         assert (raw.well, raw.sample_id) == (row["Pos"], row["Name"])
         assert raw.value == float(row["Cp"]) if row["Cp"] else math.isnan(raw.value)
-    with pytest.raises(InputError, match="found a gzip archive.*unpack it and give the file inside"):
+    with pytest.raises(InputError, match=r"found a gzip archive.*unpack it and give the file inside"):
         read(packed)
 
 
@@ -648,6 +655,13 @@ def test_an_empty_cp_is_a_negative_well_only_where_the_software_drew_it_green() 
     frame = read(DATA / "lightcycler" / "plate.txt").set_index("sample_id")
     assert frame.loc["351", "detection"] == "not_detected"
     assert frame.loc["P-005", "detection"] == "failed"
+
+
+def test_a_lightcycler_export_without_its_first_line_has_no_target_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "plate.txt"
+    path.write_bytes((DATA / "lightcycler" / "plate.txt").read_bytes().split(b"\r\n", 1)[1])
+    frame = read(path)
+    assert frame["note"].str.startswith("no target: the first line of the export names no filter").all()
 
 
 # ---------------------------------------------------------------------------------------------------------- all formats
@@ -683,10 +697,9 @@ def test_a_text_cut_anywhere_gives_whole_rows_or_is_refused(path: Path, tmp_path
             frame = read(cut)
         except InputError:
             continue
-        rows = {tuple(row) for row in frame[columns].astype(str).itertuples(index=False)}
-        if path.stem == "channels":
-            # The sum over combinations is made only where all of them are there; a row set aside says so.
-            rows = {r for r, note in zip(rows, frame["note"], strict=False) if not note}
+        # Rows set aside say so: a dye whose combinations are not all there is not counted.
+        usable = frame[frame["note"] == ""]
+        rows = {tuple(row) for row in usable[columns].astype(str).itertuples(index=False)}
         if not rows <= whole:
             wrong.append((end - len(content), sorted(rows - whole)))
     assert not wrong
@@ -801,11 +814,36 @@ def test_a_design_and_analysis_workbook_becomes_levels_on_its_own_curve(tmp_path
 @pytest.mark.parametrize("name", ["stepone_plus.csv", "sds1.csv"])
 def test_stepone_and_sds_rows_reach_the_curve_and_the_sample(tmp_path: Path, name: str) -> None:
     """Two standards at -3.32 per decade put Ct 27.87 at 2,825 copies; one replicate is not enough to quantify."""
-    made = ingest.run(
-        study(tmp_path, DATA / "stepone" / name, {"qpcr": {"target_pattern": "^CAR$"}}, {"0012": 200}), tmp_path
-    )
+    assays: dict[str, object] = {"qpcr": {"target_pattern": "^CAR$"}}
+    made = ingest.run(study(tmp_path, DATA / "stepone" / name, assays, {"0012": 200, "351": 200}), tmp_path)
     accounted(made)
     run = made.runs.iloc[0]
     assert run["n_standards"] == 2 and run["slope"] == pytest.approx(-3.3213, abs=2e-3)
-    assert made.observations["status"].tolist() == ["failed"]
-    assert "fewer than 5" in made.observations["exclusion_reason"].item()
+    assert made.observations["status"].tolist() == ["failed", "failed"]
+    assert made.observations["exclusion_reason"].str.contains("fewer than 5").all()
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "ended"),
+    [
+        ("design_and_analysis/allotropy/" + STANDARD_CURVE, "2018-06-01T00:54:47"),
+        ("design_and_analysis/allotropy/appbio_quantstudio_design_quantity_test.xlsx", "2024-05-13T11:47:00"),
+        ("stepone/stepone_plus/MJA_March15_2021_data.xls", "2021-03-15T16:25:32"),
+    ],
+)
+def test_the_end_of_a_run_is_that_which_the_export_prints(exports: Path, name: str, ended: str) -> None:
+    assert set(read(exports / name)["run_date"]) == {ended}
+
+
+@pytest.mark.parametrize("column", ["Target", "Conc.", "Positives"])
+def test_a_summary_whose_dye_lost_a_column_is_refused(tmp_path: Path, column: str) -> None:
+    path = changed(DATA / "absolute_q" / "summary.csv", tmp_path, (f",{column},", ",Other,"))
+    with pytest.raises(InputError, match=r"row 2, column Target: found 2 dyes above|of no known format"):
+        read(path)
+
+
+def test_a_header_that_lost_a_name_is_refused_though_the_last_cells_are_empty(tmp_path: Path) -> None:
+    path = changed(DATA / "stepone" / "stepone_plus.csv", tmp_path, ("Cт SD,Quantity,", "Quantity,"))
+    with pytest.raises(InputError, match="row 8: found 17 names above rows of 18 cells"):
+        read(path)

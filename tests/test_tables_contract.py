@@ -331,7 +331,9 @@ def test_refused_run_stands_with_the_criterion_it_failed(body):
     row = rows_where(body("runs"), Run="plate_3").iloc[0]
     assert (
         row["Run accepted"] == "NO"
-        and row["NTC"] == "CONTAMINATED"
+        and row["NTC"] == "CONTAMINATED (Ct 36.1)"
+        and row["Levels within (worst)"] == "2/5 (+42.3 %)"
+        and row["Replicate CV %"] == "8.5 (31.0), 1 above"
         and "slope -3.92" in row["Criteria failed, remarks"]
     )
 

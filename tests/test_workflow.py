@@ -161,13 +161,29 @@ def test_an_unreadable_export_is_named_and_does_not_block_the_others(root: Path,
     folder = tmp_path / "study"
     shutil.copytree(bundled, folder, symlinks=True)
     (folder / "data/raw/empty.txt").write_text("")
-    run(root, folder)
+    output = run(root, folder)
     account = pd.read_csv(folder / "results/ingest.csv", dtype=str, keep_default_na=False)
     row = account[account["source_file"] == "data/raw/empty.txt"]
     assert len(row) == 1 and "empty" in row["reason"].iloc[0]
     assert "empty.txt" in (folder / "results/report.html").read_text(encoding="utf-8")
+    assert "data/raw/empty.txt" in output, "said on the terminal, at the end"
     by_hand = subprocess.run([sys.executable, "-m", "nkinetics", "check"], capture_output=True, text=True, cwd=folder)
     assert by_hand.returncode == 2 and "data/raw/empty.txt" in by_hand.stderr
+
+
+def test_after_a_failed_run_no_old_report_passes_for_the_new_one(root: Path, bundled: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    path = folder / "config/samples.csv"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("001-D1-PRE,001", "001-D1-PRE,01", 1), encoding="utf-8")
+    done = snakemake(root, folder)
+    assert done.returncode != 0 and "config/samples.csv, row" in done.stdout + done.stderr
+    assert not (folder / "results/report.html").exists()
+    assert (folder / "results/report.outdated.html").exists()
+    path.write_text(text, encoding="utf-8")
+    run(root, folder)
+    assert tree(folder / "results") == tree(bundled / "results")
 
 
 LISTINGS = {

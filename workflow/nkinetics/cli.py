@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nkinetics import __version__
-from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError
+from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError, Problem
 
 
 def _init(args: argparse.Namespace) -> int:
@@ -255,6 +255,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _keep_inputs(args: argparse.Namespace) -> None:
+    """Stop before a command would write over one of its own inputs."""
+    given = vars(args)
+    inputs = {n: given.get(n) for n in ("observations", "infusions", "cytokines", "patients", "nca", "config")}
+    read = {p.resolve(): f"--{n}" for n, p in inputs.items() if isinstance(p, Path)}
+    read |= {p.resolve(): "--input" for p in given.get("input") or []}
+    for name in ("output", "points"):
+        target = given.get(name)
+        if isinstance(target, Path) and target.resolve() in read:
+            raise InputError(
+                Problem(
+                    target.as_posix(),
+                    column=f"--{name}",
+                    found=f"the file that {read[target.resolve()]} reads",
+                    expected="another file",
+                    mend="name a new file to write",
+                )
+            )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
@@ -273,6 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, "1")
     args = _parser().parse_args(argv)
     try:
+        _keep_inputs(args)
         status: int = args.run(args)
     except InputError as error:
         print(error, file=sys.stderr)

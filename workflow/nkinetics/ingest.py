@@ -18,6 +18,7 @@ import pandas as pd
 
 from nkinetics import readers
 from nkinetics.columns import (
+    CALIBRATORS,
     IDENTIFIER,
     INFUSIONS,
     INGEST,
@@ -31,8 +32,8 @@ from nkinetics.columns import (
 )
 from nkinetics.errors import InputError, Problem, raise_any
 from nkinetics.inputs import Study, assumed_infusions, assumed_words, nearest, read_study, with_reference
-from nkinetics.observations import assemble, batch_of, joined
-from nkinetics.quantify import dpcr, flow, listing, qpcr
+from nkinetics.observations import OUTSIDE_WINDOW, VisitWindow, assemble, batch_of, joined
+from nkinetics.quantify import derived, dpcr, flow, listing, qpcr
 from nkinetics.quantify.levels import LEVELS, Quantified, frame_of, unusable
 from nkinetics.readers import FileReport
 from nkinetics.settings import Settings, located
@@ -56,7 +57,7 @@ class Ingested:
 
     Parameters
     ----------
-    ingest, runs, observations, observation_sources : DataFrame
+    ingest, runs, calibrators, observations, observation_sources : DataFrame
         The canonical tables of these names.
     study : Study
         The user's tables, normalised, with what listings added.
@@ -72,6 +73,7 @@ class Ingested:
 
     ingest: pd.DataFrame
     runs: pd.DataFrame
+    calibrators: pd.DataFrame
     observations: pd.DataFrame
     observation_sources: pd.DataFrame
     study: Study
@@ -435,12 +437,14 @@ def _listed_samples(account: _Account, names: pd.Series) -> tuple[pd.Series, pd.
 
 
 def configured_assays(settings: Settings) -> dict[str, tuple[str, str]]:
-    """Analyte and unit of each configured assay."""
+    """Analyte and unit of each configured assay, the derived one last."""
     found = {}
     for name in ("qpcr", "ddpcr", "flow"):
         section = getattr(settings.assays, name)
         if section is not None:
             found[name] = (section.analyte, getattr(section, "level_unit", "cells/uL"))
+    if settings.assays.qpcr is not None and settings.assays.qpcr.derived_cells is not None:
+        found[derived.ASSAY] = (derived.derived_analyte(settings.assays.qpcr), "cells/uL")
     return found
 
 
@@ -624,6 +628,8 @@ def run(settings: Settings, root: Path) -> Ingested:
 
     every = _stacked([levels, frame_of(absent, LEVELS)] if absent else [levels], LEVELS)
     everywhere = _stacked([manifest, listed], SAMPLES)
+    if settings.assays.qpcr is not None:
+        every = _stacked([every, derived.derived_cells(every, everywhere, settings.assays.qpcr)], LEVELS)
     assays = (
         configured_assays(settings)
         or {a: (rows["analyte"].iloc[0], rows["level_unit"].iloc[0]) for a, rows in levels.groupby("assay")}
@@ -642,7 +648,10 @@ def run(settings: Settings, root: Path) -> Ingested:
         predose_share=settings.nca.predose_share,
         keep_after_therapy=settings.study.keep_after_therapy,
         data_cut=settings.study.data_cut,
+        visit_window=VisitWindow(settings.study.visit_window_h, settings.study.visit_window_share),
+        run_dates=_run_dates(raw),
     )
+    account.warnings += _outside_windows(observations)
     unnamed = set(names[exported == ""]) & set(listed["sample_id"])
     if settings.nca.replicates == "error":
         observations = _repeats_settled(observations, unnamed, account)
@@ -652,6 +661,7 @@ def run(settings: Settings, root: Path) -> Ingested:
     return Ingested(
         _account_table(account, exported, reports),
         _stacked([one.runs for one in made], RUNS),
+        _calibrators(made, account),
         observations,
         _sources(made, observations),
         study,
@@ -660,6 +670,39 @@ def run(settings: Settings, root: Path) -> Ingested:
         unread,
         settings,
     )
+
+
+def _run_dates(raw: pd.DataFrame) -> dict[str, str]:
+    """When each run ended, where its exports tell."""
+    dated = raw[raw["run_date"] != ""]
+    return {str(run): str(last) for run, last in dated.groupby("run_id")["run_date"].max().items()}
+
+
+def _outside_windows(observations: pd.DataFrame) -> list[str]:
+    """The sentence on samples that were not taken when planned."""
+    flagged = observations[observations["time_flag"].str.contains(OUTSIDE_WINDOW, regex=False)]
+    names = sorted(set(flagged["sample_id"]))
+    if not names:
+        return []
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    were = "sample was" if len(names) == 1 else "samples were"
+    return [f"{len(names)} {were} taken outside the visit window, and kept: {shown}."]
+
+
+def _calibrators(made: list[Quantified], account: _Account) -> pd.DataFrame:
+    """Standards and no-template controls of every curve, those that the operator omitted among them."""
+    frames = [one.calibrators for one in made]
+    known = {(run, target) for frame in frames for run, target in zip(frame["run_id"], frame["target"], strict=True)}
+    raw = account.raw
+    left_out = raw[raw["omitted"].fillna(False).astype(bool) & (raw["measure"] == "ct")]
+    left_out = left_out[left_out["role"].isin(("standard", "ntc"))]
+    on_run = [pair in known for pair in zip(left_out["run_id"], left_out["target"], strict=True)]
+    left_out = left_out[np.array(on_run, dtype=bool)]
+    if len(left_out):
+        reasons = pd.Series(account.set_aside)[left_out.index]
+        rows = left_out.assign(assay="qpcr", ct=left_out["value"], used=False, reason=reasons)
+        frames = [*frames, complete(rows[[c for c in CALIBRATORS.names if c in rows.columns]], CALIBRATORS)]
+    return _stacked(frames, CALIBRATORS)
 
 
 def _repeats_settled(observations: pd.DataFrame, unnamed: set[str], account: _Account) -> pd.DataFrame:
@@ -747,7 +790,10 @@ def _sources(made: list[Quantified], observations: pd.DataFrame) -> pd.DataFrame
     if not sources:
         return empty(OBSERVATION_SOURCES)
     ids = observations[[*key, "observation_id"]]
-    merged = pd.concat(sources, ignore_index=True).merge(ids, on=key, how="inner", validate="many_to_one")
+    wells = pd.concat(sources, ignore_index=True)
+    # A derived row stands on the wells of the level that it was derived from.
+    wells = pd.concat([wells, wells[wells["assay"] == "qpcr"].assign(assay=derived.ASSAY)], ignore_index=True)
+    merged = wells.merge(ids, on=key, how="inner", validate="many_to_one")
     return complete(merged[OBSERVATION_SOURCES.names].drop_duplicates(), OBSERVATION_SOURCES)
 
 
@@ -762,11 +808,12 @@ def write(ingested: Ingested, folder: Path) -> None:
     ingested : Ingested
         What `run` made.
     folder : Path
-        Results folder: ingest.csv, runs.csv, observations.csv, observation_sources.csv, warnings.txt, study/ and
-        batches/.
+        Results folder: ingest.csv, runs.csv, calibrators.csv, observations.csv, observation_sources.csv, warnings.txt,
+        study/ and batches/.
     """
     write_table(ingested.ingest, folder / "ingest.csv", INGEST)
     write_table(ingested.runs, folder / "runs.csv", RUNS)
+    write_table(ingested.calibrators, folder / "calibrators.csv", CALIBRATORS)
     write_table(ingested.observations, folder / "observations.csv", OBSERVATIONS)
     write_table(ingested.observation_sources, folder / "observation_sources.csv", OBSERVATION_SOURCES)
     write_text(folder / "warnings.txt", "".join(f"{line}\n" for line in ingested.warnings))
@@ -803,6 +850,43 @@ class Checked:
     problems: tuple[Problem, ...]
 
 
+def _run_facts(run: Mapping[str, object]) -> list[str]:
+    """The criteria of a run with their values, a line each for curve, controls and wells; the unknown is left out."""
+
+    def has(*names: str) -> bool:
+        return not any(pd.isna(run[name]) for name in names)
+
+    lines = []
+    if has("slope"):
+        lines.append(
+            f"slope {run['slope']:.3f}, R2 {run['r_squared']:.4f}, {run['n_levels_within']} of {run['n_levels']} "
+            f"calibrator levels within (worst {run['worst_deviation_pct']:+.1f} %), {run['lowest_calibrator']:g} to "
+            f"{run['highest_calibrator']:g} copies"
+        )
+    controls = f"{run['n_ntc']} no-template controls" if has("n_ntc") else ""
+    if has("n_ntc", "n_ntc_detected"):
+        controls += f", {run['n_ntc_detected']} detected"
+        controls += f" (lowest Ct {run['ntc_lowest_ct']:.2f})" if has("ntc_lowest_ct") else ""
+        controls += f" (at most {run['ntc_most_copies']:.3g} copies)" if has("ntc_most_copies") else ""
+    lines += [controls] if controls else []
+    if has("n_cv", "cv_median_pct"):
+        lines.append(
+            f"replicate CV: median {run['cv_median_pct']:.1f} %, largest {run['cv_worst_pct']:.1f} %, "
+            f"{run['n_cv_above']} of {run['n_cv']} samples above the limit"
+        )
+    if has("partitions_lowest", "partitions_median"):
+        lines.append(
+            f"{run['n_wells_used']} of {run['n_wells']} wells used, accepted partitions: median "
+            f"{run['partitions_median']:g}, lowest {run['partitions_lowest']}"
+        )
+    if has("denominator_lowest"):
+        lines.append(
+            f"{run['n_wells_used']} tubes, events in the denominator gate: median {run['denominator_median']:g}, "
+            f"lowest {run['denominator_lowest']:g}"
+        )
+    return lines
+
+
 def check(settings: Settings, root: Path) -> Checked:
     """What `ingest` would make of the study: per file the reader, the verdict and the rows by reason.
 
@@ -830,6 +914,7 @@ def check(settings: Settings, root: Path) -> Checked:
         for run_row in records(made.runs[np.array(of_file, dtype=bool)]):
             verdict = "accepted" if run_row["accepted"] else f"NOT accepted: {run_row['reason']}"
             lines.append(f"  run {run_row['run_id']}, {run_row['assay']} {run_row['target']}: {verdict}")
+            lines += [f"    {fact}" for fact in _run_facts(run_row)]
     observations = made.observations
     counts = observations["status"].value_counts()
     listed = ", ".join(f"{counts[s]} {s}" for s in sorted(counts.index))

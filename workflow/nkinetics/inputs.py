@@ -32,6 +32,7 @@ SAME_TIME = 0.01
 
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_LOCAL = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[T ]+(\d{1,2})(:\d{2}(?::\d{2})?))?", re.ASCII)
 _DAY = 86400.0
 _WORKBOOK_BYTES = 500_000_000
 
@@ -265,6 +266,52 @@ def _checked(table: _Table) -> list[Problem]:
 # ---------------------------------------------------------------------------------------------------------------- time
 
 
+def iso_date(text: str, order: str | None) -> str:
+    """A date such as 05/06/2026 10:30 in ISO form by the order of day and month; any other text as it stands.
+
+    Parameters
+    ----------
+    text : str
+        Day, month and a year of four digits between two of the same ``/``, ``.`` or ``-``, with or without a time.
+    order : {"dmy", "mdy"} or None
+        None leaves the text: 05/06/2026 may be 5 June or 6 May, and only the one who wrote it knows.
+
+    Raises
+    ------
+    ValueError
+        With words for the user, when there is no such day in this order.
+
+    Examples
+    --------
+    >>> iso_date("05/06/2026 9:30", "dmy"), iso_date("05/06/2026 9:30", "mdy"), iso_date("2026-06-05T09:30", "dmy")
+    ('2026-06-05T09:30', '2026-05-06T09:30', '2026-06-05T09:30')
+    """
+    match = _LOCAL.fullmatch(text)
+    if match is None or order is None:
+        return text
+    day, month = (match[1], match[3]) if order == "dmy" else (match[3], match[1])
+    try:
+        made = date(int(match[4]), int(month), int(day)).isoformat()
+    except ValueError:
+        raise ValueError(f"a day that exists in the order {order} (study.date_order)") from None
+    return made + (f"T{int(match[5]):02d}{match[6]}" if match[5] else "")
+
+
+def _with_iso_dates(table: _Table, order: str | None) -> None:
+    """Write the absolute times of a table in ISO form where the configuration says how to read them."""
+    for column in ("started_at", "collected_at"):
+        if order is None or column not in table.frame.columns:
+            continue
+        texts = []
+        for index, text in enumerate(table.frame[column]):
+            try:
+                texts.append(iso_date(text, order))
+            except ValueError as error:
+                table.problem(index, column, repr(text), str(error), "correct the date, or study.date_order")
+                texts.append(text)
+        table.frame = table.frame.assign(**{column: pd.Series(texts, index=table.frame.index, dtype="str")})
+
+
 def instant(text: str, zone: str, *, dates: bool = False) -> tuple[datetime, bool]:
     """An ISO date and time as an instant in UTC.
 
@@ -301,6 +348,11 @@ def instant(text: str, zone: str, *, dates: bool = False) -> tuple[datetime, boo
         text += "T00:00"
     if _DATE.fullmatch(text):
         raise ValueError(wanted + " (the time of day is missing)")
+    if match := _LOCAL.fullmatch(text):
+        raise ValueError(
+            f"{wanted} ({match[1]}{match[2]}{match[3]} can be read as day and month or as month and day; "
+            "study.date_order says which)"
+        )
     if not _ISO.fullmatch(text):
         raise ValueError(wanted)
     try:
@@ -321,8 +373,9 @@ def _instants(
 ) -> dict[int, datetime]:
     """Instant of every row that has an absolute time; wrong ones become problems."""
     found: dict[int, datetime] = {}
+    reported = {p.row for p in table.problems if p.column == column}
     for index, text in enumerate(table.frame[column]):
-        if not text:
+        if not text or int(table.rows.iloc[index]) in reported:
             continue
         try:
             found[index], ambiguous = instant(text, zone, dates=dates)
@@ -592,8 +645,11 @@ def read_study(settings: Settings, root: Path) -> Study:
         file = getattr(names, schema.name)
         tables[schema.name] = None
         if file is not None:
-            tables[schema.name], found = _read(root / file, schema, file, warnings)
+            table, found = _read(root / file, schema, file, warnings)
+            tables[schema.name] = table
             problems += found
+            if table is not None:
+                _with_iso_dates(table, settings.study.date_order)
     patients, samples, infusions = tables["patients"], tables["samples"], tables["infusions"]
     cytokines, events = tables["cytokines"], tables["events"]
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ MEASURED = ("quantified", "blq", "not_detected", "above_uloq")
 
 AFTER_THERAPY = "after_subsequent_therapy"
 NO_SAMPLE = "no sample of this patient in the manifest"
+
+OUTSIDE_WINDOW = "outside the visit window"
+"""How `time_flag` of a sample begins that was not taken when planned."""
 
 _SAME = 1e-6
 """Days within which two times are one (0.09 s): elapsed times are written with ten digits."""
@@ -54,6 +58,48 @@ def batch_of(patient_id: str, study_id: str, batches: int) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------- time
+
+
+@dataclass(frozen=True)
+class VisitWindow:
+    """How far the actual time of a sample may depart from the planned one before it is flagged.
+
+    Parameters
+    ----------
+    hours : float or None
+        Allowed departure [h].
+    share : float or None
+        Allowed departure as a share of the planned time. With both the wider one holds, with neither there is no
+        window.
+    """
+
+    hours: float | None = None
+    share: float | None = None
+
+    def days(self, planned: float) -> float:
+        """Allowed departure [d] from a planned time [d]; infinite without a window.
+
+        Examples
+        --------
+        >>> VisitWindow(12, 0.1).days(28), VisitWindow(12, 0.1).days(1), VisitWindow().days(1)
+        (2.8000000000000003, 0.5, inf)
+        """
+        if self.hours is None and self.share is None:
+            return math.inf
+        return max((self.hours or 0.0) / 24, (self.share or 0.0) * abs(planned))
+
+    def flag(self, planned: float, actual: float) -> str:
+        """The flag of a sample, empty when it was taken within the window or a time is not known.
+
+        Examples
+        --------
+        >>> VisitWindow(24).flag(7, 8.5)
+        'outside the visit window (planned day 7.00, actual 8.50, allowed ±1.00 d)'
+        """
+        allowed = self.days(planned)
+        if not abs(actual - planned) > allowed + _SAME:
+            return ""
+        return f"{OUTSIDE_WINDOW} (planned day {planned:.2f}, actual {actual:.2f}, allowed ±{allowed:.2f} d)"
 
 
 def phase(
@@ -192,6 +238,8 @@ def assemble(
     predose_share: float = 0.05,
     keep_after_therapy: bool = False,
     data_cut: str | None = None,
+    visit_window: VisitWindow | None = None,
+    run_dates: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Observations of every patient, reportable or not, with a reason where not.
 
@@ -209,6 +257,10 @@ def assemble(
         Analyse samples taken after subsequent therapy.
     data_cut : str, optional
         Date for the reason of later samples.
+    visit_window : VisitWindow, optional
+        Samples outside it are flagged in `time_flag`, and analysed at their actual time all the same.
+    run_dates : mapping of str to str, optional
+        When a run ended (ISO), by its id; runs are ordered by it where all runs of a sample have it, else by name.
 
     Returns
     -------
@@ -233,14 +285,25 @@ def assemble(
     parts = [part for part in (rows, pd.DataFrame(blanks)) if len(part)]
     frame = complete(pd.concat(parts, ignore_index=True) if parts else rows, OBSERVATIONS)[OBSERVATIONS.names]
     frame = _timed(frame, study.infusions, predose_share)
+    if visit_window is not None:
+        frame["time_flag"] = _window_flags(frame, visit_window)
     identity = ["patient_id", "assay", "specimen", "sample_id", "run_id"]
     frame["observation_id"] = [observation_id(*values) for values in frame[identity].itertuples(index=False)]
     level_of = dict(zip(study.patients["patient_id"], study.patients["dose_level"], strict=True))
     frame["dose_level"] = [level_of.get(p, "") for p in frame["patient_id"]]
     frame["exclusion_reason"] = _exclusions(frame, study, keep_after_therapy, data_cut)
-    frame = _one_per_sample(frame)
+    frame = _one_per_sample(frame, run_dates or {})
     frame["reportable"] = pd.array((frame["exclusion_reason"] == "").tolist(), dtype="boolean")
     return complete(frame, OBSERVATIONS)
+
+
+def _window_flags(frame: pd.DataFrame, window: VisitWindow) -> pd.Series:
+    """`time_flag` with the visit window; a sample known by its planned time only has no other to compare."""
+    flags = []
+    for flag, planned, actual in zip(frame["time_flag"], frame["time_nominal"], frame["time_actual"], strict=True):
+        found = "" if flag.startswith(NOMINAL_USED) else window.flag(float(planned), float(actual))
+        flags.append("; ".join(f for f in (flag, found) if f))
+    return pd.Series(flags, index=frame.index, dtype="str")
 
 
 def _exclusions(frame: pd.DataFrame, study: Study, keep_after_therapy: bool, data_cut: str | None) -> list[str]:
@@ -263,7 +326,15 @@ def _exclusions(frame: pd.DataFrame, study: Study, keep_after_therapy: bool, dat
     return reasons
 
 
-def _one_per_sample(frame: pd.DataFrame) -> pd.DataFrame:
+def _latest(labels: Iterable[int], runs: pd.Series, dates: Mapping[str, str]) -> int:
+    """The row of the latest run: by its date where every run has one, else by its name, numbers as numbers."""
+    rows = list(labels)
+    if all(dates.get(str(runs[i])) for i in rows):
+        return max(rows, key=lambda i: (dates[str(runs[i])], natural(str(runs[i]))))
+    return max(rows, key=lambda i: natural(str(runs[i])))
+
+
+def _one_per_sample(frame: pd.DataFrame, run_dates: Mapping[str, str]) -> pd.DataFrame:
     """Among the results of one sample the one that stands; the others say which."""
     reasons = frame["exclusion_reason"].copy()
     key = ["patient_id", "assay", "specimen", "sample_id"]
@@ -271,7 +342,7 @@ def _one_per_sample(frame: pd.DataFrame) -> pd.DataFrame:
         measured = rows[rows["status"].isin(MEASURED)]
         if measured.empty:
             continue
-        stands = max(measured.index, key=lambda i: natural(str(rows.at[i, "run_id"])))
+        stands = _latest(measured.index, rows["run_id"], run_dates)
         run = rows.at[stands, "run_id"]
         for i in rows.index:
             if i != stands:

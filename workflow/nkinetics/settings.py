@@ -178,8 +178,8 @@ class QpcrAcceptance(Section):
     replicates_detected_min: int = Field(2, ge=1, description="Replicates that must be detected to quantify.")
     replicate_outlier_ct: Positive | None = Field(
         None,
-        description="Of exactly three replicates, all with a Ct, the one that departs by more cycles than this from the "
-        "median is set aside where the two others agree within it; empty = off.",
+        description="Of exactly three replicates, all with a Ct, the one that departs by more cycles than this from "
+        "the median is set aside where the two others agree within it; empty = off.",
     )
 
 

@@ -45,6 +45,7 @@ ASSAY_NAMES: Mapping[str, Mapping[str, str]] = {
     "qpcr": {"en": "qPCR", "zh": "定量 PCR"},
     "ddpcr": {"en": "digital PCR", "zh": "数字 PCR"},
     "flow": {"en": "flow cytometry", "zh": "流式细胞术"},
+    "qpcr_cells": {"en": "cells derived from qPCR", "zh": "由定量 PCR 换算的细胞数"},
 }
 SPECIMEN_NAMES: Mapping[str, Mapping[str, str]] = {
     "blood": {"en": "blood", "zh": "外周血"},
@@ -53,7 +54,7 @@ SPECIMEN_NAMES: Mapping[str, Mapping[str, str]] = {
 UNIT_NAMES: Mapping[str, str] = {"ug": "µg", "uL": "µL", "*": "·"}
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-ASSAY_ORDER = ("qpcr", "ddpcr", "flow")
+ASSAY_ORDER = ("qpcr", "ddpcr", "flow", "qpcr_cells")
 
 
 @dataclass(frozen=True)

@@ -117,5 +117,34 @@ wildcard_constraints:
     table="nca|nca_points|fits|estimates|predictions",
 
 
+def mark_outdated():
+    """After a failed run the old report would pass for the new one: it gets a name that says what it is."""
+    for name in ("report.html",):
+        path = Path("results", name)
+        if path.exists():
+            path.replace(path.with_suffix(".outdated" + path.suffix))
+
+
+def say_what_was_set_aside():
+    """Exports that could not be read and warnings of the ingest, on the terminal, at the end of the run."""
+    log = Path("logs/ingest.log")
+    text = log.read_text(encoding="utf-8").rstrip() if log.exists() else ""
+    if text:
+        print(
+            f"\nThe ingest has to say (also in results/report.html):\n{text}",
+            file=sys.stderr,
+        )
+    for path in Path("results").glob("*.outdated.*"):
+        path.unlink()
+
+
 onstart:
     write_run_config()
+
+
+onsuccess:
+    say_what_was_set_aside()
+
+
+onerror:
+    mark_outdated()

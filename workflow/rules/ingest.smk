@@ -11,6 +11,7 @@ checkpoint ingest:
         study=directory("results/study"),
         ingest="results/ingest.csv",
         runs="results/runs.csv",
+        calibrators="results/calibrators.csv",
         observations="results/observations.csv",
         sources="results/observation_sources.csv",
     log:

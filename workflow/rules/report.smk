@@ -3,6 +3,7 @@ CANONICAL = expand(
     table=[
         "ingest",
         "runs",
+        "calibrators",
         "observations",
         "observation_sources",
         "nca",

@@ -45,6 +45,7 @@ def reasons(case: Case, optimum: Optimum, ends: Ends, errors: np.ndarray, rse_li
     """
     value = case.natural(optimum.vector)
     correlation = np.abs(correlations(optimum))
+    scales = [*(p.scale for p in case.model.parameters), "log"]
     found = []
     for i, name in enumerate(case.names):
         words = []
@@ -57,6 +58,11 @@ def reasons(case: Case, optimum: Optimum, ends: Ends, errors: np.ndarray, rse_li
         rse = 100.0 * errors[i] / abs(value[i])
         if rse > rse_limit_pct:
             words.append(f"relative standard error {rse:.0f} % above {rse_limit_pct:g} %")
+        # Without a standard error a closed interval must do in its place: on a log scale its half-width in standard
+        # normal units is what the relative standard error would be.
+        wide = ends.upper[i] - ends.lower[i]
+        if np.isnan(rse) and not words and scales[i] == "log" and 100.0 * wide / (2 * 1.96) > rse_limit_pct:
+            words.append(f"interval over a factor of {np.exp(wide):.3g}")
         twin = [
             case.names[j]
             for j in range(case.size)

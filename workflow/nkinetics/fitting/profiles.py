@@ -439,7 +439,11 @@ def _parameter_rows(
             told = (
                 "at a kink of the likelihood"
                 if optimum.kink and parameter.name == case.model.breakpoint
-                else ("at a search limit" if parameter.name in optimum.at_bound else "the data do not determine it")
+                else "at a search limit"
+                if parameter.name in optimum.at_bound
+                else "the data do not determine it"
+                if why[i]
+                else "the data do not determine another parameter of the model"
             )
             reason = "; ".join(filter(None, [reason, f"no standard error: {told}"]))
         found.append(

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from nkinetics.quantify.levels import Need, Quantified, cv_pct, outcome, provenance, source_rows, unusable
+from nkinetics.quantify.levels import Need, Quantified, cv_pct, outcome, provenance, run_facts, source_rows, unusable
 from nkinetics.quantify.qpcr import scale_to_unit
 from nkinetics.settings import Ddpcr
 from nkinetics.store import records
@@ -289,6 +289,8 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
                 warnings.append(f"Run {run_id}, {name}: the plate has no no-template control; the rule is not applied.")
             failed = "" if ntc_ok is pd.NA or ntc_ok else "a no-template control is detected at or above the LOD"
             unknown = of_target[of_target["role"] == "unknown"]
+            for label in of_target.index[(of_target["role"] == "standard")]:
+                set_aside[label] = "standard; digital PCR needs no curve"
             runs.append(
                 {
                     "run_id": run_id,
@@ -297,13 +299,12 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
                     "accepted": not failed,
                     "reason": failed,
                     "target": name,
-                    "source_file": " ".join(dict.fromkeys(of_target["source_file"])),
                     "n_ntc": len(ntc),
                     "n_samples": unknown["sample_id"].nunique(),
+                    **run_facts(of_target, set_aside),
+                    **_facts(of_target, ntc, volume, volumes, settings, set_aside),
                 }
             )
-            for label in of_target.index[(of_target["role"] == "standard")]:
-                set_aside[label] = "standard; digital PCR needs no curve"
             for sample_id, replicates in unknown.groupby("sample_id"):
                 if sample_id not in manifest:
                     continue
@@ -327,6 +328,30 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
         warnings=tuple(warnings),
         roles=roles,
     )
+
+
+def _facts(
+    wells: pd.DataFrame,
+    ntc: pd.DataFrame,
+    volume: float,
+    volumes: pd.Series,
+    settings: Ddpcr,
+    set_aside: Mapping[int, str],
+) -> dict[str, object]:
+    """What the row of runs.csv says of the partitions and of the no-template controls of one target."""
+    used = wells[~wells.index.isin(list(set_aside))]
+    counted = wells["n_partitions"].dropna()
+    copies = [
+        copies_per_partition(float(k), float(n)) / nl * 1000 * settings.reaction_ul
+        for k, n, nl in zip(ntc["n_positive"], ntc["n_partitions"], volumes[ntc.index], strict=True)
+    ]
+    return {
+        "n_ntc_detected": sum(found > 0 for found in copies),
+        "ntc_most_copies": max(copies, default=math.nan),
+        "partition_nl": volume,
+        "partitions_median": float(used["n_partitions"].median()) if len(used) else math.nan,
+        "partitions_lowest": int(counted.min()) if len(counted) else pd.NA,
+    }
 
 
 def _no_volume(run_id: str, wells: pd.DataFrame) -> str:

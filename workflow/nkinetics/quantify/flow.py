@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from nkinetics.quantify.levels import Need, Quantified, outcome, provenance, source_rows, unusable
+from nkinetics.quantify.levels import Need, Quantified, outcome, provenance, run_facts, source_rows, unusable
 from nkinetics.settings import Flow
 from nkinetics.store import records
 
@@ -106,8 +106,10 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Flow) -> Quanti
                 "assay": "flow",
                 "accepted": True,
                 "target": gate_leaf(gates),
-                "source_file": " ".join(dict.fromkeys(rows["source_file"])),
                 "n_samples": unknown["sample_id"].nunique(),
+                **run_facts(rows[rows["target"] == gates], set_aside),
+                "source_file": " ".join(dict.fromkeys(rows["source_file"])),
+                **_denominators(unknown[unknown["target"] == others]),
             }
         )
         for sample_id, tubes in unknown.groupby("sample_id"):
@@ -128,6 +130,12 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Flow) -> Quanti
         if label not in used_headers:
             set_aside[label] = _header_unused(volume, settings)
     return outcome(levels, runs, sources, set_aside, needs=tuple(needs), problems=tuple(problems))
+
+
+def _denominators(tubes: pd.DataFrame) -> dict[str, object]:
+    """What the row of runs.csv says of the events in the denominator or bead gate."""
+    events = tubes["value"].dropna()
+    return {} if events.empty else {"denominator_lowest": events.min(), "denominator_median": events.median()}
 
 
 def _one_gate(pattern: str, targets: list[str], run_id: object, key: str, problems: list[str]) -> str:

@@ -175,7 +175,8 @@ def spread(levels: Iterable[Mapping[str, object]]) -> dict[str, object]:
 
     Examples
     --------
-    >>> made = spread([{"cv_pct": 10.0, "cv_limit_pct": 25.0}, {"cv_pct": 30.0, "cv_limit_pct": 25.0}, {"cv_pct": 99.0}])
+    >>> judged = [{"cv_pct": 10.0, "cv_limit_pct": 25.0}, {"cv_pct": 30.0, "cv_limit_pct": 25.0}]
+    >>> made = spread([*judged, {"cv_pct": 99.0}])
     >>> made["n_cv"], made["cv_median_pct"], made["cv_worst_pct"], made["n_cv_above"]
     (2, 20.0, 30.0, 1)
     """

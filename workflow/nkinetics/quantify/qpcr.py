@@ -573,6 +573,7 @@ def _level(
         reasons.append(f"replicate CV {cv:.1f} % above {limit:g} %")
     if reasons and status != "not_done":
         status = "failed"
+    averaged = status == "failed" and len(copies) > 1
     # One molecule that one of three wells caught does not say that the sample holds LOD to LLOQ: less was seen in all
     # wells together. Such a row has no LOD, and the likelihood takes it as anything below the LLOQ.
     below_lod = status == "blq" and float(copies.sum()) / len(wells) < (settings.lod_copies or 0.0)
@@ -585,7 +586,7 @@ def _level(
         "uloq": uloq * factor,
         "status": status,
         "n_molecules": float(copies.sum()),
-        "n_replicates": len(detected) if status in ("quantified", "above_uloq") else len(wells),
+        "n_replicates": len(detected if status in ("quantified", "above_uloq") or averaged else wells),
         "cv_pct": cv,
         "cv_limit_pct": limit if settings.lloq_copies <= mean <= uloq else math.nan,
         "exclusion_reason": "; ".join(reasons),

@@ -11,9 +11,10 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 from nkinetics.columns import IDENTIFIER
@@ -71,28 +72,41 @@ def normalised(header: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKC", text).lower() if c.isalnum())
 
 
-def columns(header: Sequence[str]) -> dict[str, int]:
+def columns(header: Sequence[str]) -> Mapping[str, int]:
     """Position of each header by its normalised name; the first of a name that stands twice.
 
     Examples
     --------
-    >>> columns(["Well", "Target Name", "target name", ""])
+    >>> dict(columns(["Well", "Target Name", "target name", ""]))
     {'well': 0, 'targetname': 1}
     """
+    return _columns(tuple(header))
+
+
+@lru_cache(maxsize=1024)
+def _columns(header: tuple[str, ...]) -> Mapping[str, int]:
+    # Every reader asks it of the first rows of every file.
     places: dict[str, int] = {}
     for i, name in enumerate(header):
         key = normalised(name)
         if key:
             places.setdefault(key, i)
-    return places
+    return MappingProxyType(places)
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers
 
-_SPACES = dict.fromkeys(map(ord, " \u00a0\u2009\u202f'\u2019"))
+_SPACES = " \u00a0\u2009\u202f'\u2019"
+_SPACED = re.compile(rf"[+-]?\d{{1,3}}([{_SPACES}])\d{{3}}(?:\1\d{{3}})*(?:[.,]\d*)?", re.ASCII)
+_FRACTION = re.compile(r"[+-]?\d+([.,])(?:\d{1,2}|\d{4,})", re.ASCII)
 _NUMBERISH = re.compile(r"[+-]?[\d.,]*\d[\d.,]*(?:[eE][+-]?\d+)?", re.ASCII)
 _PLAIN = {m: re.compile(rf"[+-]?(?:\d+(?:[{m}]\d*)?|[{m}]\d+)(?:[eE][+-]?\d+)?", re.ASCII) for m in ".,"}
 _GROUPED = {m: re.compile(rf"[+-]?\d{{1,3}}(?:[{t}]\d{{3}})+(?:[{m}]\d*)?", re.ASCII) for m, t in (".,", ",.")}
+
+
+def _unspaced(text: str) -> str:
+    """A number without blanks or apostrophes between its thousands; any other blank is no part of a number."""
+    return text.replace(match.group(1), "") if (match := _SPACED.fullmatch(text)) else text
 
 
 def _decimal_shown(text: str, kind: Kind) -> str:
@@ -149,7 +163,7 @@ class Notation:
         if isinstance(text, NumberText):
             value = float(text)
         else:
-            plain = text.translate(_SPACES)
+            plain = _unspaced(text)
             if _PLAIN[self.decimal].fullmatch(plain):
                 value = float(plain.replace(",", "."))
             elif kind != "ct" and _GROUPED[self.decimal].fullmatch(plain):
@@ -199,7 +213,13 @@ To mend: set inputs.decimal to '.' or ','.
     for raw, kind in cells:
         if "." not in raw and "," not in raw:
             continue
-        text = raw.translate(_SPACES)
+        if plain := _FRACTION.fullmatch(raw):
+            # The usual case, before all the others: a fraction that cannot be thousands.
+            mark = "." if isinstance(raw, NumberText) else plain.group(1)
+            votes[mark] += 1
+            examples[mark] = examples[mark] or raw
+            continue
+        text = _unspaced(raw)
         if not _NUMBERISH.fullmatch(text):
             continue
         mark = "." if isinstance(raw, NumberText) else _decimal_shown(text, kind)
@@ -269,12 +289,19 @@ class Checked:
             self.problem(row, column, *self._misfit(text, kind))
         return value
 
+    def plain_number(self, column: str, text: str, kind: Kind = "number") -> float | None:
+        """The value of a number that software wrote for software: a mark between thousands there is damage."""
+        if text and not _PLAIN["."].fullmatch(text):
+            self.problem(None, column, repr(str(text)), _WANTED[kind], "save or export the file again")
+            return None
+        return self.number(None, column, text, kind)
+
     def _misfit(self, text: str, kind: Kind) -> tuple[str, str, str]:
         expected, mend = _WANTED[kind], "correct the cell, or export the file again"
         other = "," if self.notation.decimal == "." else "."
         if not text:
             return "an empty cell", expected, mend
-        if other in text and _NUMBERISH.fullmatch(text.translate(_SPACES)):
+        if other in text and _NUMBERISH.fullmatch(_unspaced(text)):
             expected += f" with the decimal mark '{self.notation.decimal}' of the file's other numbers"
             mend += "; where the whole file uses the other mark, set inputs.decimal"
         elif text.lstrip().startswith("-"):
@@ -351,7 +378,7 @@ def danger(text: str) -> str:
         return "which a spreadsheet would run as a formula"
     if _PATH.search(text):
         return "which is a path"
-    if any(unicodedata.category(c) in ("Cc", "Cf") for c in text):
+    if not text.isprintable() and any(unicodedata.category(c) in ("Cc", "Cf") for c in text):
         return "which holds control characters"
     return "longer than 200 characters" if len(text) > 200 else ""
 

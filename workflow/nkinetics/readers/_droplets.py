@@ -20,7 +20,7 @@ SATURATED = 1_000_000.0
 
 _SINGLE = re.compile(r"([A-Ha-h])(0?[1-9]|1[0-2])")
 _MERGED = re.compile(r"[Mm]\d{1,3}", re.ASCII)
-_MEMBER = re.compile(r"(?<![A-Za-z0-9])[A-Ha-h](?:0?[1-9]|1[0-2])(?!\d)")
+_SEPARATOR = re.compile(r"[\s,;()]+")
 
 
 class Counted(NamedTuple):
@@ -135,20 +135,20 @@ def merged(
     if single(well):
         return {}
     of_target = [r for r in raw_rows if r["target"] == raw["target"] and single(r["well"])]
-    listed = [single(w) for w in _MEMBER.findall(members)]
-    if listed:
-        present = {r["well"] for r in of_target} & set(listed)
-    else:
-        # Where the export does not list them, the wells of the same sample are those if they hold all its droplets.
-        same = [r for r in of_target if r["sample_id"] == raw["sample_id"]]
-        listed = [r["well"] for r in same]
-        present = set(listed)
-        total = sum(r.get("n_partitions", 0) for r in same)
-        if same and total != raw.get("n_partitions"):
-            found = f"no single wells of {well}, and {total} droplets in those of its sample ({', '.join(listed)})"
-            cells.problem(raw["source_row"], "MergedWells", found, "the wells that were merged")
+    listed = [single(w) for w in _SEPARATOR.split(members) if w]
+    if listed and not all(listed):
+        cells.problem(raw["source_row"], "MergedWells", repr(str(members)), "single wells, as (A01,B01)")
+        return {}
+    # Where the export does not list them, the wells of the same sample are those if they hold all its droplets.
+    same = [r for r in of_target if (r["well"] in listed if listed else r["sample_id"] == raw["sample_id"])]
+    present = {r["well"] for r in same}
+    listed = listed or sorted(present)
     names = ", ".join(listed)
     if listed and len(present) == len(listed):
+        total = sum(r.get("n_partitions", 0) for r in same)
+        if total != raw.get("n_partitions", 0):
+            found = f"{raw.get('n_partitions', 0)} droplets in {well}, and {total} in {names}"
+            cells.problem(raw["source_row"], "MergedWells", found, "the droplets of the wells that were merged")
         return {"role": "summary", "note": f"merged well of {names}: its droplets are those of single wells"}
     if present:
         alone = ", ".join(w for w in listed if w in present)

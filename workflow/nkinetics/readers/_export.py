@@ -14,7 +14,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -43,6 +43,7 @@ _CURVES = frozenset(
 
 TOP = 300
 AGAIN = "export or copy the file again"
+UNFINISHED = "the last line of the file has no line end, so its last cell may have been cut off"
 Content = Literal["text", "workbook", "xml", "archive", "fcs"]
 
 
@@ -162,6 +163,19 @@ class Export:
         if self.sheet("Results") is None:
             return self.sheets
         return tuple(s for s in self.sheets if normalised(s.name) not in _CURVES)
+
+    def unfinished(self, sheet: Sheet, row: Row, used: Collection[int]) -> str:
+        """What to say of a row whose last cell may have lost its end; empty where it has not.
+
+        Parameters
+        ----------
+        sheet, row
+            The last line of a text that ends without a line end may have been cut.
+        used : collection of int
+            Positions of the cells that are used; a cut in another cell does no harm.
+        """
+        cut = self.kind == "text" and not self.ends_cleanly and row.number == sheet.rows[-1].number
+        return UNFINISHED if cut and len(row.cells) - 1 in used else ""
 
     def refuse(
         self, found: str, expected: str, mend: str = AGAIN, row: int | None = None, column: str = ""
@@ -333,16 +347,16 @@ def _check_member(content: bytes, member: zipfile.ZipInfo, label: str) -> None:
 
 
 _FAR_CELL = re.compile(rb"\sr=[\"'](?:[A-Z]{3}\d|[A-Z]+\d{5})")
-_FAR_ROW = re.compile(rb"<(?:\w+:)?row\s[^>]*\br=[\"'](?:[5-9]\d{5}|\d{7,})[\"']")
 _ANY_CELL = re.compile(rb"\sr=[\"']([A-Z]{1,3})(\d{1,7})")
 
 
 def _check_extent(sheet: bytes, name: str, label: str) -> None:
     """Refuse a sheet whose farthest cells span an area beyond the limit: the parser lays the whole area out."""
+    mend = "delete stray cells far from the table, or export the results alone"
+    too_long = _problem(label, f"a sheet ({name}) of more than {ROWS_MAX:,} rows", f"at most {ROWS_MAX:,} rows", mend)
     # With a prefix (<x:row>) both tags of a row are counted.
-    if sheet.count(b"<row") + sheet.count(b":row") // 2 > ROWS_MAX or _FAR_ROW.search(sheet):
-        mend = "delete stray cells far from the table, or export the results alone"
-        raise _problem(label, f"a sheet ({name}) of more than {ROWS_MAX:,} rows", f"at most {ROWS_MAX:,} rows", mend)
+    if sheet.count(b"<row") + sheet.count(b":row") // 2 > ROWS_MAX:
+        raise too_long
     if not _FAR_CELL.search(sheet):
         return
     cells = _ANY_CELL.findall(sheet)
@@ -352,8 +366,9 @@ def _check_extent(sheet: bytes, name: str, label: str) -> None:
     height = max(map(int, {row for _, row in cells}))
     if width * height > CELLS_MAX:
         found = f"a sheet ({name}) that spans {height:,} rows and {width:,} columns"
-        mend = "delete stray cells far from the table, or export the results alone"
         raise _problem(label, found, f"at most {CELLS_MAX:,} cells", mend)
+    if height > ROWS_MAX:
+        raise too_long
 
 
 # ------------------------------------------------------------------------------------------------------------ workbooks
@@ -393,9 +408,16 @@ def _sheets(content: bytes, label: str) -> tuple[tuple[Sheet, ...], str]:
     def parsed(name: str) -> Any:
         return _guarded(label, lambda: book.get_sheet_by_name(name))
 
+    laid_out: dict[str, list[Row]] = {}
+
     def load(name: str, first: int | None) -> list[Row]:
         values = _guarded(label, lambda: parsed(name).to_python(skip_empty_area=False, nrows=first))
-        return [Row(i, [cell_text(v) for v in row]) for i, row in enumerate(values, start=1)]
+        done = laid_out.setdefault(name, [])
+        done += [
+            Row(i, [v.strip() if type(v) is str else cell_text(v) for v in row])
+            for i, row in enumerate(values[len(done) :], start=len(done) + 1)
+        ]
+        return done[: len(values)]
 
     return tuple(Sheet(name, partial(load, name)) for name in visible), note
 
@@ -440,6 +462,16 @@ def cell_text(value: object) -> str:
 # ----------------------------------------------------------------------------------------------------------------- text
 
 
+_LETTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
+_HIGH = re.compile(rb"[\x80-\xff]")
+
+
+def _damaged_utf8(content: bytes) -> bool:
+    """Whether a text that is not UTF-8 has more letters of UTF-8 than bytes that are not."""
+    rest, letters = _LETTER.subn(b"", content)
+    return letters > 0 and letters >= len(_HIGH.findall(rest))
+
+
 def _decoded(content: bytes, label: str) -> str:
     """The text of a file: UTF-16 with its mark, UTF-8 with or without, else cp1252."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -453,6 +485,10 @@ def _decoded(content: bytes, label: str) -> str:
         try:
             text = content.decode(encoding)
         except UnicodeDecodeError:
+            if encoding == "utf-8-sig" and _damaged_utf8(content):
+                # As cp1252 every name with an accent would come out as another one.
+                mend = "export or copy the file again, in one encoding"
+                raise _problem(label, "a damaged UTF-8 text", "text in one encoding", mend) from None
             continue
         if "\x00" not in text:
             return text

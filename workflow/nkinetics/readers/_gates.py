@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
@@ -33,9 +32,9 @@ def count(text: str, where: str, cells: Checked) -> dict[str, Any]:
     """A stored count: a number, or the reason why there is none (-1: not computed)."""
     if not text:
         return {"detection": "not_done", "remark": "no count in the export"}
-    if cells.notation.number(text, "number") == -1:
+    if text == "-1":
         return {"detection": "not_done", "remark": NOT_COMPUTED}
-    value = cells.number(None, where, text, "count")
+    value = cells.plain_number(where, text, "count")
     return {"detection": "failed"} if value is None else {"detection": "quantified", "value": value}
 
 
@@ -86,7 +85,7 @@ def acquired(keywords: Mapping[str, str]) -> tuple[float | None, str]:
     if not text:
         return None, ""
     value = Notation(".").number(text, "amount")
-    if value is None or not value > 0 or math.isinf(value):
+    if value is None or not value > 0 or "," in text or " " in text:
         return None, "" if danger(text) else f"$VOL {text[:20]} is no volume"
     word = normalised(cytometer)
     for make, factor, unit in _MAKES:

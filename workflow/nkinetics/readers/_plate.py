@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from nkinetics.readers._cells import NO_AMPLIFICATION, Checked, danger, detection, normalised
@@ -61,6 +62,34 @@ def file_name(text: str, endings: Sequence[str] = ()) -> str:
         if name.lower().endswith(ending):
             name = name[: -len(ending)].strip()
     return "" if danger(name) or name.upper() in ("NA", "N/A", "-") else name
+
+
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?: ?([AP])M)?(?:[ +-].*)?", re.ASCII)
+
+
+def instant(text: str) -> str:
+    """An instrument's date and time in ISO form, its zone left out; empty where the order of day and month is not sure.
+
+    Some software writes the hours of a day and PM behind them.
+
+    Examples
+    --------
+    >>> instant("2024-02-12 04:03:59 PM EST"), instant("2021-03-15 16:25:32 PM EDT"), instant("5/19/2023")
+    ('2024-02-12T16:03:59', '2021-03-15T16:25:32', '')
+    """
+    match = _INSTANT.fullmatch(text.strip())
+    if not match:
+        return ""
+    day, hour, minute, second, half = match.groups()
+    hours = int(hour)
+    if half and hours <= 12:
+        hours = hours % 12 + (12 if half == "P" else 0)
+    found = f"{day}T{hours:02}:{minute}:{second}"
+    try:
+        datetime.fromisoformat(found)
+    except ValueError:
+        return ""
+    return found
 
 
 def key_block(rows: Iterable[Row]) -> dict[str, str]:
@@ -138,19 +167,38 @@ def check_shape(
         Takes the problems.
     """
     last = max(needed)
+    width = len(header.cells)
     long = [row for row in body if len(row.cells) > last]
-    cells.shape(len(header.cells), [row.length for row in long])
+    cells.shape(width, [row.length for row in long])
     for row in body:
         if len(row.cells) <= last:
             expected = f"a cell under {header.cells[last]}"
             cells.problem(row.number, header.cells[last], "a row that ends before it", expected, "export again")
-    if body and export.kind == "text" and not export.ends_cleanly:
-        end = body[-1]
-        usual = max(len(row.cells) for row in body)
-        if end.number == sheet.rows[-1].number and len(end.cells) < usual:
-            cells.problem(
-                end.number, "", f"a last line of {len(end.cells)} cells", f"{usual}, as in the others", "copy it again"
-            )
+
+
+def check_names(export: Export, header: Row, body: Sequence[Row], cells: Checked) -> None:
+    """Note a header that lost a name, which shifts every row: rows are longer, even where their last cells are empty.
+
+    Not for QuantaSoft, some of whose versions write one cell more than names.
+    """
+    width = len(header.cells)
+    if export.kind == "text" and body and (shortest := min(len(row.cells) for row in body)) > width:
+        found = f"{width} names above rows of {shortest} cells"
+        cells.problem(header.number, "", found, "a name for each cell", "export the file again")
+
+
+def check_end(export: Export, sheet: Sheet, header: Row, body: Sequence[Row], cells: Checked) -> None:
+    """Note a last line that has no line end and fewer cells than the other rows: the file was cut within it.
+
+    A value that was cut itself, at the end of the last line, shows only where the line has cells behind it.
+    """
+    if not body or export.kind != "text" or export.ends_cleanly:
+        return
+    last, others = body[-1], body[:-1]
+    usual = max((len(row.cells) for row in others), default=len(header.cells))
+    if last.number == sheet.rows[-1].number and len(last.cells) < usual:
+        found = f"a last line of {len(last.cells)} cells"
+        cells.problem(last.number, "", found, f"{usual}, as in the other rows", "copy the file again")
 
 
 def omitted(row: Row, column: str, text: str, cells: Checked) -> bool:

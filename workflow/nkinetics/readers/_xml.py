@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from defusedxml.ElementTree import DefusedXMLParser
 
 DEPTH_MAX = 200
-ELEMENTS_MAX = 3_000_000
+ELEMENTS_MAX = 2_000_000
 KEPT_MAX = 500_000
-"""Elements in all, and elements that are kept: a run of forty plates with every curve has 2,500,000 and 60,000."""
+"""Elements in all, and elements that are kept: a plate of 384 wells with every curve has 220,000 and 3,000."""
 
 _HEAD = 1 << 16
 
@@ -128,7 +128,8 @@ def parsed(export: Export, member: str = "", skip: Collection[str] = ()) -> Elem
     member : str
         Name of the document in the archive.
     skip : collection of str
-        Local names of elements that are left out with all that they hold.
+        Local names of elements that are left out with all that they hold; the element around them has their number as
+        its attribute ``#name``.
 
     Raises
     ------
@@ -139,6 +140,7 @@ def parsed(export: Export, member: str = "", skip: Collection[str] = ()) -> Elem
     parser, expat = _parser(builder)
     skipped = frozenset(skip)
     depth = elements = kept = outside = 0
+    inside: list[tuple[Element, dict[str, int]]] = []
 
     def limit(found: str, expected: str) -> InputError:
         return export.refuse(f"an XML document with {found}", expected, "export the results alone")
@@ -156,16 +158,22 @@ def parsed(export: Export, member: str = "", skip: Collection[str] = ()) -> Elem
         local = name.rpartition("}")[2]
         if local in skipped:
             outside = depth
+            if inside:
+                tally = inside[-1][1]
+                tally[local] = tally.get(local, 0) + 1
             return
         kept += 1
         if kept > KEPT_MAX:
             raise limit(f"more than {KEPT_MAX:,} elements of results", "the results of one study")
-        builder.start(local, dict(zip(attributes[::2], attributes[1::2], strict=True)))
+        inside.append((builder.start(local, dict(zip(attributes[::2], attributes[1::2], strict=True))), {}))
 
     def end(name: str) -> None:
         nonlocal depth, outside
         if not outside:
             builder.end(name.rpartition("}")[2])
+            element, tally = inside.pop()
+            for local, n in tally.items():
+                element.set(f"#{local}", str(n))
         elif outside == depth:
             outside = 0
         depth -= 1

@@ -20,13 +20,23 @@ from typing import Any, Literal
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, is_summary, normalised, notation
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import NTC_NAMES, check_shape, file_name, joined, partitions, well_name
+from nkinetics.readers._plate import (
+    NTC_NAMES,
+    check_end,
+    check_names,
+    check_shape,
+    file_name,
+    joined,
+    partitions,
+    well_name,
+)
 from nkinetics.settings import Settings
 
 PARTITION_NL = 0.432
 """Volume of a partition of the plate [nL]; printed concentrations follow from it and the counts."""
 
 _LIST: Mapping[str, tuple[str, ...]] = {
+    "Run": ("run",),
     "Name": ("name", "sample"),
     "Well": ("well",),
     "Total": ("total",),
@@ -45,6 +55,7 @@ _SUMMARY: Mapping[str, tuple[str, ...]] = {
     "Positives": ("positives",),
 }
 _CHANNELS: Mapping[str, tuple[str, ...]] = {
+    "Run": ("run",),
     "Sample": ("sample",),
     "Channels": ("channels",),
     "Count": ("count",),
@@ -143,13 +154,16 @@ def read(export: Export, settings: Settings) -> Reading:
     if not body:
         cells.problem(table.header.number, "", "a header without wells", "results", "export again")
     cells.notation = notation(export.label, _numbers(table, body), settings.inputs.decimal)
+    needed = list(table.at.values())
     if table.kind == "summary":
+        blocks = _blocks(table.header)
+        _check_blocks(table, blocks, cells)
+        cells.done()
         # A message behind the last block may lack its column; everything needed stands before it.
-        check_shape(
-            export, table.sheet, table.header, body, [max(b["positives"] for b in _blocks(table.header))], cells
-        )
-    else:
-        check_shape(export, table.sheet, table.header, body, list(table.at.values()), cells)
+        needed = [max(block["positives"] for block in blocks)]
+    check_shape(export, table.sheet, table.header, body, needed, cells)
+    check_names(export, table.header, body, cells)
+    check_end(export, table.sheet, table.header, body, cells)
     make = {"list": _listed, "summary": _summarised, "channels": _combined}[table.kind]
     rows = []
     for raw in make(export, table, body, cells):
@@ -272,6 +286,17 @@ def _blocks(header: Row) -> list[dict[str, int]]:
     return [b for b in blocks if "conc" in b and "positives" in b]
 
 
+def _check_blocks(table: _Found, blocks: Sequence[Mapping[str, int]], cells: Checked) -> None:
+    """Note a header in which a dye has lost one of its columns: its block would belong to its neighbour."""
+    names = [normalised(c) for c in table.header.cells]
+    above = table.sheet.rows[table.head - 1] if table.head else Row(0, [])
+    dyes = [c for c in above.cells if c]
+    counts = [names.count(name) for name in ("target", "conc", "positives")]
+    if not blocks or {*counts, len(dyes)} != {len(blocks)}:
+        found = f"{len(dyes)} dyes above {counts[0]} columns Target, {counts[1]} Conc. and {counts[2]} Positives"
+        cells.problem(table.header.number, "Target", found, "these three columns under each dye")
+
+
 def _summarised(export: Export, table: _Found, body: Sequence[Row], cells: Checked) -> Iterator[dict[str, Any]]:
     """Rows of the summary: one per well and block of columns."""
     names = columns(table.header.cells)
@@ -336,8 +361,9 @@ def _combined(export: Export, table: _Found, body: Sequence[Row], cells: Checked
         run_id = _run(row, names, body, export)
         plates.setdefault((run_id, text["Sample"]), []).append((row, dyes, count, total))
         yield _combination(row, run_id, text, count, total, cells)
+    known = frozenset(dye for rows in plates.values() for _, dyes, _, _ in rows for dye in dyes)
     for (run_id, sample), rows in plates.items():
-        yield from _dyes(run_id, sample, rows, cells)
+        yield from _dyes(run_id, sample, rows, known, cells)
 
 
 def _combination(
@@ -364,7 +390,11 @@ def _combination(
 
 
 def _dyes(
-    run_id: str, sample: str, rows: Sequence[tuple[Row, frozenset[str], float, float]], cells: Checked
+    run_id: str,
+    sample: str,
+    rows: Sequence[tuple[Row, frozenset[str], float, float]],
+    known: frozenset[str],
+    cells: Checked,
 ) -> Iterator[dict[str, Any]]:
     """Each dye of one sample: positive are the partitions of every combination with it."""
     totals = {total for _, _, _, total in rows if total}
@@ -377,7 +407,6 @@ def _dyes(
         cells.problem(
             first.number, "Channels", f"a combination of channels twice for {sample}", "each combination once"
         )
-    known = frozenset().union(*combinations)
     whole = len(combinations) == 2 ** len(known)
     counted = sum(count for _, _, count, _ in rows)
     if whole and totals and counted != max(totals):

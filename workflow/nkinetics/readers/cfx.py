@@ -15,14 +15,14 @@ from typing import Any
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import CT_MAX, Checked, Kind, columns, detection, normalised, notation
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import check_repeated, check_shape, ct_of, joined, repeated, well_name, wells
+from nkinetics.readers._plate import check_end, check_repeated, check_shape, ct_of, joined, repeated, well_name, wells
 from nkinetics.settings import Settings
 
 _MARKS: Mapping[str, tuple[str, ...]] = {
     "Well": ("well",),
     "Target": ("target",),
     "Content": ("content",),
-    "Sample": ("sample", "biologicalsetname"),
+    "Sample": ("sample",),
     "Cq": ("cq", "ct"),
 }
 """Columns that make the format; CFX Manager 1 and 2 could call Cq ``C(t)``."""
@@ -117,7 +117,8 @@ def read(export: Export, settings: Settings) -> Reading:
         cells.problem(header.number, sheet.name, "a header without wells", "results", "export again")
     else:
         check_shape(export, sheet, header, body, list(at.values()), cells)
-        _check_end(export, sheet, body[-1], (at["Cq"], quantity), cells)
+        check_end(export, sheet, header, body, cells)
+        _check_end(export, sheet, body[-1], (at["Cq"], quantity), at["Content"], cells)
     twice = repeated(header.cells, [n for names in _MARKS.values() for n in names] + ["fluor", *_QUANTITY])
     rows = []
     for row in body:
@@ -132,11 +133,14 @@ def read(export: Export, settings: Settings) -> Reading:
     return Reading(rows, export.note)
 
 
-def _check_end(export: Export, sheet: Sheet, last: Row, used: tuple[int | None, ...], cells: Checked) -> None:
-    """A text that ends within its last number may have lost digits of it."""
-    at_end = export.kind == "text" and not export.ends_cleanly and last.number == sheet.rows[-1].number
-    if at_end and len(last.cells) - 1 in used and last.cells[-1]:
-        cells.problem(last.number, "", "a last line that ends within a number", "a whole line", "copy the file again")
+def _check_end(
+    export: Export, sheet: Sheet, last: Row, used: tuple[int | None, ...], content: int, cells: Checked
+) -> None:
+    """A text that ends within its last number may have lost digits of it, and the quantity of a standard altogether."""
+    cut = export.unfinished(sheet, last, [i for i in used if i is not None])
+    if cut and (last.cells[-1] or normalised(last.cell(content)).startswith("std")):
+        mend = "copy the file again, or end its last line where it is complete"
+        cells.problem(last.number, "", "a last line that ends within a number", "a line end behind it", mend)
 
 
 def _role(row: Row, content: str, cells: Checked) -> str:

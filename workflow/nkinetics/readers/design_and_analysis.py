@@ -16,10 +16,13 @@ from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.readers._plate import (
+    check_end,
+    check_names,
     check_repeated,
     check_shape,
     ct_of,
     file_name,
+    instant,
     joined,
     key_block,
     omitted,
@@ -161,15 +164,19 @@ def _rows(export: Export, table: _Table, standards: _Table | None, settings: Set
     check_shape(
         export, table.sheet, header, body, [table.well, at[ct], *places(at, ("sample", "target", "task"))], cells
     )
+    check_names(export, header, body, cells)
+    check_end(export, table.sheet, header, body, cells)
     quantities = _quantities(standards, listed, cells)
     twice = repeated(header.cells, ("wellposition", "sample", "target", "task", "omit", "quantity", ct))
     run_id = file_name(table.keys.get("filename", ""), (".eds", ".edt")) or export.stem
+    # Version 2.7 writes "Run End Data/Time".
+    date = instant(table.keys.get("runenddatetime", "") or table.keys.get("runenddatatime", ""))
     rows = []
     for row in body:
         check_repeated(row, header.cells, twice, cells)
         raw = _well(row, table, ct, quantities, cells)
         cells.once(row.number, "Well Position", (raw["well"], raw["target"]))
-        rows.append({"run_id": run_id, **raw})
+        rows.append({"run_id": run_id, "run_date": date, **raw})
     cells.done()
     return rows
 

@@ -15,6 +15,7 @@ from typing import Any
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, detection, is_summary, normalised, notation, without_percent
 from nkinetics.readers._export import Export, Row, Sheet
+from nkinetics.readers._plate import check_end, joined
 from nkinetics.settings import Settings
 
 _HEAD = re.compile(r"(.*\S)\s*\|\s*(\S.*)")
@@ -53,7 +54,7 @@ def _statistics(header: Row) -> list[_Statistic]:
 
 def _header(export: Export) -> tuple[Sheet, int, list[_Statistic]] | None:
     """The first row with gates: its first cell names the samples or is empty."""
-    for sheet in export.sheets:
+    for sheet in export.tables:
         for i, row in enumerate(sheet.top[:20]):
             if normalised(row.cell(0)) in _FIRST and (statistics := _statistics(row)):
                 return sheet, i, statistics
@@ -65,7 +66,7 @@ def claim(export: Export, settings: Settings) -> Claim:
     marks = {"events": "a column '<gate> | Count'", "level": "a column '<gate> | Freq. of ...'"}
     head = _header(export)
     if head is None:
-        fcs = any(row.cell(0).lower().endswith(".fcs") for sheet in export.sheets for row in sheet.top[:50])
+        fcs = any(row.cell(0).lower().endswith(".fcs") for sheet in export.tables for row in sheet.top[:50])
         return Claim(False, ("sample names that end in .fcs",) if fcs else (), (marks["events"],))
     return Claim(True, tuple(marks[m] for m in sorted({s.measure for s in head[2]})))
 
@@ -99,10 +100,20 @@ def read(export: Export, settings: Settings) -> Reading:
         settings.inputs.decimal,
     )
     _check_table(header, body, statistics, sheet, cells)
-    rows = [_row(row, s, export.stem, cells) for row in body for s in statistics]
+    check_end(export, sheet, header, body, cells)
+    rows = []
+    for row in body:
+        for s in statistics:
+            raw = _row(row, s, export.stem, cells)
+            rows.append({**raw, "remark": joined(raw.get("remark", ""), export.unfinished(sheet, row, [s.place]))})
     cells.done()
     used = {0, *(s.place for s in statistics)}
-    unread = [c for i, c in enumerate(header.cells) if i not in used and c]
+    filled = {i for row in body for i, c in enumerate(row.cells) if c}
+    unread = [
+        c or f"column {i + 1} (without a header)"
+        for i, c in enumerate(header.cells)
+        if i not in used and (c or i in filled)
+    ]
     note = f"columns not read: {', '.join(unread)}" if unread else ""
     return Reading(rows, note)
 

@@ -17,6 +17,7 @@ from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, columns, detection, is_summary, notation, without_percent
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.readers._gates import ALL_EVENTS, NOT_COMPUTED, check_nested, sample_name
+from nkinetics.readers._plate import check_end, joined
 from nkinetics.settings import Settings
 
 _MARKS = {"Name": "name", "Statistic": "statistic", "#Cells": "cells"}
@@ -41,7 +42,7 @@ class _Tree:
 
 
 def _header(export: Export) -> tuple[Sheet, int, dict[str, int]] | None:
-    for sheet in export.sheets:
+    for sheet in export.tables:
         for i, row in enumerate(sheet.top[:20]):
             names = columns(row.cells)
             if all(key in names for key in _MARKS.values()) and len(names) <= 8:
@@ -54,7 +55,7 @@ def claim(export: Export, settings: Settings) -> Claim:
     if _header(export) is not None:
         return Claim(True, tuple(f"a column {name}" for name in _MARKS))
     present: set[str] = set()
-    for sheet in export.sheets:
+    for sheet in export.tables:
         for row in sheet.top[:20]:
             names = columns(row.cells)
             present = max(present, {m for m, key in _MARKS.items() if key in names}, key=len)
@@ -79,6 +80,7 @@ def read(export: Export, settings: Settings) -> Reading:
     if not body:
         cells.problem(header.number, sheet.name, "a header without samples", "samples", "export again")
     cells.shape(len(header.cells), [row.length for row in body])
+    check_end(export, sheet, header, body, cells)
     name, statistic, events = (at[key] for key in _MARKS.values())
     numbers = [(row.cell(events), "count") for row in body] + [
         (without_percent(row.cell(statistic)), "number") for row in body
@@ -92,7 +94,8 @@ def read(export: Export, settings: Settings) -> Reading:
         marks, own = _INDENT.fullmatch(row.cell(name)).groups()  # type: ignore[union-attr]
         depth_of = _depth(row.cell(depth), marks, row.number, cells) if depth is not None or marks else None
         raw = _row(row, own.strip(), depth_of, row.cell(statistic), row.cell(events), tree, parents, cells)
-        rows.append({"run_id": export.stem, "measure": "events", **raw})
+        remark = joined(raw.get("remark", ""), export.unfinished(sheet, row, [events]))
+        rows.append({"run_id": export.stem, "measure": "events", **raw, "remark": remark})
     _check_percentages(rows, parents, {row.number: row.cell(statistic) for row in body}, cells)
     check_nested(rows, parents)
     cells.done()
@@ -126,8 +129,10 @@ def _row(
         return raw
     leaf = name.rsplit("/", 1)[-1]
     if not events and statistic and _STATISTIC.fullmatch(leaf):
-        if not tree.sample:
-            cells.problem(row.number, "Name", repr(name), "a sample above its statistics", "export the file again")
+        match = _SAMPLE.fullmatch(name)
+        if not tree.sample or (match and match.group(2) and not name.startswith(tree.file + "/")):
+            expected = f"a statistic of {tree.file or 'a sample'}, the sample above"
+            cells.problem(row.number, "Name", repr(name), expected, "export the file again")
         note = "a statistic other than the events of a gate; the event counts are used"
         return raw | {"role": "summary", "target": name, "value_raw": statistic, "note": note}
     path = _path(row.number, name, depth, tree, parents, cells)
@@ -191,7 +196,7 @@ def _path(number: int, name: str, depth: int | None, tree: _Tree, parents: dict[
 def _check_percentages(
     rows: Sequence[dict[str, Any]], parents: dict[int, int], texts: dict[int, str], cells: Checked
 ) -> None:
-    """Hold each percentage, of the parent or of the total, against its counts; where most fit, the others are wrong."""
+    """Hold each percentage, of the parent or of the total, against its counts; where many fit, the others are wrong."""
     counts = {row["source_row"]: row["value"] for row in rows if row.get("detection") == "quantified"}
     totals = {number: _outermost(number, parents) for number in parents}
     best: tuple[int, list[tuple[int, int]]] = (0, [])
@@ -211,7 +216,8 @@ def _check_percentages(
                 wrong.append((number, outer))
         best = max(best, (fitting, wrong), key=lambda found: found[0])
     fitting, wrong = best
-    if fitting <= len(wrong):
+    # Where a statistic of another kind stands in the column, hardly any number fits by chance.
+    if 2 * fitting < len(wrong):
         return
     for number, outer in wrong:
         share = 100 * counts[number] / counts[outer]

@@ -23,6 +23,7 @@ from nkinetics.readers._cells import (
     without_percent,
 )
 from nkinetics.readers._export import Export, Row, Sheet
+from nkinetics.readers._plate import check_end, joined
 from nkinetics.settings import Curve, Generic, Settings
 
 DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.4375, "year": 365.25}
@@ -97,7 +98,12 @@ def read(export: Export, settings: Settings) -> Reading:
         ((without_percent(row.cell(i)), kind) for row in body for i, kind in numeric),
         settings.inputs.decimal,
     )
-    rows = [{"run_id": export.stem, **_Line(row, at, header, mapping, cells).raw()} for row in body]
+    check_end(export, sheet, header, body, cells)
+    rows = []
+    for row in body:
+        raw = _Line(row, at, header, mapping, cells).raw()
+        remark = joined(raw.get("remark", ""), export.unfinished(sheet, row, list(at.values())))
+        rows.append({"run_id": export.stem, **raw, "remark": remark})
     _shift(rows, mapping, header.cells[at["time_actual"]] if "time_actual" in at else "", cells)
     cells.done()
     return Reading(rows, export.note)

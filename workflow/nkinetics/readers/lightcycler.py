@@ -16,6 +16,8 @@ from nkinetics.readers._cells import Checked, Kind, columns, normalised, notatio
 from nkinetics.readers._export import Export, Row
 from nkinetics.readers._plate import (
     NTC_NAMES,
+    check_end,
+    check_names,
     check_shape,
     ct_of,
     file_name,
@@ -84,6 +86,8 @@ def read(export: Export, settings: Settings) -> Reading:
         export.label, ((r.cell(at[n]), kind) for r in body for n, kind in kinds.items()), settings.inputs.decimal
     )
     check_shape(export, sheet, header, body, list(at.values()), cells)
+    check_names(export, header, body, cells)
+    check_end(export, sheet, header, body, cells)
     name, filter_name = _title(sheet.rows[:first])
     run_id = name or export.stem
     rows = []
@@ -123,9 +127,11 @@ def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], target: str,
         "omitted": left_out,
         "quantity": quantity or None,
     }
+    notes = [] if target else ["no target: the first line of the export names no filter"]
     if role == "unknown":
         cells.sample_name(row.number, "Name", sample)
-        raw["note"] = "" if sample else "no sample name"
+        notes += [] if sample else ["no sample name"]
+    raw["note"] = joined(*notes)
     status = row.cell(more.get("status"))
     if not cp and not left_out and row.cell(more.get("color")) == _NEGATIVE:
         result: dict[str, Any] = {"detection": "not_detected", "remark": "no crossing point; negative in the software"}

@@ -17,6 +17,8 @@ from nkinetics.readers._cells import Checked, Kind, columns, normalised, notatio
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.readers._plate import (
     NTC_NAMES,
+    check_end,
+    check_names,
     check_repeated,
     check_shape,
     file_name,
@@ -122,6 +124,8 @@ def read(export: Export, settings: Settings) -> Reading:
     if not body:
         cells.problem(header.number, sheet.name, "a header without wells", "results", "export again")
     check_shape(export, sheet, header, body, [well, *at.values()], cells)
+    check_names(export, header, body, cells)
+    check_end(export, sheet, header, body, cells)
     twice = repeated(header.cells, (*(normalised(header.cells[i]) for i in at.values()), "type", "platename"))
     rows = []
     plate = ""

@@ -14,7 +14,7 @@ from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
 from nkinetics.readers._droplets import Counted, merged, named_ntc, result, well_of
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import check_shape, joined
+from nkinetics.readers._plate import check_end, check_shape, joined
 from nkinetics.settings import Settings
 
 _MARKS: Mapping[str, tuple[str, ...]] = {
@@ -94,6 +94,7 @@ def read(export: Export, settings: Settings) -> Reading:
         export.label, ((row.cell(i), kind) for row in body for i, kind in numeric), settings.inputs.decimal
     )
     check_shape(export, sheet, header, body, list(at.values()), cells)
+    check_end(export, sheet, header, body, cells)
     raw_rows = [_well(row, at, more, cells) for row in body]
     rows = []
     for row, raw in zip(body, raw_rows, strict=True):

@@ -2,7 +2,8 @@
 
 The software writes a block of ``* key = value`` lines (in csv: key and value in two cells) and then tables: in text
 each under its ``[Section]``, in a workbook each on its own sheet. Wells stand in the Results table, one row per well
-and target. Of the key block only the experiment's name or barcode is used; user names and folders are not.
+and target. Of the key block only the experiment's name or barcode and the end of its run are used; user names and
+folders are not.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from nkinetics.plugins import Claim, Reader, Reading
@@ -49,6 +51,7 @@ _ROLES = {
 
 _WELL = re.compile(r"([A-Za-z]{1,2})0*([1-9]\d{0,2})", re.ASCII)
 _KEY = re.compile(r"\*?\s*([^=]+?)\s*=\s*(.*)")
+_ENDED = re.compile(r"(\d{4}-\d{2}-\d{2}) (\d{2}):(\d{2}:\d{2})(?: ([AP]M))?(?: \S+)?", re.ASCII)
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
 
 
@@ -130,7 +133,8 @@ def _key_block(export: Export) -> dict[str, str]:
 
 def claim(export: Export, settings: Settings) -> Claim:
     """Whether the export has the results table of this software, or its key block without one."""
-    marks = {"Well Position": "wellposition", "Sample Name": "samplename", "Target Name": "targetname", "Task": "task", "CT": _CT}
+    texts = {"Well Position": "wellposition", "Sample Name": "samplename", "Target Name": "targetname", "Task": "task"}
+    marks = {**texts, "CT": _CT}
     table = _find(export)
     if table is not None:
         return Claim(True, ("a results table with Well Position and Target Name",))
@@ -191,6 +195,31 @@ def _run_id(export: Export, keys: Mapping[str, str]) -> str:
     return export.stem
 
 
+def run_end(text: str) -> str:
+    """When the run ended, as an ISO date and time; empty where the text is no such time.
+
+    The software writes the hours of the day from 0 to 23 and AM or PM after them, earlier versions from 1 to 12. The
+    name of the zone is passed over: the letters say different things in different countries.
+
+    Examples
+    --------
+    >>> run_end("2019-04-25 14:32:33 PM PDT"), run_end("2001-12-31 09:09:19 PM EST"), run_end("04/05/2019 10:00 AM")
+    ('2019-04-25T14:32:33', '2001-12-31T21:09:19', '')
+    """
+    match = _ENDED.fullmatch(text.strip())
+    if not match:
+        return ""
+    hour = int(match[2])
+    if match[4] == "PM" and hour < 12:
+        hour += 12
+    elif match[4] == "AM" and hour == 12:
+        hour = 0
+    try:
+        return datetime.fromisoformat(f"{match[1]}T{hour:02d}:{match[3]}").isoformat()
+    except ValueError:
+        return ""
+
+
 def well_name(text: str) -> str:
     """A well as A1; empty where the text is no well.
 
@@ -227,7 +256,7 @@ def _rows(export: Export, table: _Table, settings: Settings) -> Iterator[dict[st
     cells.notation = notation(
         export.label, ((row.cell(i), kind) for row in body for i, kind in numeric), settings.inputs.decimal
     )
-    run_id = _run_id(export, table.keys)
+    run_id, ended = _run_id(export, table.keys), run_end(table.keys.get("experimentrunendtime", ""))
     if not body:
         cells.problem(table.header.number, table.sheet.name, "a header without wells", "results", "export again")
     _check_shape(export, table, body, at, ct, cells)
@@ -239,7 +268,7 @@ def _rows(export: Export, table: _Table, settings: Settings) -> Iterator[dict[st
                 cells.problem(row.number, header[places[0]], both, f"the same in both columns {header[places[0]]}")
         raw = _well(row, at, ct, header, cells)
         cells.once(row.number, "Well Position", (raw["well"], raw["target"]))
-        rows.append({"run_id": run_id, **raw})
+        rows.append({"run_id": run_id, "run_date": ended, **raw})
     cells.done()
     yield from rows
 
@@ -263,6 +292,10 @@ def _check_shape(
     last = body[-1]
     last_line = table.sheet.rows[-1].number == last.number and not export.ends_cleanly
     named = [last.cell(at[n]) for n in ("samplename", "targetname", "task") if n in at]
+    if last_line and len(last.cells) not in {len(row.cells) for row in body[:-1]} | {len(table.header.cells)}:
+        found = f"a last line of {len(last.cells)} cells"
+        cells.problem(last.number, "", found, f"{len(table.header.cells)}, as in the header", "copy the file again")
+        return
     for row in body:
         short = len(row.cells) <= at[ct]
         if short and any(row.cell(at[n]) for n in ("targetname", "task") if n in at):

@@ -3,7 +3,8 @@
 Each ``data`` element of a reaction is one row, numbered in the order of the document: a Cq, or the partitions of a
 digital PCR reaction (RDML 1.3 and later). Amplification and melting curves are not read: a file that holds curves only
 is refused, because its Cq values have still to be determined. ``cq`` of -1 means that none is available; the note says
-whether nothing amplified or the curve could not be used.
+whether nothing amplified or the curve could not be used. Some software writes the number of cycles in place of a Cq
+that it could not determine: that is no Cq either.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from xml.etree.ElementTree import Element  # the tree only; defusedxml parses
 
 from nkinetics.plugins import Claim, Reader, Reading
-from nkinetics.readers._cells import Checked, danger
+from nkinetics.readers._cells import Checked, Notation, danger
 from nkinetics.readers._export import Export
 from nkinetics.readers._plate import well_name
 from nkinetics.readers._xml import parsed, root_of, text_of
@@ -35,7 +36,12 @@ _ROLES = {
     "pos": "control",
     "opt": "control",  # optical calibrator
 }
+_LABELS = {"ABC", "123", "A1a1"}
+"""How RDML says that the rows and columns of a plate are called; rotors have numbers only."""
+
 _UNAVAILABLE = -1.0
+_LATE = 30
+"""A whole number from here on, the largest Cq of a run and more than once there, is the number of its cycles."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,16 @@ def read(export: Export, settings: Settings) -> Reading:
     runs = list(_runs(root, export.stem))
     rows: list[dict[str, Any]] = []
     for run_id, run in runs:
+        cycles = _cycles(run)
         for react in run.iterfind("react"):
             for data, partitions in _measured(react):
                 number = len(rows) + 1
                 rows.append(
-                    {"source_row": number, "run_id": run_id} | _row(run, react, data, partitions, samples, cells)
+                    {"source_row": number, "run_id": run_id}
+                    | _row(run, react, data, partitions, samples, cycles, cells)
                 )
-                key = (run_id, rows[-1]["well"], rows[-1]["target"])
+                place = rows[-1]["well"] or react.get("id", "")
+                key = (run_id, place, rows[-1]["target"])
                 cells.once(number, "react", key)
     cells.done()
     if not any(row["value_raw"] or row.get("n_partitions") is not None for row in rows):
@@ -118,6 +127,17 @@ def _runs(root: Element, stem: str) -> Iterator[tuple[str, Element]]:
         yield " - ".join(part for part in parts if part and not danger(part)), run
 
 
+def _cycles(run: Element) -> float:
+    """The number of cycles that stands in place of a Cq that was not determined; NaN where none does."""
+    plain = Notation(".")
+    found = [v for d in run.iterfind("react/data") if (v := plain.number(text_of(d, "cq"), "ct")) is not None]
+    last = max(found, default=math.nan)
+    if not last.is_integer():
+        return math.nan
+    measured = max(int(data.get("#adp", "0")) for data in run.iterfind("react/data"))
+    return last if last == measured or (last >= _LATE and found.count(last) > 1) else math.nan
+
+
 def _measured(react: Element) -> Iterator[tuple[Element, Element | None]]:
     """Data elements of a reaction, each with the partitions that it belongs to, if any."""
     for data in react.iterfind("data"):
@@ -128,14 +148,20 @@ def _measured(react: Element) -> Iterator[tuple[Element, Element | None]]:
 
 
 def _place(run: Element, react: Element, cells: Checked) -> str:
-    """The reaction's well: counted along the rows of the plate, or the tube's number where it is no plate."""
+    """The reaction's well: counted along the rows of the plate, or the tube's number on a rotor; empty if unknown."""
     text = react.get("id", "").strip()
     plate = run.find("pcrFormat")
     if not text.isascii() or not text.isdigit():
         if not well_name(text):
             cells.problem(None, "react", repr(text), "the number of a reaction, or a well", "save the file again")
         return well_name(text)
-    if plate is None or (text_of(plate, "rowLabel"), text_of(plate, "columnLabel")) != ("ABC", "123"):
+    if plate is None:
+        return ""
+    labels = (text_of(plate, "rowLabel"), text_of(plate, "columnLabel"))
+    if not set(labels) <= _LABELS:
+        found = f"rows labelled {labels[0]!r} and columns labelled {labels[1]!r}"
+        cells.problem(None, "pcrFormat", found, f"each one of {', '.join(sorted(_LABELS))}", "save the file again")
+    if labels != ("ABC", "123"):
         return str(int(text))
     rows, columns = text_of(plate, "rows"), text_of(plate, "columns")
     size = [int(n) if n.isascii() and n.isdigit() and len(n) < 5 else 0 for n in (rows, columns)]
@@ -154,6 +180,7 @@ def _row(
     data: Element,
     partitions: Element | None,
     samples: Mapping[str, _Sample],
+    cycles: float,
     cells: Checked,
 ) -> dict[str, Any]:
     """One data element as a raw row, but for its number and run."""
@@ -176,7 +203,7 @@ def _row(
     cells.sample_name(None, f"{where}, sample", name)
     raw: dict[str, Any] = {"well": well, "sample_id": name, "role": role or "unknown", "target": target}
     remarks = [] if kind else ["no sample type in the export, taken as a sample"]
-    raw |= _cq(data, where, cells) if partitions is None else _partitioned(data, partitions, where, cells)
+    raw |= _cq(data, where, cycles, cells) if partitions is None else _partitioned(data, partitions, where, cells)
     if raw["role"] == "standard":
         value, unit = about.quantity(target)
         if value and unit == "cop":
@@ -188,7 +215,7 @@ def _row(
 
 
 def _number(text: str, where: str, cells: Checked, kind: Any = "amount") -> float | None:
-    return cells.number(None, where, text, kind)
+    return cells.plain_number(where, text, kind)
 
 
 def _said(data: Element, *names: str) -> str:
@@ -197,7 +224,7 @@ def _said(data: Element, *names: str) -> str:
     return "; ".join(t for t in texts if t and t.lower() != "true" and not danger(t))
 
 
-def _cq(data: Element, where: str, cells: Checked) -> dict[str, Any]:
+def _cq(data: Element, where: str, cycles: float, cells: Checked) -> dict[str, Any]:
     text = text_of(data, "cq")
     omitted = data.find("excl") is not None
     raw: dict[str, Any] = {
@@ -215,6 +242,9 @@ def _cq(data: Element, where: str, cells: Checked) -> dict[str, Any]:
             return raw | {"detection": "failed", "remark": raw["remark"] or "no Cq, for a reason that the note gives"}
         return raw | {"detection": "not_detected", "remark": raw["remark"] or "no Cq: no amplification"}
     value = _number(text, where, cells, "ct")
+    if value == cycles:
+        remark = f"Cq {text} is the number of cycles: none was determined"
+        return raw | {"detection": "not_detected", "remark": "; ".join(filter(None, [remark, raw["remark"]]))}
     return raw | ({"detection": "failed"} if value is None else {"value": value, "detection": "quantified"})
 
 

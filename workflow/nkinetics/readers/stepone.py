@@ -16,10 +16,13 @@ from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, notation
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.readers._plate import (
+    check_end,
+    check_names,
     check_repeated,
     check_shape,
     ct_of,
     file_name,
+    instant,
     joined,
     key_block,
     omitted,
@@ -187,14 +190,17 @@ def _rows(export: Export, table: _Table, settings: Settings) -> list[dict[str, A
     # An empty well may end early: it has no cell behind its name.
     full = [row for row in body if len(row.cells) > at[ct] or any(row.cell(i) for i in places(at, (target, "task")))]
     check_shape(export, table.sheet, header, full, [well, at[ct]], cells)
+    check_names(export, header, body, cells)
+    check_end(export, table.sheet, header, body, cells)
     twice = repeated(header.cells, ("well", "samplename", target, "task", ct, *_QUANTITY))
     run_id = next((n for k in _NAMES if (n := file_name(table.keys.get(k, ""), (".eds", ".sds")))), export.stem)
+    date = instant(table.keys.get("experimentrunendtime", ""))
     rows = []
     for row in body:
         check_repeated(row, header.cells, twice, cells)
         raw = _well(row, table, well, ct, cells)
         cells.once(row.number, "Well", (raw["well"], raw["target"]))
-        rows.append({"run_id": run_id, **raw})
+        rows.append({"run_id": run_id, "run_date": date, **raw})
     cells.done()
     return rows
 

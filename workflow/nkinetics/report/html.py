@@ -45,7 +45,7 @@ from nkinetics.wording import (
 BRIEF_TABLES, BRIEF_FIGURE = ("topline", "safety"), "overview"
 COMPACT, LONG = 24, 60
 """Characters up to which a cell is never broken, and from which a column is given room."""
-QUALITY_TABLES = ("runs", "exports")
+QUALITY_TABLES, QUALITY_FIGURES = ("runs", "exports"), ("run_curves",)
 LIBRARIES = ("numpy", "scipy", "pandas", "lmfit", "statsmodels", "matplotlib", "seaborn", "jinja2")
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
 
@@ -84,10 +84,11 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "facts": _facts(results, context, s),
         "flags": flags(results, context, s),
         "brief": _brief(built, drawn, context),
-        "figures": [figure for name, figure in drawn.items() if name != BRIEF_FIGURE],
+        "figures": [figure for name, figure in drawn.items() if name not in (BRIEF_FIGURE, *QUALITY_FIGURES)],
         "tables": _items(built, context, lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES),
         "listings": _items(built, context, lambda n, i: i.id.startswith("L-")),
         "quality": _items(built, context, lambda n, i: n in QUALITY_TABLES),
+        "quality_figures": [figure for name, figure in drawn.items() if name in QUALITY_FIGURES],
         "patients": by_patient.sections(results, context, s, built),
         "methods": methods(settings, s, context.language),
         "glossary": glossary(s),

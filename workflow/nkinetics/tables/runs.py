@@ -5,8 +5,9 @@ from __future__ import annotations
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import absent, body
-from nkinetics.wording import Words, missing, percent
+from nkinetics.wording import Words, missing, percent, significant
 
+MINUS = "\N{MINUS SIGN}"
 NEEDS = ("runs",)
 
 
@@ -28,15 +29,18 @@ def build(results: Results, context: Context) -> TableBody:
                 words.say("Run", "批次"): str(run["run_id"]),
                 words.say("Assay", "检测方法"): words.assay(str(run["assay"])),
                 words.say("Target", "靶标"): str(run["target"]) or "–",
+                words.say("Run accepted", "批次接受"): words.say("yes", "是") if accepted else words.say("NO", "否"),
+                words.say("Criteria failed, remarks", "未达标准与备注"): str(run["reason"]),
                 words.say("Slope", "斜率"): _number(run["slope"], 3),
                 words.say("Intercept", "截距"): _number(run["intercept"], 2),
                 "R²": _number(run["r_squared"], 4),
                 words.say("Efficiency %", "效率 %"): "–" if missing(run["efficiency"]) else percent(run["efficiency"]),
-                words.say("Levels within", "合格浓度点"): _within(run),
+                words.say("Levels within (worst)", "合格浓度点（最大偏差）"): _within(run),
                 words.say("NTC", "阴性对照"): _ntc(words, run),
+                words.say("Replicate CV %", "复孔 CV %"): _replicates(words, run),
+                words.say("Wells", "孔或管"): _wells(run),
+                words.say("Counts (lowest)", "计数（最低）"): _counts(run),
                 words.say("Samples", "样本数"): "–" if missing(run["n_samples"]) else str(run["n_samples"]),
-                words.say("Run accepted", "批次接受"): words.say("yes", "是") if accepted else words.say("NO", "否"),
-                words.say("Criteria failed, remarks", "未达标准与备注"): str(run["reason"]),
             }
         )
     n_refused = int((~runs["accepted"].fillna(False).astype(bool)).sum())
@@ -46,7 +50,7 @@ def build(results: Results, context: Context) -> TableBody:
         rows,
         list(rows[0]),
         sources=NEEDS,
-        footnotes=(_criteria(context), words.say("NTC: no-template control.", "阴性对照：无模板对照 (NTC)。")),
+        footnotes=(_criteria(context), _columns(words)),
         subtitle=words.say(
             f"{len(runs)} runs and targets, {n_refused} refused", f"{len(runs)} 个批次与靶标，{n_refused} 个被拒"
         ),
@@ -59,13 +63,59 @@ def _number(value: object, decimals: int) -> str:
 
 
 def _within(run: dict[str, object]) -> str:
-    return "–" if missing(run["n_levels"]) else f"{run['n_levels_within']}/{run['n_levels']}"
+    if missing(run["n_levels"]):
+        return "–"
+    worst = "" if missing(run["worst_deviation_pct"]) else f" ({float(str(run['worst_deviation_pct'])):+.1f} %)"
+    return f"{run['n_levels_within']}/{run['n_levels']}{worst.replace('-', MINUS)}"
 
 
 def _ntc(words: Words, run: dict[str, object]) -> str:
+    """Verdict on the controls, with the strongest signal where there was one."""
     if missing(run["ntc_ok"]):
         return "–"
-    return words.say("clean", "合格") if bool(run["ntc_ok"]) else words.say("CONTAMINATED", "污染")
+    found = ""
+    if not missing(run["ntc_lowest_ct"]):
+        found = f"Ct {float(str(run['ntc_lowest_ct'])):.1f}"
+    elif not missing(run["ntc_most_copies"]) and float(str(run["ntc_most_copies"])) > 0:
+        found = words.say(
+            f"{significant(float(str(run['ntc_most_copies'])), 2)} copies", f"{run['ntc_most_copies']} 拷贝"
+        )
+    verdict = words.say("clean", "合格") if bool(run["ntc_ok"]) else words.say("CONTAMINATED", "污染")
+    return f"{verdict} ({found})" if found else verdict
+
+
+def _replicates(words: Words, run: dict[str, object]) -> str:
+    """Median CV of the replicates, the largest, and how many lie above their limit."""
+    if missing(run["cv_median_pct"]):
+        return "–"
+    middle, worst = percent(float(str(run["cv_median_pct"]))), percent(float(str(run["cv_worst_pct"])))
+    n = 0 if missing(run["n_cv_above"]) else int(str(run["n_cv_above"]))
+    return f"{middle} ({worst})" + (words.say(f", {n} above", f"，{n} 个超限") if n else "")
+
+
+def _wells(run: dict[str, object]) -> str:
+    return "–" if missing(run["n_wells"]) else f"{run['n_wells_used']}/{run['n_wells']}"
+
+
+def _counts(run: dict[str, object]) -> str:
+    """Median and lowest count of partitions, or of events in the denominator gate."""
+    for name in ("partitions", "denominator"):
+        low, middle = run[f"{name}_lowest"], run[f"{name}_median"]
+        if not missing(low) and not missing(middle):
+            return f"{float(str(middle)):.0f} ({float(str(low)):.0f})"
+    return "–"
+
+
+def _columns(words: Words) -> str:
+    return words.say(
+        "NTC: no-template control, with its lowest Ct or most copies. Levels within: calibrator levels that read back "
+        "within the limit, and the largest deviation. Replicate CV: median over the samples at or above the LLOQ, and "
+        "the largest. Wells: wells or tubes used of those exported. Counts: median and lowest number of accepted "
+        "partitions, or of events in the denominator gate.",
+        "阴性对照：无模板对照 (NTC)，附最低 Ct 或最多拷贝数。合格浓度点：回算偏差在限内的校准浓度数，及最大偏差。"
+        "复孔 CV：不低于定量下限样本的中位数及最大值。"
+        "孔或管：使用数/导出数。计数：有效分区数或分母门事件数的中位数与最低值。",
+    )
 
 
 def _criteria(context: Context) -> str:
