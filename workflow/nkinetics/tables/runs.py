@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from nkinetics.observations import natural
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import absent, body
-from nkinetics.wording import Words, missing, percent, significant
+from nkinetics.wording import ASSAY_ORDER, Words, missing, percent, significant
 
 MINUS = "\N{MINUS SIGN}"
 NEEDS = ("runs",)
@@ -22,12 +23,15 @@ def build(results: Results, context: Context) -> TableBody:
             NEEDS,
         )
     rows = []
-    for run in runs.to_dict("records"):
+    order = {assay: i for i, assay in enumerate(ASSAY_ORDER)}
+    for run in sorted(
+        runs.to_dict("records"), key=lambda r: (order.get(str(r["assay"]), len(order)), natural(str(r["run_id"])))
+    ):
         accepted = bool(run["accepted"])
         rows.append(
             {
-                words.say("Run", "批次"): str(run["run_id"]),
                 words.say("Assay", "检测方法"): words.assay(str(run["assay"])),
+                words.say("Run", "批次"): str(run["run_id"]),
                 words.say("Target", "靶标"): str(run["target"]) or "–",
                 words.say("Run accepted", "批次接受"): words.say("yes", "是") if accepted else words.say("NO", "否"),
                 words.say("Criteria failed, remarks", "未达标准与备注"): str(run["reason"]),
@@ -54,7 +58,7 @@ def build(results: Results, context: Context) -> TableBody:
         subtitle=words.say(
             f"{len(runs)} runs and targets, {n_refused} refused", f"{len(runs)} 个批次与靶标，{n_refused} 个被拒"
         ),
-        row_header=1,
+        row_header=3,
     )
 
 
