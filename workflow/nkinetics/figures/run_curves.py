@@ -114,7 +114,9 @@ def draw(results: Results, context: Context) -> FigureBody:
                 continue
             corner = (left + j * (width + across), top)
             _block(figure, axes, shown[position], rule, words, corner, limits, first=j == 0)
-    return FigureBody(figure, _notes(results, context, rule, runs, shown, words), _alt(shown, words), _said(runs, words))
+    return FigureBody(
+        figure, _notes(results, context, rule, runs, shown, words), _alt(shown, words), _said(runs, words)
+    )
 
 
 def _runs(results: Results, context: Context) -> list[_Run]:
@@ -161,7 +163,7 @@ def _block(
     first: bool,
 ) -> None:
     curve, deviation, spread = axes
-    _title(figure, run, corner, words)
+    _title(figure, run, corner, _inches(curve), words)
     used = run.wells[run.wells["used"].fillna(False).astype(bool)]
     standards = used[(used["role"] == "standard") & used["ct"].notna()]
     _curve(curve, run, standards, rule, words, limits)
@@ -187,10 +189,17 @@ def _inches(axes: Axes) -> float:
     return float(axes.get_position().width * WIDTH)
 
 
-def _title(figure: MatplotlibFigure, run: _Run, corner: tuple[float, float], words: Words) -> None:
+def _title(figure: MatplotlibFigure, run: _Run, corner: tuple[float, float], width: float, words: Words) -> None:
     """Run, target, and the verdict in words, with what a refused run failed and how well an accepted one reads back."""
     x, top, height = corner[0] / WIDTH, corner[1], figure.get_figheight()
-    figure.text(x, 1 - (top - 0.45) / height, _shortened(run.name, 32), fontsize=8.3, fontweight="bold", va="baseline")
+    figure.text(
+        x,
+        1 - (top - 0.45) / height,
+        _shortened(run.name, int(15.5 * width)),
+        fontsize=8.3,
+        fontweight="bold",
+        va="baseline",
+    )
     row, said = run.row, str(run.row["reason"])
     if run.accepted:
         verdict, colour = words.say("✓ accepted", "✓ 接受"), INK
@@ -208,7 +217,7 @@ def _title(figure: MatplotlibFigure, run: _Run, corner: tuple[float, float], wor
     dated = "" if missing(row["run_date"]) else f" · {str(row['run_date'])[:10]}"
     weight = "normal" if run.accepted else "bold"
     figure.text(x, 1 - (top - 0.3) / height, verdict + dated, fontsize=7.6, color=colour, fontweight=weight)
-    for i, line in enumerate(textwrap.wrap(_minus(said), 44, max_lines=2, placeholder=" …")):
+    for i, line in enumerate(textwrap.wrap(_minus(said), int(21 * width), max_lines=2, placeholder=" …")):
         figure.text(x, 1 - (top - 0.18 + 0.12 * i) / height, line, fontsize=6.6, color=INK)
 
 
