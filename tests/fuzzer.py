@@ -48,9 +48,7 @@ SECONDS = 5.0
 MEMORY = 1 << 30
 
 NUMBERS = tuple(c.name for c in RAW.columns if c.kind in ("float", "int") and c.name != "source_row")
-TEXTS = (
-    "run_id well sample_id target measure value_raw patient_id visit specimen assay dose_level level_unit".split()
-)
+TEXTS = "run_id well sample_id target measure value_raw patient_id visit specimen assay dose_level level_unit".split()
 VERDICTS = ("role", "detection", "omitted", "note", "remark")
 TIMES = ("time", "time_nominal")
 FIELDS = (*NUMBERS, *TEXTS, *VERDICTS)
@@ -209,7 +207,7 @@ def settings_of(folder: Path) -> Settings:
 
 
 def bases(shared: Path | None = None) -> list[Base]:
-    """Every example export of the repository, and with `shared` the small ones beside it, that reads without a problem."""
+    """Every example export of the repository that reads without a problem, and with `shared` the small ones there."""
     paths = [p for p in sorted((ROOT / "tests/data/readers").glob("*/*")) if not p.name.endswith(".expected.csv")]
     paths += sorted((ROOT / "data/raw").glob("*/*"))
     if shared is not None:
@@ -274,7 +272,20 @@ Mutator = Callable[[Base, random.Random], Mutant | None]
 
 NASTY = (
     *("", "NaN", "N/A", "Undetermined", "No Call", "1e400", "-5", "inf", "0", "1_000", "0x1F", "27.87%", "TRUE", "1/2"),
-    *("27. 87", "2 7.87", "１２.５", "27.8.7", "27,8,7", "1,234", "1.234", "1.234,5", "1,234.5", "<50", ">1e6", "#REF!"),
+    *(
+        "27. 87",
+        "2 7.87",
+        "１２.５",
+        "27.8.7",
+        "27,8,7",
+        "1,234",
+        "1.234",
+        "1.234,5",
+        "1,234.5",
+        "<50",
+        ">1e6",
+        "#REF!",
+    ),
     *("=1+1", "=cmd|' /C calc'!A0", "../../etc/passwd", "@SUM(A1)", "\u202e27.87", "27.87\u200b", "4.2E+1", "٢٧"),
 )
 
@@ -1006,7 +1017,9 @@ def explained(base: Base, o: Row, m: Row, old: Sequence[Cell], new: Sequence[Cel
             continue  # a row that was set aside, or below a limit, for the cell that changed
         if f in TEXTS and any(letters(shown(c)) in letters(o[f]) for c in before if shown(c)):
             continue
-        if f in NUMBERS and (base.reader in _DERIVED or (base.reader == "generic" and m["value_raw"] in map(shown, now))):
+        if f in NUMBERS and (
+            base.reader in _DERIVED or (base.reader == "generic" and m["value_raw"] in map(shown, now))
+        ):
             continue
         if f in TEXTS and m["remark"] != o["remark"]:
             continue  # another name in place of one that is gone, and said so
@@ -1115,9 +1128,8 @@ def _judged(
     heads: list[tuple[Sequence[Cell], Sequence[Cell]]] = []
     keys: list[Cell] = []
     for tag, a, b, c, d in blocks:
-        if tag == "equal" or not any(i not in o_of for i in range(a, b)) and not (a == b and any(
-            j <= base.head for j in range(c, d)
-        )):
+        inserted = a == b and any(j <= base.head for j in range(c, d))
+        if tag == "equal" or not (inserted or any(i not in o_of for i in range(a, b))):
             continue
         pairs = itertools.zip_longest(range(a, b), range(c, d))
         for i, j in pairs:
@@ -1211,7 +1223,9 @@ def _block(
         # The last line: what it still gives must be what it gave.
         for m in theirs:
             if "line end" not in m["remark"] and not any(set(differing(o, m)) <= {"remark"} for o in mine):
-                return f"a value of the line that was cut: {described(m)} in place of {described(mine[0]) if mine else 0}"
+                return (
+                    f"a value of the line that was cut: {described(m)} in place of {described(mine[0]) if mine else 0}"
+                )
         return ""
     if not theirs:
         vanished = [o for o in mine if o["role"] not in SET_ASIDE]
@@ -1275,7 +1289,9 @@ def by_words(base: Base, original: bytes, changed: bytes) -> Judge:
         except ElementTree.ParseError:
             return f"a document that is not well-formed gives {len(rows)} rows"
         # The lines and columns of a plate name the wells of all its reactions.
-        plate = any(name in ("rows", "columns", "rowLabel", "columnLabel") for name, _ in (mine - theirs) | (theirs - mine))
+        plate = any(
+            name in ("rows", "columns", "rowLabel", "columnLabel") for name, _ in (mine - theirs) | (theirs - mine)
+        )
         added: list[Cell] = [word for _, word in theirs - mine]
         gone = [word for _, word in mine - theirs]
         plain = [f for f in FIELDS if f not in ("remark", "note") and not (plate and f == "well")]
@@ -1343,6 +1359,15 @@ class Outcome:
     said: str = ""
 
 
+def peak_memory() -> int:
+    """Most memory [bytes] that this process has held; of a parent that started it where the system tells no better."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
 def _too_slow(signum: int, frame: FrameType | None) -> None:
     raise Hang
 
@@ -1368,7 +1393,7 @@ def outcome(base: Base, mutant: Mutant, folder: Path) -> Outcome:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         path.unlink(missing_ok=True)
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MEMORY:
+    if peak_memory() > MEMORY:
         return Outcome("slow", "more than 1 GiB of memory")
     rows = rows_of(frame)
     if report.reader == base.reader and not same(base, lines=True)(rows, report.note):

@@ -178,3 +178,13 @@ def test_below_lloq_is_drawn_at_the_lloq_of_each_sample(results_small, context_s
     (line,) = axes.get_lines()
     assert line.get_marker() == "v" and line.get_markerfacecolor() == "white"
     assert list(line.get_ydata()) == [10, 20, 10, 10, 10]
+
+
+def test_curves_of_fewer_than_three_patients_are_named_and_not_drawn(results_small, context_small):
+    drawn = discover("figures")["persistence"].draw(Results(results_small), context_small)
+    panel = drawn.figure.axes[0]
+    said = [text.get_text() for text in panel.texts]
+    assert "DL1: n = 1, not drawn" in said
+    stepped = [line for line in panel.lines if len(line.get_xdata()) > 1 and line.get_drawstyle() == "steps-post"]
+    assert len(stepped) == 1  # DL2 alone, four patients
+    assert any("No curve is drawn for fewer than 3 patients" in note for note in drawn.footnotes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
 from pathlib import Path
@@ -89,7 +90,13 @@ def test_two_runs_and_shuffled_rows_give_identical_bytes(study: Path, tmp_path: 
         shuffle.shuffle(rows)
         table.write_text("\n".join([head, *rows]) + "\n")
     ingest.write(ingest.run(chosen(study), study), tmp_path / "shuffled")
-    assert tree(tmp_path / "one") == tree(tmp_path / "shuffled")
+    one, shuffled = tree(tmp_path / "one"), tree(tmp_path / "shuffled")
+    assert one == shuffled
+    cited = [line.split("  ", 2) for line in shuffled["study/inputs.txt"].decode().splitlines()]
+    assert [name for _, name, _ in cited] == ["patients", "samples", "infusions", "cytokines", "events"]
+    for digest, _, file in cited:
+        lines = sorted((study / file).read_bytes().splitlines(keepends=True))
+        assert hashlib.sha256(b"".join(lines)).hexdigest() == digest
 
 
 def test_the_results_folder_holds_every_table_with_its_columns(study: Path, tmp_path: Path):
@@ -351,9 +358,25 @@ def test_a_new_study_folder_is_written_and_its_configuration_is_valid(tmp_path: 
     loaded = settings.load(tmp_path / "new" / "config" / "config.yaml")
     from nkinetics.inputs import read_study
 
+    # The example rows are right in all but the id: with another one they are a study.
+    for table in tables:
+        path = tmp_path / "new" / table
+        path.write_text(path.read_text().replace("EXAMPLE", "001"))
     made = read_study(loaded, tmp_path / "new")
     assert [len(getattr(made, t)) for t in ("patients", "samples", "infusions", "cytokines", "events")] == [1] * 5
     assert made.samples["time_actual"].item() == pytest.approx(1 + 10 / 1440)
+
+
+def test_the_example_rows_of_a_new_study_folder_are_refused_once_each(tmp_path: Path):
+    ingest.init_study(tmp_path)
+    (tmp_path / "data" / "raw" / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError) as caught:
+        ingest.check(settings.load(tmp_path / "config" / "config.yaml"), tmp_path)
+    assert {(p.file, p.row, p.found, p.mend) for p in caught.value.problems} == {
+        (f"config/{t}.csv", 2, "the example row of nkinetics init", "replace or delete it")
+        for t in ("patients", "samples", "infusions", "cytokines", "events")
+    }
+    assert len(caught.value.problems) == 5
 
 
 def test_nothing_that_exists_is_overwritten(tmp_path: Path):
@@ -371,6 +394,125 @@ def test_the_manifest_is_drafted_from_the_names_in_the_exports(tmp_path: Path, r
     ingest.init_study(tmp_path)
     drafted = pd.read_csv(tmp_path / "config" / "samples.csv", dtype=str, keep_default_na=False)
     assert drafted["sample_id"].tolist() == ["S01", "S02", "S03", "S04", "S05"] and set(drafted["patient_id"]) == {""}
+
+
+def test_drafted_names_stand_in_natural_order(tmp_path: Path, root: Path):
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    text = (root / "tests" / "data" / "small" / "data" / "raw" / "run01.txt").read_text()
+    for old, new in (("S01", "P-D1"), ("S02", "P-D10"), ("S03", "P-D4"), ("S04", "P-D100"), ("S05", "P-D28")):
+        text = text.replace(old, new)
+    (raw / "run01.txt").write_text(text)
+    ingest.init_study(tmp_path)
+    drafted = pd.read_csv(tmp_path / "config" / "samples.csv", dtype=str, keep_default_na=False)
+    assert drafted["sample_id"].tolist() == ["P-D1", "P-D4", "P-D10", "P-D28", "P-D100"]
+
+
+# -------------------------------------------------------------------------------- slips of the pen, and what is lacking
+
+
+def samples(study: Path, *changes: tuple[str, str]) -> None:
+    for old, new in changes:
+        replace(study / "config" / "samples.csv", old, new)
+
+
+def said(made: ingest.Ingested, start: str) -> list[str]:
+    return [w for w in made.warnings if w.startswith(start)]
+
+
+def test_a_sample_far_from_its_planned_time_is_flagged_and_said_whatever_the_order_of_rows(study: Path):
+    assert not said(ingest.run(chosen(study), study), "Sample ")
+    samples(study, ("S02,007,blood,D1,1,2026-03-28T10:00", "S02,007,blood,D1,1,2026-04-28T10:00"))
+    made = ingest.run(chosen(study), study)
+    row = made.observations.set_index("sample_id").loc["S02"]
+    assert row["time_flag"] == "far from its planned time (planned day 1.00, actual 31.96)" and row["reportable"]
+    assert said(made, "Sample ") == [
+        "Sample S02 of patient 007 is far from its planned time: planned day 1.00, actual 31.96; is the date right, "
+        "and its year?"
+    ]
+    path = study / "config" / "samples.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    assert ingest.run(chosen(study), study).warnings == made.warnings
+
+
+def test_with_a_visit_window_of_the_study_its_own_flag_stands_alone(study: Path):
+    samples(study, ("2026-03-28T10:00", "2026-04-28T10:00"))
+    plain = chosen(study)
+    windowed = plain.model_copy(update={"study": plain.study.model_copy(update={"visit_window_h": 24.0})})
+    made = ingest.run(windowed, study)
+    flag = made.observations.set_index("sample_id").loc["S02", "time_flag"]
+    assert flag.startswith("outside the visit window") and "far from" not in flag
+    assert not said(made, "Sample ")
+
+
+def test_a_quantified_level_before_the_first_infusion_is_said(study: Path):
+    samples(study, ("2026-03-28T10:00", "2025-03-28T10:00"))
+    (early,) = [w for w in said(ingest.run(chosen(study), study), "Sample S02") if "before the first" in w]
+    assert early == (
+        "Sample S02 of patient 007 has a quantified qpcr level at day -364.00, before the first infusion; is the date "
+        "right, and its year?"
+    )
+
+
+def test_a_pre_dose_visit_after_its_infusion_is_said(study: Path):
+    samples(study, ("D3 pre-dose,3,2026-03-30T10:00", "D3 pre-dose,3,2026-03-30T13:00"))
+    assert said(ingest.run(chosen(study), study), "Sample S03") == [
+        "Sample S03 of patient 007: the visit 'D3 pre-dose' is at day 3.08, after the infusion at day 2.96; "
+        "correct the visit or the time."
+    ]
+
+
+def test_two_samples_at_one_time_are_refused_with_both_rows_unless_replicates_are_allowed(study: Path):
+    samples(study, ("D3 pre-dose,3,2026-03-30T10:00", "D3 pre-dose,3,2026-03-28T10:00"))
+    with pytest.raises(InputError) as caught:
+        ingest.run(chosen(study), study)
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.row, problem.column) == ("config/samples.csv", 4, "sample_id")
+    assert "samples S02 (row 3) and S03 (row 4) of patient 007 at one time, day 1" in problem.found
+    assert problem.mend == "correct the patient or the time, or set nca.replicates to mean or first"
+    plain = chosen(study)
+    mean = plain.model_copy(update={"nca": plain.nca.model_copy(update={"replicates": "mean"})})
+    assert len(ingest.run(mean, study).observations)
+
+
+def test_a_missing_or_misspelt_column_of_the_manifest_is_one_problem(study: Path):
+    samples(study, ("ng_input", "ng_imput"))
+    with pytest.raises(InputError) as caught:
+        ingest.run(chosen(study), study)
+    (problem,) = caught.value.problems
+    assert (problem.row, problem.column, problem.found) == (1, "ng_imput", "the unknown column ng_imput")
+    assert problem.mend.startswith("did you mean ng_input?")
+    samples(study, ("ng_imput", "input_dna"))
+    with pytest.raises(InputError) as caught:
+        ingest.run(chosen(study), study)
+    (problem,) = caught.value.problems
+    assert (problem.row, problem.column, problem.expected) == (1, "ng_input", "a column ng_input, needed for copies/ug")
+    assert problem.found.startswith("no such column")
+
+
+def test_a_dna_input_of_0_is_found_as_0(study: Path):
+    samples(study, ("2026-03-28T10:00,200", "2026-03-28T10:00,0"))
+    with pytest.raises(InputError, match="row 3, column ng_input: found 0 for sample S02; expected a positive number"):
+        ingest.run(chosen(study), study)
+
+
+def test_problems_of_tables_and_what_levels_lack_are_said_in_one_round_with_the_warnings(study: Path):
+    samples(
+        study,
+        ("2026-03-28T10:00,200", "2026-03-28T10:00,"),
+        ("S01,007", "S01,07"),
+        ("S05,P002,blood,D1,1,2026-04-03T09:30", "S05,P002,blood,D1,1,03.04.2026"),
+    )
+    with pytest.raises(InputError) as caught:
+        ingest.check(chosen(study), study)
+    assert [(p.row, p.column) for p in caught.value.problems] == [
+        (2, "patient_id"),
+        (3, "ng_input"),
+        (6, "collected_at"),
+    ]
+    assert any("given is empty" in w for w in caught.value.warnings)
+    assert "Warnings:" in str(caught.value) and "given is empty" in str(caught.value)
 
 
 # ----------------------------------------------------------------------------------------------------- the known truth

@@ -252,3 +252,75 @@ def test_a_semicolon_table_is_refused_with_what_to_do(study: Path):
     path.write_text(path.read_text().replace(",", ";"))
     with pytest.raises(InputError, match="save it as CSV with commas"):
         read(study)
+
+
+# ------------------------------------------------------------------------------------------------- slips of the pen
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "words"),
+    [
+        ("patients", "P003,DL2", "P003,2e9", "Patient P003: the dose level 2e9 looks like an amount"),
+        (
+            "samples",
+            "2026-03-28T10:00,200",
+            "2026-03-28T10:00,20000",
+            "Sample S02 of patient 007: ng_input is 20000 ng",
+        ),
+        ("samples", "2026-03-28T10:00,200", "2026-03-28T10:00,0.2", "Sample S02 of patient 007: ng_input is 0.2 ng"),
+        ("infusions", "2e9,1.5e9", "2e9,1.5e8", "Infusion 2 of patient 007: given is 1.5e+08, 0.075 of the planned"),
+        ("infusions", "4e9,4e9", "4e9,4e10", "Infusion 1 of patient P003: given is 4e+10, 10 of the planned 4e+09"),
+        (
+            "cytokines",
+            "IL-2",
+            "IL-21",
+            "models.cytokine_window.agents names IL-2, of which config/cytokines.csv has no",
+        ),
+        ("cytokines", "IL-2", "IL-21", "did you mean IL-21?"),
+    ],
+)
+def test_what_is_more_often_a_slip_is_said(table: str, old: str, new: str, words: str, study: Path):
+    assert not any(words in w for w in read(study).warnings)
+    replace(study, table, old, new)
+    assert any(words in w for w in read(study).warnings)
+
+
+def test_another_spelling_of_an_agent_is_the_same_agent(study: Path):
+    replace(study, "cytokines", "IL-2", "il2")
+    assert not any("agents names" in w for w in read(study).warnings)
+
+
+def test_a_grade_above_5_and_an_event_that_ends_before_it_starts_are_refused(study: Path):
+    (study / "config" / "events.csv").write_text(
+        "patient_id,event,grade,time,time_end\n007,crs,6,1,2\n007,icans,5,3,2\nP002,crs,1,4,4\n"
+    )
+    with pytest.raises(InputError) as caught:
+        read(study)
+    assert [(p.row, p.column, p.found, p.expected) for p in caught.value.problems] == [
+        (2, "grade", "'6'", "0 to 5"),
+        (3, "time_end", "an end at 2 d of an event from 3 d on", "an end not before the start"),
+    ]
+
+
+def test_a_further_column_almost_named_as_a_known_one_is_refused_unless_that_one_is_there(study: Path):
+    replace(study, "samples", "comment", "coment")
+    with pytest.raises(
+        InputError, match=r"row 1, column coment: found the unknown column coment; .*did you mean comment"
+    ):
+        read(study)
+    replace(study, "samples", "state,coment", "comment,coment")
+    assert "coment" in read(study).samples.columns
+
+
+def test_only_a_close_column_is_offered_for_a_missing_one(study: Path):
+    (study / "config" / "patients.csv").write_text("subject,dose_level,time_end\n007,DL1,3\n")
+    with pytest.raises(InputError) as caught:
+        read(study, **without(study, "samples", "infusions", "cytokines", "events"))
+    (problem,) = caught.value.problems
+    assert (problem.column, problem.mend) == ("patient_id", "add the column")
+
+
+def test_every_equally_near_patient_is_named(study: Path):
+    replace(study, "samples", "S05,P002", "S05,P00")
+    with pytest.raises(InputError, match=r"did you mean P002 or P003\? Otherwise"):
+        read(study)

@@ -266,3 +266,10 @@ def test_our_own_file_loads_as_it_was_written(tmp_path: Path):
     write_table(made, tmp_path / "observations.csv", OBSERVATIONS)
     back = observations.load(tmp_path / "observations.csv")
     pd.testing.assert_frame_equal(back, made, rtol=1e-9)
+
+
+def test_a_file_of_observations_with_a_header_and_no_rows_is_refused(tmp_path: Path):
+    path = tmp_path / "mine.csv"
+    path.write_text("patient_id,time_actual,level,status,lloq\n")
+    with pytest.raises(InputError, match="row 1: found a header and no rows"):
+        observations.load(path)

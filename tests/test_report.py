@@ -148,15 +148,50 @@ def test_first_screen_says_what_it_is_and_flags_what_to_know(text):
     assert "2 in DL1 (2×10⁹ cells)" in first and "4 in DL2 (4×10⁹ cells)" in first
     assert "1 assay run refused: plate_3" in first
     assert "1 export set aside whole: readme.docx (no reader knows this file)" in first
-    assert "no sample of this patient in the manifest (002); no quantified level in 5 results (006)" in first
-    assert "1 of 37 results are not analysed" in first
+    assert "1 of 37 results are not analysed: 1 replaced by another result that is analysed." in first
+
+
+def test_only_measured_patients_are_called_informative_and_those_without_a_result_missing(text):
+    first = text[: text.index('id="brief"')]
+    informative = first[first.index("Measured, and never quantified in any assay") :]
+    informative = informative[: informative.index("<a ")]
+    assert "no quantified level in 5 results (006)." in informative and "Informative" in informative
+    assert "002" not in informative
+    nothing = first[first.index("No result at all: ") :]
+    nothing = nothing[: nothing.index("<a ")]
+    assert nothing.startswith("No result at all: 002 (no sample of this patient in the manifest). Missing")
+    assert "006" not in nothing and "Informative" not in nothing
+
+
+def test_first_screen_leads_with_an_answer_per_dose_level(text):
+    answers = text[text.index('class="answers"') : text.index('class="flags"')]
+    assert "DL1 (2×10⁹ cells), 2 treated: Cmax 400; n = 1. Persistence: last quantified on day 13.90." in answers
+    assert "DL2 (4×10⁹ cells), 4 treated: Cmax 1000 (100 to 10000); n = 3. Persistence: median 13.90 days" in answers
+    assert "2 of 4 lost" in answers and "qPCR, blood, copies/µg" in answers
+
+
+def test_counts_of_results_agree_between_first_screen_and_listing(text, folder, context_small):
+    from nkinetics.tables.excluded import fate_words
+    from nkinetics.wording import Words
+
+    assert fate_words(Results(folder), Words("en")) == (37, 1, "1 replaced by another result that is analysed")
+    first = text[: text.index('id="brief"')]
+    assert "36 analysed of 37" in first and "1 not analysed: 1 replaced" in first
+    listing = tables.build("excluded", Results(folder), context_small)
+    assert "1 of 37 results" in listing.subtitle
+    assert any(note.startswith("Not analysed: 1 replaced") for note in listing.footnotes)
+    assert any("2 more rows stand for patients without any sample" in note for note in listing.footnotes)
 
 
 def test_warnings_of_the_reading_stand_on_the_first_screen(results_small, context_small, tmp_path):
     shutil.copytree(results_small, tmp_path / "r")
     (tmp_path / "r" / "warnings.txt").write_text("The amount given of 005 is empty.\n", encoding="utf-8")
+    built = report.build(tmp_path / "r", context_small.settings, "0.1.0")
+    told = built[built.index('id="warnings"') :]
+    told = told[: told.index("</p>")]
+    assert "<li>The amount given of 005 is empty.</li>" in told and "To mend: " in told
     flags = html.flags(Results(tmp_path / "r"), context_small, html.strings("en"))
-    assert ("While reading the input: The amount given of 005 is empty.", "provenance") in flags
+    assert ("While reading the input: The amount given of 005 is empty.", "warnings") in flags
 
 
 def test_flags_are_absent_where_there_is_nothing_to_know(results_small, context_small, tmp_path):
@@ -207,6 +242,101 @@ def test_cmax_links_to_the_sample_it_comes_from(text, folder):
     assert f'<a href="#obs-{peak}">10000</a>' in section
     row = section[section.index(f'id="obs-{peak}"') :]
     assert "Cmax, AUC" in row[: row.index("</tr>")]
+
+
+def section_of(text, patient, following):
+    """The part of the page about a patient."""
+    return text[text.index(f'data-patient-id="{patient}"') : text.index(f'data-patient-id="{following}"')]
+
+
+def test_area_half_life_and_time_to_loss_link_to_their_observations(text, folder):
+    results = Results(folder)
+    observed, points, nca = (results.table(n) for n in ("observations", "nca_points", "nca"))
+    section = section_of(text, "001", "002")
+    own = observed[(observed["patient_id"] == "001") & (observed["assay"] == "qpcr")].sort_values("time_actual")
+    used = points[(points["patient_id"] == "001") & (points["assay"] == "qpcr") & (points["window"] == "overall")]
+    for use, name in (("auc", "AUClast"), ("lambda_z", "Half-life (λz)")):
+        ids = set(used.loc[used["used_in"] == use, "observation_id"])
+        first = next(o for o in own["observation_id"] if o in ids)
+        line = section[section.index(f'<th scope="row">{name}</th>') :]
+        assert f'href="#obs-{first}"' in line[: line.index("</td>")], name
+    lost = nca[(nca["patient_id"] == "001") & (nca["assay"] == "qpcr") & (nca["parameter"] == "t_blq")]
+    time = float(lost.loc[lost["window"] == "overall", "value"].iloc[0])
+    blq = own.loc[(own["time_actual"] - time).abs() < 1e-6, "observation_id"].iloc[0]
+    line = section[section.index('<th scope="row">Time to loss (t_blq)</th>') :]
+    assert f'href="#obs-{blq}"' in line[: line.index("</td>")]
+    row = section[section.index(f'id="obs-{blq}"') :]
+    assert "t_blq" in row[: row.index("</tr>")]
+
+
+def test_wells_and_replicates_stand_as_the_export_gives_them(results_small, context_small, tmp_path):
+    shutil.copytree(results_small, tmp_path / "r")
+    path = tmp_path / "r" / "ingest.csv"
+    table = path.read_text(encoding="utf-8")
+    from nkinetics.columns import INGEST, OBSERVATIONS
+    from nkinetics.store import read_table, write_table
+
+    frame = read_table(path, INGEST)
+    behind = (frame["source_file"] == "plate_1.txt") & frame["source_row"].isin((44, 45, 46)) & frame["used"]
+    assert behind.sum() == 3 and table
+    frame.loc[behind, "well"] = ["A4", "A5", "A6"]
+    frame.loc[behind, "value_raw"] = ["27.1234", "27.20", "Undetermined"]
+    write_table(frame, path, INGEST)
+    observed = read_table(tmp_path / "r" / "observations.csv", OBSERVATIONS)
+    peak = (observed["patient_id"] == "001") & (observed["level"] == 400)
+    observed.loc[peak, "cv_pct"] = 12.34
+    write_table(observed, tmp_path / "r" / "observations.csv", OBSERVATIONS)
+    section = section_of(report.build(tmp_path / "r", context_small.settings, "0.1.0"), "001", "002")
+    row = section[section.index(f'id="obs-{observed.loc[peak, "observation_id"].iloc[0]}"') :]
+    row = row[: row.index("</tr>")]
+    assert "A4: 27.1234<br>A5: 27.20<br>A6: Undetermined" in row and "<td>12.3</td>" in row
+
+
+def test_failed_result_stands_with_what_was_measured_and_why_it_is_not_analysed(results_small, context_small, tmp_path):
+    from nkinetics.columns import OBSERVATIONS
+    from nkinetics.store import read_table, write_table
+
+    shutil.copytree(results_small, tmp_path / "r")
+    path = tmp_path / "r" / "observations.csv"
+    frame = read_table(path, OBSERVATIONS)
+    peak = (frame["patient_id"] == "001") & (frame["level"] == 400)
+    frame.loc[peak, ["level", "n_molecules"]] = [
+        float("nan"),
+        3 * 40.0 * context_small.settings.assays.qpcr.lloq_copies,
+    ]
+    frame.loc[peak, "status"], frame.loc[peak, "reportable"] = "failed", False
+    frame.loc[peak, "exclusion_reason"] = "replicate CV 47.2 % above 25 %"
+    write_table(frame, path, OBSERVATIONS)
+    section = section_of(report.build(tmp_path / "r", context_small.settings, "0.1.0"), "001", "002")
+    row = section[section.index(f'id="obs-{frame.loc[peak, "observation_id"].iloc[0]}"') :]
+    row = row[: row.index("</tr>")]
+    # 40 times the LLOQ per reaction, and the LLOQ of the row is 10 copies/ug.
+    assert "<td>400</td>" in row and "not analysed<br>replicate CV 47.2 % above 25 %" in row
+
+
+def test_input_tables_stand_with_the_hash_that_was_read_and_their_copies_say_so(results_small, context_small, tmp_path):
+    shutil.copytree(results_small, tmp_path / "r")
+    (tmp_path / "r" / "study" / "inputs.txt").write_text(
+        f"{'7' * 64}  patients  my files/pat  1.csv\n", encoding="utf-8"
+    )
+    built = report.build(tmp_path / "r", context_small.settings, "0.1.0")
+    provenance = built[built.index('id="provenance"') :]
+    assert f'my files/pat  1.csv</th><td class="n">6</td><td><code>{"7" * 64}' in provenance
+    assert "study/patients.csv (copy of my files/pat  1.csv)" in provenance
+    assert "study/samples.csv (no input table recorded)" in provenance
+    assert "Normalised copies" in provenance
+
+
+def test_nothing_in_print_is_set_below_seven_points():
+    css = files("nkinetics.report").joinpath("templates", "report.css").read_text(encoding="utf-8")
+    printed = css[css.index("@media print") :]
+    sizes = [float(x) for x in re.findall(r"font-size: ([\d.]+)pt", printed)]
+    assert sizes and min(sizes) >= 7
+
+
+def test_wide_tables_show_that_they_scroll(page, text):
+    wide = [a for t, a in page.elements if t == "article" and "wide" in (a.get("class") or "")]
+    assert wide and text.count('class="hint"') == len(wide)
 
 
 def test_hostile_text_is_shown_and_never_run(text, page, results_small, context_small, tmp_path):

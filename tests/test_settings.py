@@ -86,3 +86,17 @@ def test_the_schema_accepts_the_bundled_configuration_and_refuses_an_unknown_key
 def test_generated_files_agree_with_the_settings_models(root: Path) -> None:
     for name, text in reference.files().items():
         assert (root / name).read_text(encoding="utf-8") == text, f"{name} is stale: run make reference"
+
+
+def test_a_key_between_two_is_named_with_both_and_messages_read_as_sentences(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("assays:\n  qpcr: {loq_copies: 5}\nbatches: 0\n")
+    with pytest.raises(InputError) as caught:
+        settings.load(path)
+    text = str(caught.value)
+    assert "To mend: did you mean lloq_copies or uloq_copies?\n" in text
+    assert "found 0; expected greater than or equal to 1." in text
+    path.write_text("batches:\t1\n\tstrict: true\n")
+    with pytest.raises(InputError) as caught:
+        settings.load(path)
+    assert "found found" not in str(caught.value) and "found character" in str(caught.value)

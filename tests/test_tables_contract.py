@@ -16,6 +16,7 @@ from nkinetics.errors import InputError
 from nkinetics.plugins import discover
 from nkinetics.results import Context, Results
 from nkinetics.tables._statistics import censored_geo_mean, summary
+from nkinetics.tables.excluded import fate_words, measured
 from nkinetics.tables.persistence import persisting
 from nkinetics.wording import Words, codes_footnote, number_of
 
@@ -342,6 +343,65 @@ def test_excluded_result_keeps_its_level_and_its_rows(body):
     row = rows_where(body("excluded"), Patient="005").iloc[0]
     assert row["Result"] == "8000 copies/µg" and row["Reason"].startswith("superseded")
     assert row["Source rows"] == "plate_1.txt: 86"
+
+
+def test_failed_result_shows_what_was_measured(context_small):
+    settings = context_small.settings
+    qpcr, flow = settings.assays.qpcr.lloq_copies, settings.assays.flow.lloq_events
+    row = {"status": "failed", "assay": "qpcr", "run_id": "r", "n_replicates": 3, "lloq": 50.0, "uloq": 1e6}
+    # 3 reactions with 20 times the LLOQ each; LLOQ 50 copies/ug.
+    assert measured({**row, "n_molecules": 3 * 20 * qpcr}, context_small, {"r"}) == "1000"
+    assert measured({**row, "n_molecules": 3 * 0.5 * qpcr}, context_small, {"r"}) == "BLQ"
+    assert measured({**row, "n_molecules": 0.0}, context_small, {"r"}) == "ND"
+    assert measured({**row, "n_molecules": 3e9 * qpcr}, context_small, {"r"}) == "ALQ"
+    assert measured({**row, "n_molecules": 3 * 20 * qpcr}, context_small, set()) == "MISS"  # no curve
+    assert measured({**row, "n_molecules": 0.0, "n_replicates": 0}, context_small, {"r"}) == "MISS"  # no usable well
+    tube = {**row, "assay": "flow", "n_replicates": 1, "lloq": 0.5, "uloq": math.nan, "n_molecules": 4.0 * flow}
+    assert measured(tube, context_small, set()) == "2"
+    assert measured({**row, "assay": "ddpcr", "n_molecules": 100.0}, context_small, {"r"}) == "MISS"
+    assert measured({**row, "status": "not_done", "n_molecules": math.nan}, context_small, {"r"}) == "MISS"
+
+
+def test_lost_replaced_and_pending_results_are_told_apart(results_small, tmp_path):
+    from nkinetics.columns import OBSERVATIONS
+    from nkinetics.store import read_table, write_table
+
+    shutil.copytree(results_small, tmp_path / "r")
+    path = tmp_path / "r" / "observations.csv"
+    frame = read_table(path, OBSERVATIONS)
+    for sample, status in (("004-D2", "failed"), ("004-D8", "not_done"), ("004-D15", "quantified")):
+        hit = frame["sample_id"] == sample
+        frame.loc[hit, "status"] = status
+        frame.loc[hit, "reportable"] = False
+    write_table(frame, path, OBSERVATIONS)
+    total, n, became = fate_words(Results(tmp_path / "r"), Words("en"))
+    assert (total, n) == (37, 4)
+    assert became == (
+        "1 replaced by another result that is analysed, 1 not done or pending, 1 lost (failed, not replaced), "
+        "1 measured, left out by a rule"
+    )
+
+
+def test_reason_of_every_not_calculable_area_stands_under_the_safety_table(results_small, context_small, tmp_path):
+    shutil.copytree(results_small, tmp_path / "r")
+    path = tmp_path / "r" / "nca.csv"
+    text = path.read_text(encoding="utf-8")
+    old = next(line for line in text.splitlines() if line.startswith("003,DL2,qpcr,D0-28") and ",auc_int," in line)
+    assert ",300," in old
+    new = old.replace(",300,", ",,").replace(",4,,", ",4,follow-up ends on day 20: no accepted slope,")
+    assert "follow-up" in new
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    made = tables.build("safety", Results(tmp_path / "r"), context_small)
+    notes = [n for n in made.footnotes if n.startswith("Reasons of NC")]
+    assert len(notes) == 1 and "AUC D0–28: follow-up ends on day 20: no accepted slope (003)" in notes[0]
+    assert "Cmax, Tmax, AUC D0–28: no sample of this patient in the manifest (002)" in notes[0]
+
+
+def test_top_line_and_persistence_say_who_is_counted_and_who_is_censored_when(body):
+    top = " ".join(body("topline").footnotes)
+    assert "stay in the n of the column, in persistence, and in the censored geometric mean" in top
+    notes = " ".join(body("persistence").footnotes)
+    assert "patients who died or withdrew at the end of their follow-up, the others at the last sample" in notes
 
 
 def test_top_line_lists_fewer_than_three_and_summarises_three(body):

@@ -22,6 +22,9 @@ Kind = Literal["text", "float", "int", "bool"]
 IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
 """What an identifier may look like; anything else could be a formula or a path."""
 
+EXAMPLE = "EXAMPLE"
+"""Patient of the example rows of `nkinetics init`; no table that still holds one is accepted."""
+
 LEVEL_UNITS = ("copies/ug", "copies/mL", "copies/uL", "cells/uL", "%", "copies/cell")
 """The closed list of units of `level`. A unit library would convert copies into cells, both being dimensionless."""
 
@@ -53,8 +56,8 @@ class Column:
         Closed list of values; empty for any.
     pattern : str
         Regular expression that every non-empty value must match.
-    minimum : float or None
-        Smallest value allowed.
+    minimum, maximum : float or None
+        Smallest and largest value allowed.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Column:
     allowed: tuple[str, ...] = ()
     pattern: str = ""
     minimum: float | None = None
+    maximum: float | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ EVENTS = Schema(
             True,
             ("crs", "icans", "infection", "tocilizumab", "steroid", "response", "scan", "therapy", "death"),
         ),
-        Column("grade", "int", "CTCAE or ASTCT grade", minimum=0),
+        Column("grade", "int", "CTCAE or ASTCT grade", minimum=0, maximum=5),
         _STARTED,
         _TIME,
         Column("time_end", "float", "end, elapsed", "d"),
@@ -612,7 +616,9 @@ def _expectation(column: Column) -> str:
             if same
             else f"text that matches {column.pattern}"
         )
-    if column.minimum is not None:
+    if column.minimum is not None and column.maximum is not None:
+        words.append(f"{column.minimum:g} to {column.maximum:g}")
+    elif column.minimum is not None:
         words.append(f"{column.minimum:g} or more")
     return "; ".join(words)
 
@@ -636,6 +642,8 @@ def _failure_cases(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Seri
             )
         if column.minimum is not None:
             checks.append(pa.Check(lambda s, c=column: (s.astype(float) >= c.minimum) | s.isna(), error="minimum"))
+        if column.maximum is not None:
+            checks.append(pa.Check(lambda s, c=column: (s.astype(float) <= c.maximum) | s.isna(), error="maximum"))
         if column.filled:
             checks.append(pa.Check(lambda s: ~empty(s), error="filled"))
         columns[column.name] = pa.Column(checks=checks, nullable=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -47,7 +49,9 @@ class Problem:
         if self.expected:
             text += f"; expected {self.expected}"
         text = text.rstrip(".") + "."
-        return f"{text} To mend: {self.mend.rstrip('.')}." if self.mend else text
+        if not self.mend:
+            return text
+        return f"{text} To mend: {self.mend}" + ("" if self.mend.endswith(("?", ".")) else ".")
 
 
 class InputError(Exception):
@@ -57,6 +61,8 @@ class InputError(Exception):
     ----------
     problems : Problem or iterable of Problem
         At least one.
+    warnings : iterable of str
+        What else was seen, for the same round of corrections.
 
     Examples
     --------
@@ -67,21 +73,72 @@ class InputError(Exception):
       b.csv: found an empty file.
     """
 
-    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+    def __init__(self, problems: Problem | Iterable[Problem], warnings: Iterable[str] = ()) -> None:
         listed = [problems] if isinstance(problems, Problem) else list(problems)
         # Insertion order decides among equals: row None sorts first, numbers by value.
         self.problems = sorted(set(listed), key=lambda p: (p.file, p.row or 0, p.column, p.found))
         n = len(self.problems)
         head = f"{n} problem{'s' if n != 1 else ''} in the input:"
-        super().__init__("\n".join([head, *(f"  {p}" for p in self.problems)]))
+        self.warnings = tuple(sorted(set(warnings)))
+        also = ["Warnings:", *(f"  {w}" for w in self.warnings)] if self.warnings else []
+        super().__init__("\n".join([head, *(f"  {p}" for p in self.problems), *also]))
 
 
 class GateError(Exception):
     """A quality gate that the configuration made binding was not met (exit status 3)."""
 
 
-def raise_any(problems: Iterable[Problem]) -> None:
-    """Raise one `InputError` with all problems, or return when there are none."""
+def raise_any(problems: Iterable[Problem], warnings: Iterable[str] = ()) -> None:
+    """Raise one `InputError` with all problems (and the warnings beside them), or return when there are none."""
     listed = list(problems)
     if listed:
-        raise InputError(listed)
+        raise InputError(listed, warnings)
+
+
+def bare(word: str) -> str:
+    """A word without case, punctuation and leading zeros of its numbers: what people vary without meaning to.
+
+    Examples
+    --------
+    >>> bare("IL-2") == bare("il2"), bare("P-007") == bare("p7"), bare("P-10") == bare("P-1")
+    (True, True, False)
+    """
+    return "".join(
+        part.lstrip("0") or "0" if part.isdigit() else re.sub(r"[\W_]+", "", part)
+        for part in re.split(r"(\d+)", word.casefold())
+        if part
+    )
+
+
+def nearest(word: str, words: Iterable[str], cutoff: float = 0.5) -> str:
+    """The most similar word, all of them with "or" when several are equally near; empty text when none is similar.
+
+    Parameters
+    ----------
+    word : str
+        What was written.
+    words : iterable of str
+        What could have been meant.
+    cutoff : float
+        Least similarity, between 0 and 1.
+
+    Examples
+    --------
+    >>> nearest("P-01", ["P-001", "P-002"]), nearest("P-D10", ["P1-D10", "P2-D10", "P1-D1"]), nearest("x", ["y"])
+    ('P-001', 'P1-D10 or P2-D10', '')
+    """
+    listed = sorted(set(words) - {""})
+    same = [w for w in listed if bare(w) == bare(word)]
+    if not same:
+        matcher = difflib.SequenceMatcher()
+        matcher.set_seq2(word)
+        ratios = []
+        for other in listed:
+            matcher.set_seq1(other)
+            near = matcher.real_quick_ratio() >= cutoff and matcher.quick_ratio() >= cutoff
+            ratios.append(matcher.ratio() if near else 0.0)
+        best = max(ratios, default=0.0)
+        same = [w for w, r in zip(listed, ratios, strict=True) if r >= cutoff and r > best - 1e-9]
+    if len(same) > 5:
+        return ", ".join(same[:5]) + f" or one of {len(same) - 5} more that are as near"
+    return " or ".join([", ".join(same[:-1]), same[-1]] if len(same) > 1 else same)

@@ -7,6 +7,7 @@ reason and in `Ingested.problems`, and the others go on. A run or a sample that 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -30,15 +31,15 @@ from nkinetics.columns import (
     USER_TABLES,
     Schema,
 )
-from nkinetics.errors import InputError, Problem, raise_any
-from nkinetics.inputs import Study, assumed_infusions, assumed_words, nearest, read_study, with_reference
-from nkinetics.observations import OUTSIDE_WINDOW, VisitWindow, assemble, batch_of, joined
+from nkinetics.errors import InputError, Problem, nearest, raise_any
+from nkinetics.inputs import NOMINAL_USED, Study, assumed_infusions, assumed_words, read_study, with_reference
+from nkinetics.observations import FAR, OUTSIDE_WINDOW, PREDOSE, VisitWindow, assemble, batch_of, joined, natural
 from nkinetics.quantify import derived, dpcr, flow, listing, qpcr
 from nkinetics.quantify.levels import LEVELS, Quantified, frame_of, unusable
 from nkinetics.readers import FileReport
-from nkinetics.settings import Settings, located
+from nkinetics.settings import INPUT_TABLES, Settings, located
 from nkinetics.starter import init_study
-from nkinetics.store import complete, empty, records, write_table, write_text
+from nkinetics.store import complete, empty, records, sha256_of, write_table, write_text
 
 __all__ = ["Checked", "Ingested", "check", "configured_assays", "export_paths", "init_study", "run", "write"]
 
@@ -46,6 +47,9 @@ ASSAY_OF: Mapping[str, str] = {"ct": "qpcr", "partitions": "ddpcr", "events": "f
 """Assay by what a raw row measures; a listing names its own."""
 
 NOT_FOUND = "no result in the exports that could be read"
+
+_MINUTE = 1 / 1440 + 1e-6
+"""Days by which a time may pass another before it is said: times are written to the minute."""
 
 _SAME_VALUE = 5e-4
 """Relative difference within which two exports of one well agree: formats print different numbers of digits."""
@@ -69,6 +73,8 @@ class Ingested:
         Exports that could not be read; empty when all could.
     settings : Settings
         The configuration that made them.
+    inputs : tuple of (str, str, str)
+        The user's tables as they were read: name, path as configured, sha256.
     """
 
     ingest: pd.DataFrame
@@ -81,6 +87,7 @@ class Ingested:
     warnings: tuple[str, ...]
     problems: tuple[Problem, ...]
     settings: Settings
+    inputs: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass
@@ -494,20 +501,38 @@ def _no_target(rows: pd.DataFrame, one: Quantified, assay: str, section: object)
     ]
 
 
-def _needs(made: list[Quantified], study: Study, settings: Settings) -> list[Problem]:
+def _needs(made: list[Quantified], study: Study, settings: Settings, earlier: list[Problem]) -> list[Problem]:
+    """What the manifest lacks: a column that it has not once, an empty or wrong cell each."""
     file = settings.inputs.samples or "samples.csv"
-    wanted = {(n.sample_id, n.column, n.why) for one in made for n in one.needs}
-    return [
-        Problem(
-            file,
-            study.sample_rows.get(sample),
-            column,
-            f"no {column} for sample {sample}",
-            f"a positive number, {why}",
-            "write it, or name the well in the instrument software as omitted",
+    wanted = sorted({(n.sample_id, n.column, n.why) for one in made for n in one.needs})
+    values = study.samples.drop_duplicates("sample_id").set_index("sample_id")
+    reported = {(p.row, p.column) for p in earlier if p.file == file}
+    problems = []
+    for column, why in sorted({(column, why) for _, column, why in wanted}):
+        if not study.sample_header or column in study.sample_header:
+            continue
+        near = nearest(column, set(study.sample_header) - set(SAMPLES.names), 0.6)
+        # A header that was taken for this one is reported already.
+        if not any((1, name) in reported for name in near.split(" or ")):
+            found = "no such column" + (f", but {near}" if near else "")
+            mend = f"rename {near} if it is meant, or add the column" if near else "add the column"
+            problems.append(Problem(file, 1, column, found, f"a column {column}, {why}", mend))
+    for sample, column, why in wanted:
+        row = study.sample_rows.get(sample)
+        if (study.sample_header and column not in study.sample_header) or (row, column) in reported:
+            continue
+        value = float(values.at[sample, column]) if sample in values.index else math.nan
+        problems.append(
+            Problem(
+                file,
+                row,
+                column,
+                f"no {column} for sample {sample}" if math.isnan(value) else f"{value:g} for sample {sample}",
+                f"a positive number, {why}",
+                "write it, or name the well in the instrument software as omitted",
+            )
         )
-        for sample, column, why in sorted(wanted)
-    ]
+    return problems
 
 
 def _without_level(
@@ -598,17 +623,26 @@ def run(settings: Settings, root: Path) -> Ingested:
         For user tables, configuration and joining, with every problem; with `strict` for unreadable exports too.
     """
     settings = located(settings, root)
-    study = read_study(settings, root)
-    raw, reports = readers.read_exports(export_paths(settings, root), root, settings)
+    # Problems of the tables do not end the run at once: what the exports need is said in the same round.
+    earlier: list[Problem] = []
+    study = read_study(settings, root, earlier)
+    try:
+        raw, reports = readers.read_exports(export_paths(settings, root), root, settings)
+    except InputError as error:
+        raise InputError([*earlier, *error.problems], study.warnings) from None
     raw = raw.reset_index(drop=True)
     unread = tuple(sorted(p for report in reports for p in report.problems))
-    if settings.strict:
-        raise_any(unread)
+    if settings.strict and unread:
+        raise InputError([*earlier, *unread], study.warnings)
     account = _Account(raw, unusable(raw))
     account.warnings += [f"{r.label}: {r.note}." for r in reports if r.note and not r.duplicate_of]
     _set_superseded_aside(account, settings)
     _set_ignored_aside(account, settings)
     _settle_repeated_wells(account)
+    if earlier:
+        raise InputError(
+            [*earlier, *_beside(earlier, account, study, settings, complete_set=not unread)], study.warnings
+        )
     exported = raw["sample_id"].copy()
     names, manifest = _joined_names(account, study, settings)
     study = _with_listing(account, study, manifest, settings)
@@ -619,12 +653,12 @@ def run(settings: Settings, root: Path) -> Ingested:
     made = _quantified(account, manifest, settings)
     account.problems += _unmatched(account, manifest, settings)
     made += _listed_levels(account, settings)
-    account.problems += _needs(made, study, settings)
+    account.problems += _needs(made, study, settings, [])
     levels = _stacked([one.levels for one in made], LEVELS)
     absent, missing = _without_level(account, manifest, levels, study, settings, complete_set=not unread)
     if not any(p.column.endswith("target_pattern") for p in account.problems):
         account.problems += missing
-    raise_any(account.problems)
+    raise_any(account.problems, [*study.warnings, *account.warnings])
 
     every = _stacked([levels, frame_of(absent, LEVELS)] if absent else [levels], LEVELS)
     everywhere = _stacked([manifest, listed], SAMPLES)
@@ -651,10 +685,11 @@ def run(settings: Settings, root: Path) -> Ingested:
         visit_window=VisitWindow(settings.study.visit_window_h, settings.study.visit_window_share),
         run_dates=_run_dates(raw),
     )
-    account.warnings += _outside_windows(observations)
+    account.warnings += _outside_windows(observations) + _implausible(observations, study)
     unnamed = set(names[exported == ""]) & set(listed["sample_id"])
     if settings.nca.replicates == "error":
         observations = _repeats_settled(observations, unnamed, account)
+        raise_any(_same_time(observations, study, settings), [*study.warnings, *account.warnings])
     study = replace(
         study, samples=manifest if len(manifest) else study.samples, infusions=with_reference(study, settings)
     )
@@ -669,7 +704,50 @@ def run(settings: Settings, root: Path) -> Ingested:
         tuple(sorted({*study.warnings, *account.warnings})),
         unread,
         settings,
+        _inputs(settings, root),
     )
+
+
+def _inputs(settings: Settings, root: Path) -> tuple[tuple[str, str, str], ...]:
+    """Name, path and sha256 of every table of the user, before anything was normalised in it."""
+    named = {name: getattr(settings.inputs, name) for name in INPUT_TABLES}
+    return tuple((name, str(file), _rows_sha256(root / file)) for name, file in named.items() if file)
+
+
+def _rows_sha256(path: Path) -> str:
+    """SHA-256 of a table's lines in sorted order (``LC_ALL=C sort FILE | sha256sum``), of a workbook's bytes.
+
+    The order of rows means nothing, and no result depends on it.
+    """
+    content = path.read_bytes()
+    if content.startswith(b"PK"):
+        return sha256_of(path)
+    lines = sorted(content.removesuffix(b"\n").split(b"\n"))
+    return hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+
+
+def _beside(
+    earlier: list[Problem], account: _Account, study: Study, settings: Settings, *, complete_set: bool
+) -> list[Problem]:
+    """Problems of the exports and of the manifest's values, where tables of the study have problems already.
+
+    Only what does not follow from these: a manifest whose samples are in doubt says nothing about the exports.
+    """
+    file = settings.inputs.samples
+    if settings.generic or file is None or not study.sample_rows:
+        return []
+    whole = not any(p.file == file and (p.row == 1 or p.column in ("sample_id", "")) for p in earlier)
+    samples = study.samples.drop_duplicates("sample_id")
+    names, manifest = _joined_names(account, replace(study, samples=samples), settings)
+    account.raw = account.raw.assign(sample_id=names.astype("str"))
+    made = _quantified(account, manifest, settings)
+    found = list(account.problems) + _needs(made, study, settings, earlier)
+    if whole:
+        found += _unmatched(account, manifest, settings)
+        levels = _stacked([one.levels for one in made], LEVELS)
+        if not any(p.column.endswith("target_pattern") for p in found):
+            found += _without_level(account, manifest, levels, study, settings, complete_set=complete_set)[1]
+    return found
 
 
 def _run_dates(raw: pd.DataFrame) -> dict[str, str]:
@@ -687,6 +765,74 @@ def _outside_windows(observations: pd.DataFrame) -> list[str]:
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     were = "sample was" if len(names) == 1 else "samples were"
     return [f"{len(names)} {were} taken outside the visit window, and kept: {shown}."]
+
+
+_LISTED = 10
+
+
+def _implausible(observations: pd.DataFrame, study: Study) -> list[str]:
+    """Times that can be right and are more often a slip of the pen, a sentence each."""
+    far: dict[str, str] = {}
+    early: dict[str, str] = {}
+    late: dict[str, str] = {}
+    starts = {str(p): rows["time"].tolist() for p, rows in study.infusions.groupby("patient_id")}
+    year = "; is the date right, and its year?"
+    for row in records(observations):
+        time, who = row["time_actual"], f"Sample {row['sample_id']} of patient {row['patient_id']}"
+        begun = starts.get(row["patient_id"], [])
+        if math.isnan(time) or not begun:
+            continue
+        if FAR in row["time_flag"]:
+            far[row["sample_id"]] = f"{who} is {FAR}: planned day {row['time_nominal']:.2f}, actual {time:.2f}{year}"
+        if row["status"] == "quantified" and row["reportable"] and time < min(begun) - _MINUTE:
+            early[row["sample_id"]] = (
+                f"{who} has a quantified {row['assay']} level at day {time:.2f}, before the first infusion{year}"
+            )
+        nearest_start = min(begun, key=lambda start: abs(start - time))
+        planned_only = row["time_flag"].startswith(NOMINAL_USED)
+        if PREDOSE.search(row["visit"]) and time > nearest_start + _MINUTE and not planned_only:
+            late[row["sample_id"]] = (
+                f"{who}: the visit {row['visit']!r} is at day {time:.2f}, after the infusion at day "
+                f"{nearest_start:.2f}; correct the visit or the time."
+            )
+    said = []
+    for found, what in (
+        (far, "far from their planned times"),
+        (early, "quantified before the first infusion"),
+        (late, "pre-dose by their visit and after the infusion by their time"),
+    ):
+        names = sorted(found, key=natural)
+        said += [found[name] for name in names[:_LISTED]]
+        if len(names) > _LISTED:
+            said.append(f"{len(names)} samples are {what}, {', '.join(names[_LISTED:])} also.")
+    return said
+
+
+def _same_time(observations: pd.DataFrame, study: Study, settings: Settings) -> list[Problem]:
+    """Two samples of the manifest that are one observation by patient, assay, specimen and time."""
+    key = ["patient_id", "assay", "specimen", "time_actual"]
+    rows = observations[observations["reportable"].astype(bool) & observations["sample_id"].isin(study.sample_rows)]
+    found: dict[tuple[str, str], Problem] = {}
+    for _, own in rows[rows.duplicated(key, keep=False)].groupby(key):
+        first, *others = sorted(own.index, key=lambda i: study.sample_rows[own.at[i, "sample_id"]])
+        one = own.at[first, "sample_id"]
+        for index in others:
+            two = own.at[index, "sample_id"]
+            # Once for a pair of samples, whatever the number of assays.
+            found.setdefault(
+                (one, two),
+                Problem(
+                    settings.inputs.samples or "samples.csv",
+                    study.sample_rows[two],
+                    "sample_id",
+                    f"samples {one} (row {study.sample_rows[one]}) and {two} (row {study.sample_rows[two]}) of patient "
+                    f"{own.at[index, 'patient_id']} at one time, day {own.at[index, 'time_actual']:.4g}, "
+                    f"both analysed ({own.at[index, 'assay']}, {own.at[index, 'specimen']})",
+                    "one sample of a patient, assay, specimen and time",
+                    "correct the patient or the time, or set nca.replicates to mean or first",
+                ),
+            )
+    return list(found.values())
 
 
 def _calibrators(made: list[Quantified], account: _Account) -> pd.DataFrame:
@@ -809,7 +955,7 @@ def write(ingested: Ingested, folder: Path) -> None:
         What `run` made.
     folder : Path
         Results folder: ingest.csv, runs.csv, calibrators.csv, observations.csv, observation_sources.csv, warnings.txt,
-        study/ and batches/.
+        study/ (with inputs.txt: hash, name and path of every table that was read) and batches/.
     """
     write_table(ingested.ingest, folder / "ingest.csv", INGEST)
     write_table(ingested.runs, folder / "runs.csv", RUNS)
@@ -817,6 +963,8 @@ def write(ingested: Ingested, folder: Path) -> None:
     write_table(ingested.observations, folder / "observations.csv", OBSERVATIONS)
     write_table(ingested.observation_sources, folder / "observation_sources.csv", OBSERVATION_SOURCES)
     write_text(folder / "warnings.txt", "".join(f"{line}\n" for line in ingested.warnings))
+    lines = [f"{digest}  {name}  {file}\n" for name, file, digest in ingested.inputs]
+    write_text(folder / "study" / "inputs.txt", "".join(lines))
     for name, schema in USER_TABLES.items():
         write_table(getattr(ingested.study, name), folder / "study" / f"{name}.csv", schema)
     settings = ingested.settings

@@ -6,7 +6,6 @@ infusion, whatever zone or clock change lay between.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import zipfile
@@ -19,8 +18,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from nkinetics.columns import CYTOKINES, EVENTS, INFUSIONS, PATIENTS, SAMPLES, Column, Schema, schema_problems
-from nkinetics.errors import InputError, Problem, raise_any
+from nkinetics.columns import CYTOKINES, EVENTS, EXAMPLE, INFUSIONS, PATIENTS, SAMPLES, Column, Schema, schema_problems
+from nkinetics.errors import InputError, Problem, bare, nearest, raise_any
 from nkinetics.settings import Settings, located
 from nkinetics.store import complete, empty, read_text_frame, text_to_typed
 
@@ -34,6 +33,9 @@ _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LOCAL = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[T ]+(\d{1,2})(:\d{2}(?::\d{2})?))?", re.ASCII)
 _DAY = 86400.0
+_AMOUNT = 1e4
+_NG_INPUT = (1.0, 5000.0)
+_GIVEN = (0.1, 2.0)
 _WORKBOOK_BYTES = 500_000_000
 
 # Header words that say a column identifies a person. Kinetics needs none of them, and every file we write would carry
@@ -61,6 +63,8 @@ class Study:
     data_cut : mapping of str to float
         End of the day of the data cut, in days from each patient's first infusion; only patients whose first infusion
         has an absolute time.
+    sample_header : tuple of str
+        Columns of the manifest as the user wrote them; empty without one.
     """
 
     patients: pd.DataFrame
@@ -71,6 +75,7 @@ class Study:
     warnings: tuple[str, ...] = ()
     sample_rows: Mapping[str, int] = field(default_factory=dict)
     data_cut: Mapping[str, float] = field(default_factory=dict)
+    sample_header: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,28 +87,13 @@ class _Table:
     frame: pd.DataFrame
     rows: pd.Series
     problems: list[Problem] = field(default_factory=list)
+    header: tuple[str, ...] = ()
 
     def problem(self, index: int, column: str, found: str, expected: str, mend: str) -> None:
         self.problems.append(Problem(self.file, int(self.rows.loc[index]), column, found, expected, mend))
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The most similar word, or empty text when none is similar.
-
-    Examples
-    --------
-    >>> nearest("P-01", ["P-001", "P-002"])
-    'P-001'
-    """
-    listed = sorted(set(words))
-    found = difflib.get_close_matches(word, listed, n=1, cutoff=0.5)
-    if found:
-        return found[0]
-    same = [w for w in listed if w.lstrip("0") == word.lstrip("0")]
-    return same[0] if same else ""
 
 
 def read_user_frame(path: Path, file: str | None = None) -> tuple[pd.DataFrame, pd.Series, list[str]]:
@@ -224,18 +214,31 @@ def _read(path: Path, schema: Schema, file: str, warnings: list[str]) -> tuple[_
         else []
     )
     for p in absent:
-        near = nearest(p.column, text.columns)
+        near = nearest(p.column, [c for c in text.columns if c not in schema.by_name], 0.75)
         found = f"no such column among {', '.join(text.columns)}"
         mend = f"add the column, or rename {near}" if near else p.mend
         problems.append(Problem(p.file, p.row, p.column, found, p.expected, mend))
     if absent:
         return None, problems
+    unused = [c for c in schema.names if c not in text.columns]
+    for name in text.columns:
+        near = "" if name in schema.by_name or name in personal else nearest(name, unused, 0.8)
+        if near:
+            mend = f"did you mean {near}? Otherwise give the column another name"
+            problems.append(Problem(file, 1, name, f"the unknown column {name}", f"a column of {schema.name}", mend))
     for name in numeric:
         if name in ("sample_id", "patient_id"):
             warnings.append(
                 f"{file}: {name} is stored as numbers in the workbook; leading zeros, if there were any, are gone."
             )
     text = text.assign(**{c: text[c].str.strip() for c in text.columns})
+    examples = text["patient_id"] == EXAMPLE
+    mend = "replace or delete it"
+    for row in rows[examples]:
+        found, wanted = "the example row of nkinetics init", "rows of the study"
+        problems.append(Problem(file, int(row), "patient_id", found, wanted, mend))
+    # What else is wrong with them is of no interest.
+    text, rows = text[~examples].reset_index(drop=True), rows[~examples].reset_index(drop=True)
     try:
         frame = text_to_typed(text, schema, file, rows)
     except InputError as error:
@@ -247,7 +250,7 @@ def _read(path: Path, schema: Schema, file: str, warnings: list[str]) -> tuple[_
             mended.loc[position[p.row or 0], p.column] = ""
         frame = text_to_typed(mended, schema, file, rows)
     blank = {c.name: _blank(c, frame.index) for c in schema.columns if c.name not in frame.columns}
-    return _Table(schema, file, frame.assign(**blank), rows, problems), []
+    return _Table(schema, file, frame.assign(**blank), rows, problems, tuple(text.columns)), []
 
 
 def _blank(column: Column, index: pd.Index) -> pd.Series:
@@ -614,7 +617,64 @@ def _with_deaths(patients: pd.DataFrame, events: pd.DataFrame, warnings: list[st
     return patients
 
 
-def read_study(settings: Settings, root: Path) -> Study:
+def _check_events(table: _Table) -> None:
+    """An event cannot end before it starts."""
+    frame = table.frame
+    for index in frame.index[frame["time_end"] < frame["time"] - SAME_TIME]:
+        table.problem(
+            index,
+            "time_end",
+            f"an end at {frame.loc[index, 'time_end']:.4g} d of an event from {frame.loc[index, 'time']:.4g} d on",
+            "an end not before the start",
+            "correct one of the two times (days from the start of the first infusion)",
+        )
+
+
+def _implausible(frames: Mapping[str, pd.DataFrame], settings: Settings) -> list[str]:
+    """What can be right and is more often a slip of the pen, a sentence each; never the row, which may be moved."""
+    said = []
+    for patient, level in zip(frames["patients"]["patient_id"], frames["patients"]["dose_level"], strict=True):
+        number = re.match(r"\d+(\.\d+)?([eE]\+?\d+)?", level)
+        if number and float(number[0]) >= _AMOUNT:
+            said.append(
+                f"Patient {patient}: the dose level {level} looks like an amount; a dose level is a name, as DL1."
+            )
+    samples = frames["samples"]
+    for sample, patient, ng in zip(samples["sample_id"], samples["patient_id"], samples["ng_input"], strict=True):
+        if ng > _NG_INPUT[1] or 0 < ng < _NG_INPUT[0]:
+            said.append(
+                f"Sample {sample} of patient {patient}: ng_input is {ng:g} ng, outside {_NG_INPUT[0]:g} to "
+                f"{_NG_INPUT[1]:g} ng per reaction; is it the unit?"
+            )
+    doses = frames["infusions"]
+    for patient, k, planned, given in zip(
+        doses["patient_id"], doses["infusion"], doses["planned"], doses["given"], strict=True
+    ):
+        if planned > 0 and not _GIVEN[0] <= given / planned <= _GIVEN[1] and not math.isnan(given):
+            said.append(
+                f"Infusion {k} of patient {patient}: given is {given:.4g}, {given / planned:.3g} of the planned "
+                f"{planned:.4g}; is an exponent mistyped?"
+            )
+    return said + _agents_unknown(frames["cytokines"], settings)
+
+
+def _agents_unknown(cytokines: pd.DataFrame, settings: Settings) -> list[str]:
+    """Agents of the models that occur nowhere in the doses; spelling as in il2 for IL-2 is one agent."""
+    given = sorted(set(cytokines["agent"]) - {""})
+    if not given:
+        return []
+    said = []
+    for name in dict.fromkeys((settings.models.default, *settings.models.candidates)):
+        for agent in getattr(settings.models.constants(name), "agents", ()):
+            if bare(agent) in {bare(g) for g in given}:
+                continue
+            near = nearest(agent, given)
+            hint = f"did you mean {near}?" if near else f"the doses are of {', '.join(given)}."
+            said.append(f"models.{name}.agents names {agent}, of which {settings.inputs.cytokines} has no dose; {hint}")
+    return said
+
+
+def read_study(settings: Settings, root: Path, found: list[Problem] | None = None) -> Study:
     """Read and check the user's tables.
 
     Parameters
@@ -623,6 +683,9 @@ def read_study(settings: Settings, root: Path) -> Study:
         Its `inputs` name the files, its `study` the time zone, the dose unit and the data cut.
     root : Path
         Folder to which the paths are relative.
+    found : list of Problem, optional
+        Takes the problems in place of an `InputError`; the study then holds what could be read, without the cells that
+        could not, and is good for finding further problems only.
 
     Returns
     -------
@@ -645,9 +708,9 @@ def read_study(settings: Settings, root: Path) -> Study:
         file = getattr(names, schema.name)
         tables[schema.name] = None
         if file is not None:
-            table, found = _read(root / file, schema, file, warnings)
+            table, own = _read(root / file, schema, file, warnings)
             tables[schema.name] = table
-            problems += found
+            problems += own
             if table is not None:
                 _with_iso_dates(table, settings.study.date_order)
     patients, samples, infusions = tables["patients"], tables["samples"], tables["infusions"]
@@ -679,6 +742,9 @@ def read_study(settings: Settings, root: Path) -> Study:
                 table, "started_at", "time", anchors, zone, warnings, needed=True, dates=dates, reported=strangers
             )
 
+    if events is not None:
+        _check_events(events)
+
     if patients is not None and names.patients is not None:
         known = set(patients.frame["patient_id"])
         for table in (samples, infusions, cytokines, events):
@@ -698,7 +764,6 @@ def read_study(settings: Settings, root: Path) -> Study:
     for present in tables.values():
         if present is not None:
             problems += _checked(present)
-    raise_any(problems)
 
     frames = {
         schema.name: complete(present.frame, schema) if (present := tables[schema.name]) is not None else empty(schema)
@@ -710,8 +775,19 @@ def read_study(settings: Settings, root: Path) -> Study:
         frames["infusions"] = assumed_infusions(frames["patients"]["patient_id"], settings.study.reference_dose, unit)
         warnings.append(assumed_words(len(frames["patients"]), settings.study.reference_dose, unit))
     frames["patients"] = _with_deaths(frames["patients"], frames["events"], warnings)
+    warnings += _implausible(frames, settings)
+    if found is None:
+        raise_any(problems, warnings)
+    else:
+        found += problems
     rows = {} if samples is None else dict(zip(samples.frame["sample_id"], map(int, samples.rows), strict=True))
-    return Study(**frames, warnings=tuple(sorted(set(warnings))), sample_rows=rows, data_cut=_cuts(settings, anchors))
+    return Study(
+        **frames,
+        warnings=tuple(sorted(set(warnings))),
+        sample_rows=rows,
+        data_cut=_cuts(settings, anchors),
+        sample_header=() if samples is None else samples.header,
+    )
 
 
 def _cuts(settings: Settings, anchors: Mapping[str, datetime]) -> dict[str, float]:

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from nkinetics.columns import OBSERVATIONS, schema_problems
-from nkinetics.errors import InputError, Problem, raise_any
-from nkinetics.inputs import NOMINAL_USED, Study, assumed_infusions, nearest, read_user_frame
+from nkinetics.errors import InputError, Problem, nearest, raise_any
+from nkinetics.inputs import NOMINAL_USED, Study, assumed_infusions, read_user_frame
 from nkinetics.store import complete, read_table, records, text_to_typed
 
 PREDOSE = re.compile(r"(?i)pre[- ]?(dose|infusion)|before")
@@ -28,6 +28,11 @@ NO_SAMPLE = "no sample of this patient in the manifest"
 
 OUTSIDE_WINDOW = "outside the visit window"
 """How `time_flag` of a sample begins that was not taken when planned."""
+
+FAR = "far from its planned time"
+"""The same where the study has no visit window: beyond `FAR_DAYS` or `FAR_SHARE`, whichever is more."""
+
+FAR_DAYS, FAR_SHARE = 1.0, 0.25
 
 _SAME = 1e-6
 """Days within which two times are one (0.09 s): elapsed times are written with ten digits."""
@@ -285,8 +290,7 @@ def assemble(
     parts = [part for part in (rows, pd.DataFrame(blanks)) if len(part)]
     frame = complete(pd.concat(parts, ignore_index=True) if parts else rows, OBSERVATIONS)[OBSERVATIONS.names]
     frame = _timed(frame, study.infusions, predose_share)
-    if visit_window is not None:
-        frame["time_flag"] = _window_flags(frame, visit_window)
+    frame["time_flag"] = _window_flags(frame, visit_window or VisitWindow())
     identity = ["patient_id", "assay", "specimen", "sample_id", "run_id"]
     frame["observation_id"] = [observation_id(*values) for values in frame[identity].itertuples(index=False)]
     level_of = dict(zip(study.patients["patient_id"], study.patients["dose_level"], strict=True))
@@ -298,12 +302,29 @@ def assemble(
 
 
 def _window_flags(frame: pd.DataFrame, window: VisitWindow) -> pd.Series:
-    """`time_flag` with the visit window; a sample known by its planned time only has no other to compare."""
+    """`time_flag` with the visit window; a sample known by its planned time only has no other to compare.
+
+    Without a window only a departure that is more likely a slip of the pen is flagged.
+    """
+    given = math.isfinite(window.days(0.0))
     flags = []
     for flag, planned, actual in zip(frame["time_flag"], frame["time_nominal"], frame["time_actual"], strict=True):
-        found = "" if flag.startswith(NOMINAL_USED) else window.flag(float(planned), float(actual))
+        if flag.startswith(NOMINAL_USED):
+            found = ""
+        elif given:
+            found = window.flag(float(planned), float(actual))
+        else:
+            found = _far(float(planned), float(actual))
         flags.append("; ".join(f for f in (flag, found) if f))
     return pd.Series(flags, index=frame.index, dtype="str")
+
+
+def _far(planned: float, actual: float) -> str:
+    """The flag of a sample far from its planned time; screening samples have no day of their own."""
+    allowed = max(FAR_DAYS, FAR_SHARE * abs(planned))
+    if (planned < 0 and actual < 0) or not abs(actual - planned) > allowed + _SAME:
+        return ""
+    return f"{FAR} (planned day {planned:.2f}, actual {actual:.2f})"
 
 
 def _exclusions(frame: pd.DataFrame, study: Study, keep_after_therapy: bool, data_cut: str | None) -> list[str]:
@@ -407,12 +428,16 @@ def _brought(
             name,
             f"no such column among {', '.join(text.columns)}",
             f"a column {name} ({OBSERVATIONS.by_name[name].meaning})",
-            f"rename {near}" if (near := nearest(name, text.columns)) else "add the column",
+            f"rename {near}"
+            if (near := nearest(name, set(text.columns) - set(OBSERVATIONS.names), 0.75))
+            else "add the column",
         )
         for name in OBSERVATIONS.required
         if name not in text.columns
     ]
     raise_any(absent)
+    if text.empty:
+        raise InputError(Problem(file, 1, "", "a header and no rows", "a row per observation", "write the rows"))
     problems: list[Problem] = []
     try:
         frame = text_to_typed(text, OBSERVATIONS, file, rows)

@@ -52,6 +52,15 @@ class Results:
         return f"{name}.csv {sha256_of(path)[:8]}" if path.exists() else f"{name}.csv (not made)"
 
     @cached_property
+    def inputs(self) -> tuple[tuple[str, str, str], ...]:
+        """The user's tables behind study/, as `ingest` read them: name, path, sha256; empty where it did not say."""
+        path = self.folder / "study" / "inputs.txt"
+        if not path.exists():
+            return ()
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return tuple((name, file, digest) for digest, name, file in (line.split("  ", 2) for line in lines if line))
+
+    @cached_property
     def patients(self) -> pd.DataFrame:
         """Patients in order of dose level and id: every table starts from them and joins to the left."""
         return self.table("patients").sort_values(["dose_level", "patient_id"], ignore_index=True)

@@ -6,7 +6,6 @@ these models (`nkinetics.provenance` has the commands, a test the comparison), s
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nkinetics.columns import IDENTIFIER, LEVEL_UNITS
-from nkinetics.errors import InputError, Problem
+from nkinetics.errors import InputError, Problem, nearest
 from nkinetics.plugins import discover
 
 Unit = Literal["copies/ug", "copies/mL", "copies/uL", "cells/uL", "%", "copies/cell"]
@@ -234,7 +233,8 @@ class DdpcrAcceptance(Section):
     partitions_min: int = Field(
         10000,
         ge=1,
-        description="Accepted droplets or partitions that a well must have (at most 4,250 of a QIAcuity well of 8,500).",
+        description="Accepted droplets or partitions that a well must have (at most 4,250 of a QIAcuity well of "
+        "8,500).",
     )
     saturated_negative_share: Fraction = Field(
         0.01, description="Share of negative partitions below which a well is above ULOQ."
@@ -253,9 +253,9 @@ class Ddpcr(Section):
     level_unit: Literal["copies/ug", "copies/mL", "copies/cell"] = Field("copies/ug", description="Unit of the level.")
     partition_nl: Positive | None = Field(
         None,
-        description="Partition volume, nL; empty = the instrument's, as its printed concentrations show (0.85 QX200 and "
-        "QX Manager, 0.795 QX Manager with six colours, 0.91 QX100, 0.432 Absolute Q; on QIAcuity it differs from well "
-        "to well, and the printed concentrations are used).",
+        description="Partition volume, nL; empty = the instrument's, as its printed concentrations show (0.85 QX200 "
+        "and QX Manager, 0.795 QX Manager with six colours, 0.91 QX100, 0.432 Absolute Q; on QIAcuity it differs from "
+        "well to well, and the printed concentrations are used).",
     )
     reaction_ul: Positive = Field(20.0, description="Reaction volume, uL.")
     lloq_copies: Positive = Field(10.0, description="LLOQ, copies per reaction.")
@@ -453,22 +453,22 @@ class Models(Section):
         known = discover("models")
         for name in (self.default, *self.candidates):
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                near = nearest(name, known, 0.6)
+                hint = f"; did you mean {near}?" if near else ""
                 raise ValueError(f"no model {name}{hint} (models: {', '.join(known)})")
         for name, values in (self.__pydantic_extra__ or {}).items():
             model = known.get(name)
             if model is None:
-                near = difflib.get_close_matches(name, [*known, *type(self).model_fields], n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                near = nearest(name, [*known, *type(self).model_fields], 0.6)
+                hint = f"; did you mean {near}?" if near else ""
                 raise ValueError(f"unknown key {name}{hint}")
             try:
                 model.settings(**values)
             except ValidationError as error:
                 first = error.errors()[0]
                 key = ".".join(map(str, first["loc"]))
-                near = difflib.get_close_matches(key, list(model.settings.model_fields), n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                near = nearest(key, model.settings.model_fields, 0.6)
+                hint = f"; did you mean {near}?" if near else ""
                 raise ValueError(f"{name}.{key}: {first['msg']}{hint}") from None
         return self
 
@@ -576,13 +576,13 @@ def _problems(
         key = ".".join(str(p) for p in path)
         row = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
         if case["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(path[-1]), _keys_beside(model, path), n=1, cutoff=0.5)
-            mend = f"did you mean {near[0]}?" if near else "remove the key"
+            near = nearest(str(path[-1]), _keys_beside(model, path))
+            mend = f"did you mean {near}?" if near else "remove the key"
             found.append(Problem(file, row, key, f"the unknown key {path[-1]}", "a key of config/README.md", mend))
         elif case["type"] == "missing":
             found.append(Problem(file, row, key, "no value", "a value", f"add {path[-1]}"))
         else:
-            text = str(case["msg"]).removeprefix("Value error, ")
+            text = str(case["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
             value = case.get("input")
             shown = "this section" if isinstance(value, (dict, BaseModel)) else repr(value)
             found.append(Problem(file, row, key, shown, text[0].lower() + text[1:], "correct the value"))
@@ -614,7 +614,7 @@ def parsed(text: str, file: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         row = mark.line + 1 if mark else None
-        what = getattr(error, "problem", None) or "text that is not YAML"
+        what = (getattr(error, "problem", None) or "text that is not YAML").removeprefix("found ")
         raise InputError(Problem(file, row, "", what, "YAML", "correct the indentation or quotes")) from None
     if values is None:
         return {}
@@ -633,7 +633,7 @@ def validated(values: Mapping[str, Any], file: str, text: str = "") -> Settings:
     ...
     nkinetics.errors.InputError: 1 problem in the input:
       config.yaml, column nca.auc_rul: found the unknown key auc_rul; expected a key of config/README.md. \
-To mend: did you mean auc_rule?.
+To mend: did you mean auc_rule?
     """
     try:
         return Settings(**values)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from nkinetics import readers
-from nkinetics.columns import CYTOKINES, EVENTS, IDENTIFIER, INFUSIONS, PATIENTS, SAMPLES, Schema
+from nkinetics.columns import CYTOKINES, EVENTS, EXAMPLE, IDENTIFIER, INFUSIONS, PATIENTS, SAMPLES, Schema
 from nkinetics.errors import InputError, Problem
+from nkinetics.observations import natural
 from nkinetics.settings import Settings
 from nkinetics.store import csv_text, write_text
 
@@ -56,9 +57,9 @@ _README = """\
 # A study for NKinetics
 
 1. Copy the exports of the instruments, as they are, into `data/raw/` (folders in it are welcome).
-2. Fill in the tables in `config/`; each has one example row to be replaced. Identifiers are text: "007" is not "7".
-   Absolute times are ISO (2026-01-05T09:30) in the zone of `study.time_zone`; `time*` columns are days from the start
-   of the patient's first infusion. No names, birth dates, record or telephone numbers.
+2. Fill in the tables in `config/`; each has one example row (EXAMPLE) to be replaced or deleted. Identifiers are text:
+   "007" is not "7". Absolute times are ISO (2026-01-05T09:30) in the zone of `study.time_zone`; `time*` columns are
+   days from the start of the patient's first infusion. No names, birth dates, record or telephone numbers.
 3. Set the names of targets or gates and the limits in `config/config.yaml`.
 4. `nkinetics check` says what would be read and what is wrong, and writes nothing.
 5. Run the workflow, or `nkinetics ingest --output-dir results` for the first step alone.
@@ -66,7 +67,7 @@ _README = """\
 
 _EXAMPLES: dict[str, dict[str, str]] = {
     "patients": {
-        "patient_id": "001",
+        "patient_id": EXAMPLE,
         "dose_level": "DL1",
         "cohort": "escalation",
         "status_end": "ongoing",
@@ -76,8 +77,8 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "best_response": "",
     },
     "samples": {
-        "sample_id": "001-D1",
-        "patient_id": "001",
+        "sample_id": f"{EXAMPLE}-D1",
+        "patient_id": EXAMPLE,
         "specimen": "blood",
         "visit": "D1",
         "time_nominal": "1",
@@ -94,7 +95,7 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "comment": "",
     },
     "infusions": {
-        "patient_id": "001",
+        "patient_id": EXAMPLE,
         "infusion": "1",
         "started_at": "2026-01-05T09:30",
         "planned": "2000000000",
@@ -102,14 +103,14 @@ _EXAMPLES: dict[str, dict[str, str]] = {
         "unit": "cells",
     },
     "cytokines": {
-        "patient_id": "001",
+        "patient_id": EXAMPLE,
         "agent": "IL-2",
         "started_at": "2026-01-05T14:00",
         "dose": "1.8",
         "unit": "MIU",
     },
     "events": {
-        "patient_id": "001",
+        "patient_id": EXAMPLE,
         "event": "crs",
         "grade": "1",
         "started_at": "2026-01-06",
@@ -128,10 +129,15 @@ def example_row(name: str) -> dict[str, str]:
 
 
 def drafted_samples(paths: Sequence[Path], root: Path) -> tuple[list[str], list[str]]:
-    """Sample names found in exports, sorted: those that can be sample ids, and those that cannot."""
+    """Sample names found in exports, in natural order: those that can be sample ids, and those that cannot."""
     raw, _ = readers.read_exports(paths, root, Settings())
     names = set(raw["sample_id"][(raw["role"] == "unknown") & (raw["note"] == "")]) - {""}
-    return sorted(n for n in names if IDENTIFIER.fullmatch(n)), sorted(n for n in names if not IDENTIFIER.fullmatch(n))
+    ordered = sorted(names, key=natural)
+    fit = [bool(IDENTIFIER.fullmatch(name)) for name in ordered]
+    return (
+        [name for name, good in zip(ordered, fit, strict=True) if good],
+        [name for name, good in zip(ordered, fit, strict=True) if not good],
+    )
 
 
 def init_study(folder: Path) -> tuple[Path, ...]:

@@ -122,7 +122,7 @@ def mark_outdated():
     for name in ("report.html",):
         path = Path("results", name)
         if path.exists():
-            path.replace(path.with_suffix(".outdated" + path.suffix))
+            path.replace(path.with_suffix(f".outdated{path.suffix}"))
 
 
 def say_what_was_set_aside():

@@ -59,7 +59,7 @@ def draw(results: Results, context: Context) -> FigureBody:
                 & (estimates["specimen"] == kind["specimen"])
                 & (estimates["limit"] == limit)
             ]
-            _curve(upper[j], rows, looks, levels, last, words)
+            _curve(upper[j], rows, looks, levels, last, words, context.settings.statistics.summary_n_min)
             upper[j].set_title(f"{profile_name(context, kind['assay'], kind['specimen'])}, {limit.upper()}", fontsize=9)
             bare(upper[j], y=j > 0)
             _risk(lower[j], rows, levels, last, words, first=j == 0)
@@ -86,17 +86,28 @@ def _steps(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _curve(
-    axes: Axes, rows: pd.DataFrame, looks: dict[str, tuple[str, Any]], levels: list[str], last: float, words: Words
+    axes: Axes,
+    rows: pd.DataFrame,
+    looks: dict[str, tuple[str, Any]],
+    levels: list[str],
+    last: float,
+    words: Words,
+    least: int,
 ) -> None:
+    """The curves of a panel; a dose level with fewer than `least` patients is named in words and not drawn."""
     day_axis(axes, 0, last, most=6)
     axes.set_ylim(-0.03, 1.05)
     axes.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f} %"))
     axes.grid(axis="y")
-    drawn = False
+    few, drawn = [], False
     for dose_level in levels:
         own = rows[(rows["dose_level"] == dose_level) & rows["survival"].notna()]
         if not len(own) or missing(own["n_at_risk"].max()) or int(own["n_at_risk"].max()) == 0:
+            continue
+        n = int(own["n_at_risk"].max())
+        if n < least:
+            few.append(words.say(f"{dose_level}: n = {n}, not drawn", f"{dose_level}：n = {n}，未绘制"))
             continue
         drawn = True
         colour, dashes = looks[dose_level]
@@ -124,7 +135,12 @@ def _curve(
             linestyle="none",
             zorder=4,
         )
-    if not drawn:
+    if few:
+        x, y = (0.98, 0.95) if drawn else (0.5, 0.5)
+        across, up = ("right", "top") if drawn else ("center", "center")
+        said = "\n".join(few)
+        axes.text(x, y, said, transform=axes.transAxes, fontsize=7.2, color=MUTED, ha=across, va=up)
+    elif not drawn:
         reasons = [r for r in dict.fromkeys(rows["reason"]) if r] if len(rows) else []
         say_in(axes, "; ".join(reasons) or words.say("no estimate: nobody at risk", "无估计：无在险者"), 34)
 
@@ -161,18 +177,20 @@ def _subtitle(results: Results, words: Words) -> str:
 
 
 def _notes(results: Results, context: Context, words: Words) -> tuple[str, ...]:
-    k = context.settings.nca.consecutive_blq
+    k, least = context.settings.nca.consecutive_blq, context.settings.statistics.summary_n_min
     return (
         words.say(
             f"Event: loss, the first {'sample' if k == 1 else 'of two consecutive samples'} "
-            "below the limit after the last above it. Ticks: "
-            "censored, still above the limit at the last sample. Shaded: 95 % "
+            "below the limit after the last above it. Ticks: censored, still above the limit: patients who died or "
+            "withdrew at the end of their follow-up, the others at the last sample. Shaded: 95 % "
             "confidence interval (log-log). At risk: just before "
-            "the study day. The loss lies between two samples; the curve puts it at the later one.",
+            f"the study day. No curve is drawn for fewer than {least} patients. The "
+            "loss lies between two samples; the curve puts it at the later one.",
             "事件：消失，"
             f"即末次高于界限之后{'首个' if k == 1 else '连续两个样本中首个'}低于界限的样本。"
-            "竖线：删失（末次样本仍高于界限）。"
-            "阴影：95 % 置信区间（log-log）。在险人数：该研究日之前。消失发生在两次采样之间，曲线取较晚的时间。",
+            "竖线：删失（仍高于界限：死亡或退出者于随访结束时，其余于末次样本时）。"
+            "阴影：95 % 置信区间（log-log）。在险人数：该研究日之前。"
+            f"少于 {least} 例者不绘曲线。消失发生在两次采样之间，曲线取较晚的时间。",
         ),
         words.say("LLOQ: lower limit of quantification; LOD: limit of detection.", "LLOQ：定量下限；LOD：检测限。"),
         source_footnote(results, context, NEEDS),

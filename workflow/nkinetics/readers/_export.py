@@ -323,6 +323,10 @@ def _check_member(content: bytes, member: zipfile.ZipInfo, label: str) -> None:
     if len(data) < member.compress_size:
         raise zipfile.BadZipFile
     if member.compress_type == zipfile.ZIP_STORED:
+        if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
+            raise zipfile.BadZipFile
+        if member.filename.startswith("xl/worksheets/"):
+            _check_extent(bytes(data), member.filename, label)
         return
     if member.compress_type != zipfile.ZIP_DEFLATED:
         raise NotImplementedError
@@ -346,7 +350,9 @@ def _check_member(content: bytes, member: zipfile.ZipInfo, label: str) -> None:
         _check_extent(b"".join(pieces), member.filename, label)
 
 
-_FAR_CELL = re.compile(rb"\sr=[\"'](?:[A-Z]{3}\d|[A-Z]+\d{5})")
+_FAR = [re.compile(mark + rb"(?:[A-Z]{3}\d|[A-Z]{1,2}\d{5})") for mark in (b'"', b"'")]
+_WIDE = [re.compile(mark + rb"(?:[A-Z]{2,3}\d|[A-Z]\d{6})") for mark in (b'"', b"'")]
+"""Cells beyond 702 columns or 9,999 rows; beyond 26 columns or 99,999 rows. A pattern with a first letter is fast."""
 _ANY_CELL = re.compile(rb"\sr=[\"']([A-Z]{1,3})(\d{1,7})")
 
 
@@ -357,7 +363,7 @@ def _check_extent(sheet: bytes, name: str, label: str) -> None:
     # With a prefix (<x:row>) both tags of a row are counted.
     if sheet.count(b"<row") + sheet.count(b":row") // 2 > ROWS_MAX:
         raise too_long
-    if not _FAR_CELL.search(sheet):
+    if not (any(p.search(sheet) for p in _FAR) and any(p.search(sheet) for p in _WIDE)):
         return
     cells = _ANY_CELL.findall(sheet)
     # A sheet of readings has 100,000 cells and a dozen columns.

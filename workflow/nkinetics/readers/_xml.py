@@ -158,6 +158,7 @@ def parsed(export: Export, member: str = "", skip: Collection[str] = ()) -> Elem
         local = name.rpartition("}")[2]
         if local in skipped:
             outside = depth
+            expat.CharacterDataHandler = None  # curves are most of the text
             if inside:
                 tally = inside[-1][1]
                 tally[local] = tally.get(local, 0) + 1
@@ -176,13 +177,10 @@ def parsed(export: Export, member: str = "", skip: Collection[str] = ()) -> Elem
                 element.set(f"#{local}", str(n))
         elif outside == depth:
             outside = 0
+            expat.CharacterDataHandler = builder.data
         depth -= 1
 
-    def data(text: str) -> None:
-        if not outside:
-            builder.data(text)
-
-    expat.StartElementHandler, expat.EndElementHandler, expat.CharacterDataHandler = start, end, data
+    expat.StartElementHandler, expat.EndElementHandler, expat.CharacterDataHandler = start, end, builder.data
     expat.CommentHandler = expat.ProcessingInstructionHandler = None
     try:
         parser.feed(content_of(export, member))

@@ -9,7 +9,7 @@ percentage of the parent, which is used to check that a row stands under the rig
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,7 @@ class _Tree:
     """Path of the gate at each depth, the sample's own (empty) first, and its row."""
 
 
-def _header(export: Export) -> tuple[Sheet, int, dict[str, int]] | None:
+def _header(export: Export) -> tuple[Sheet, int, Mapping[str, int]] | None:
     for sheet in export.tables:
         for i, row in enumerate(sheet.top[:20]):
             names = columns(row.cells)

@@ -27,19 +27,27 @@ from nkinetics.columns import STAGE_TABLES
 from nkinetics.plugins import TableBody, discover
 from nkinetics.report import patients as by_patient
 from nkinetics.report.methods import glossary, methods
-from nkinetics.results import Context, Results
+from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import Settings
 from nkinetics.store import sha256_of
+from nkinetics.tables._nca import BY_NAME, values
+from nkinetics.tables.excluded import fate_words
+from nkinetics.tables.persistence import ends
+from nkinetics.tables.topline import cell as topline_cell
 from nkinetics.wording import (
     Words,
+    days,
     dose_levels,
     dose_names,
     grouped,
     kind_of,
+    missing,
     number_of,
     profile_name,
     profiles,
     title_of,
+    treated,
+    unit_name,
 )
 
 BRIEF_TABLES, BRIEF_FIGURE = ("topline", "safety"), "overview"
@@ -82,6 +90,7 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "study": settings.study,
         "title": settings.study.title or settings.study.id,
         "facts": _facts(results, context, s),
+        "answers": answers(results, context, s),
         "flags": flags(results, context, s),
         "brief": _brief(built, drawn, context),
         "figures": [figure for name, figure in drawn.items() if name not in (BRIEF_FIGURE, *QUALITY_FIGURES)],
@@ -92,7 +101,7 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "patients": by_patient.sections(results, context, s, built),
         "methods": methods(settings, s, context.language),
         "glossary": glossary(s),
-        "provenance": _provenance(results, context),
+        "provenance": _provenance(results, context, s),
     }
     return _environment().get_template("report.html.j2").render(page)
 
@@ -284,7 +293,7 @@ def _facts(results: Results, context: Context, s: Mapping[str, Any]) -> list[tup
     names, observed = dose_names(results, context), results.table("observations")
     reportable = observed["reportable"].fillna(False).astype(bool)
     counts = results.patients["dose_level"].value_counts()
-    sampled = int((~observed["status"].isin(("not_done",))).sum())
+    total, n_out, became = fate_words(results, words)
     model = discover("models").get(context.settings.models.default)
     facts = [(s["product"], [study.product])] if study.product else []
     return [
@@ -297,9 +306,10 @@ def _facts(results: Results, context: Context, s: Mapping[str, Any]) -> list[tup
             [
                 s["results_text"].format(
                     reportable=int(reportable.sum()),
-                    total=sampled,
+                    total=total,
                     quantified=int((reportable & (observed["status"] == "quantified")).sum()),
-                )
+                ),
+                *([s["results_out"].format(n=n_out, became=became)] if n_out else []),
             ],
         ),
         (
@@ -308,6 +318,44 @@ def _facts(results: Results, context: Context, s: Mapping[str, Any]) -> list[tup
         ),
         (s["model_led"], [words.pick(model.title) if model else context.settings.models.default]),
     ]
+
+
+def answers(results: Results, context: Context, s: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The answer in a line per dose level: Cmax and persistence in the first assay, and a note on what they are."""
+    kinds, words, names = profiles(results), Words(context.language), dose_names(results, context)
+    if not len(kinds) or not len(results.table("nca")):
+        return "", []
+    kind = kinds.iloc[0]
+    peaks, lasts = (values(results, BY_NAME[p], kind["assay"], kind["specimen"]) for p in ("cmax", "tlast"))
+    lines, counts = [], treated(results)["dose_level"].value_counts()
+    for dose_level in dose_levels(results):
+        numbers = list(peaks.loc[peaks["dose_level"] == dose_level, "value"].dropna())
+        cmax = topline_cell(context, BY_NAME["cmax"], numbers) if numbers else s["answer_no_cmax"]
+        own = lasts.loc[lasts["dose_level"] == dose_level, "value"].dropna()
+        lasting = _lasting(results, context, s, kind, dose_level, sorted(own))
+        lines.append(
+            s["answer"].format(level=names[dose_level], n=counts.get(dose_level, 0), cmax=cmax, persistence=lasting)
+        )
+    unit = unit_name(str(kind["level_unit"]))
+    assay = words.join([profile_name(context, kind["assay"], kind["specimen"]), unit])
+    return s["answer_note"].format(assay=assay), lines
+
+
+def _lasting(
+    results: Results, context: Context, s: Mapping[str, Any], kind: Any, dose_level: str, lasts: Sequence[float]
+) -> str:
+    """Persistence of a dose level: the Kaplan-Meier median, or for few patients the days last quantified."""
+    rows = results.table("persistence")
+    rows = rows[(rows["assay"] == kind["assay"]) & (rows["specimen"] == kind["specimen"])]
+    rows = rows[(rows["dose_level"] == dose_level) & (rows["limit"] == "lloq")].sort_values("time")
+    words = Words(context.language)
+    n = 0 if not len(rows) or missing(rows["n_at_risk"].max()) else int(rows["n_at_risk"].max())
+    if n < context.settings.statistics.summary_n_min:
+        return s["answer_tlast"].format(days=words.join(days(t) for t in lasts)) if lasts else str(s["answer_none"])
+    first, events = rows.iloc[0], int(rows["n_events"].fillna(0).sum())
+    if missing(first["median"]):
+        return str(s["answer_not_reached"].format(events=events, n=n))
+    return str(s["answer_median"].format(median=days(first["median"]), ci=ends(words, first), events=events, n=n))
 
 
 def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -323,15 +371,17 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
     if aside:
         key = "flag_file" if len(aside) == 1 else "flag_files"
         found.append((s[key].format(n=len(aside), files=words.join(aside)), "T-CK-17"))
-    nobody = _never_quantified(results, words)
-    if nobody:
-        found.append((s["flag_unquantified"].format(reasons=grouped(nobody, words)), "patients"))
-    found += [(s["flag_warning"].format(text=line), "provenance") for line in _warnings(results)]
-    observed = results.table("observations")
-    observed = observed[observed["status"] != "not_done"]
-    excluded = int((~observed["reportable"].fillna(False).astype(bool)).sum())
-    if excluded:
-        found.append((s["flag_excluded"].format(n=excluded, total=len(observed)), "L-16.2.5.5"))
+    below, nothing = _never_quantified(results, words)
+    if below:
+        found.append((s["flag_unquantified"].format(reasons=grouped(below, words)), "patients"))
+    if nothing:
+        # Who is missing comes before why: the reader looks for a patient.
+        told = words.say("; ", "；").join(f"{patient} ({reason})" for patient, reason in nothing.items())
+        found.append((s["flag_no_result"].format(reasons=told), "patients"))
+    found += [(s["flag_warning"].format(text=line), "warnings") for line in _warnings(results)]
+    total, n_out, became = fate_words(results, words)
+    if n_out:
+        found.append((s["flag_excluded"].format(n=n_out, total=total, became=became), "L-16.2.5.5"))
     found += _model_flags(results, context, s)
     for dose_level in dose_levels(results):
         n = int((results.patients["dose_level"] == dose_level).sum())
@@ -357,18 +407,22 @@ def _files_aside(results: Results) -> list[str]:
     return found
 
 
-def _never_quantified(results: Results, words: Words) -> dict[str, str]:
+def _never_quantified(results: Results, words: Words) -> tuple[dict[str, str], dict[str, str]]:
+    """Patients without a quantified level: those who were measured, and those without any result, with the reasons."""
     observed = results.table("observations")
-    reasons = {}
+    below, nothing = {}, {}
     for patient in results.patients["patient_id"]:
         own = observed[observed["patient_id"] == patient]
         mine = own[own["reportable"].fillna(False).astype(bool)]
         if (mine["status"] == "quantified").any():
             continue
         stated = [r for r in dict.fromkeys(own["exclusion_reason"]) if r]
-        none = words.say(f"no quantified level in {len(mine)} results", f"{len(mine)} 个结果均未达定量水平")
-        reasons[patient] = none if len(mine) else "; ".join(stated[:2]) or words.say("no sample", "无样本")
-    return reasons
+        n = int(mine["status"].isin(("blq", "not_detected", "above_uloq")).sum())
+        if n:
+            below[str(patient)] = words.say(f"no quantified level in {n} results", f"{n} 个结果均未达定量水平")
+        else:
+            nothing[str(patient)] = "; ".join(stated[:2]) or words.say("no sample", "无样本")
+    return below, nothing
 
 
 def _model_flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -394,7 +448,9 @@ def _brief(built: Mapping[str, TableBody], drawn: Mapping[str, Item], context: C
 # ----------------------------------------------------------------------------------------------------------- provenance
 
 
-def _provenance(results: Results, context: Context) -> dict[str, Any]:
+def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str, Any]:
+    """What the report stands on: the user's tables and exports as they were read, and every table made of them."""
+    words = Words(context.language)
     rows = results.table("ingest")
     exports = [
         (str(file), len(own), str(own["source_sha256"].iloc[0])) for file, own in rows.groupby("source_file", sort=True)
@@ -402,6 +458,17 @@ def _provenance(results: Results, context: Context) -> dict[str, Any]:
     stages = [
         (f"{name}.csv", len(results.table(name)), sha256_of(results.path(name)))
         for name in STAGE_TABLES
+        if results.path(name).exists()
+    ]
+    origin = {name: (file, digest) for name, file, digest in results.inputs}
+    given = [(file, len(results.table(name)), digest) for name, (file, digest) in origin.items()]
+    normalised = [
+        (
+            f"study/{name}.csv" + (s["copy_of"].format(file=origin[name][0]) if name in origin else s["copy_of_none"]),
+            len(results.table(name)),
+            sha256_of(results.path(name)),
+        )
+        for name in STUDY_TABLES
         if results.path(name).exists()
     ]
     versions = [("NKinetics", context.version)]
@@ -413,4 +480,13 @@ def _provenance(results: Results, context: Context) -> dict[str, Any]:
     configuration = yaml.safe_dump(
         context.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
-    return {"exports": exports, "stages": stages, "versions": versions, "configuration": configuration}
+    return {
+        "inputs": given,
+        "exports": exports,
+        "study": normalised,
+        "stages": stages,
+        "warnings": _warnings(results),
+        "tables": words.join(file for file, _, _ in given),
+        "versions": versions,
+        "configuration": configuration,
+    }

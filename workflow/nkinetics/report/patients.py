@@ -9,24 +9,33 @@ import pandas as pd
 
 from nkinetics.plugins import TableBody
 from nkinetics.results import Context, Results
-from nkinetics.tables.excluded import sources_of
+from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS
+from nkinetics.tables.excluded import measured, sources_of, with_curve
 from nkinetics.tables.model_parameters import estimate, interval, quantities_in, quantity_name
 from nkinetics.wording import (
-    STATUS_CODES,
     Words,
     days,
     dose_names,
-    level,
     missing,
+    percent,
     profile_name,
     profiles,
     significant,
     unit_name,
 )
 
-POINT_PARAMETERS = {"cmax": "Cmax", "clast": "Clast"}
-TIME_OF = {"cmax": "tmax", "clast": "tlast"}
-LINKED = {"Cmax": "cmax", "Tmax": "cmax", "Clast": "clast", "Tlast": "clast"}
+POINT_PARAMETERS = {"cmax": "Cmax", "clast": "Clast", "t_blq": "t_blq"}
+TIME_OF = {"cmax": "tmax", "clast": "tlast", "t_blq": "t_blq"}
+LINKED = {
+    "cmax": "cmax",
+    "tmax": "cmax",
+    "clast": "clast",
+    "tlast": "clast",
+    "t_blq": "t_blq",
+    "auc_last": "auc",
+    "auc_int": "auc",
+    "half_life": "lambda_z",
+}
 """Rows of the parameter table that link to the observation they come from."""
 
 
@@ -35,14 +44,14 @@ def sections(
 ) -> list[dict[str, Any]]:
     """One section per patient, in the order of the tables."""
     origins, comments = sources_of(results), _comments(results)
-    observed, points = results.table("observations"), _points(results)
+    observed, points, wells = results.table("observations"), _points(results), _wells(results)
     by_patient = {str(p): own for p, own in observed.groupby("patient_id", sort=False)}
     names = dose_names(results, context)
     found = []
     for patient in results.patients.to_dict("records"):
         identifier = str(patient["patient_id"])
         own = by_patient.get(identifier, observed.iloc[:0])
-        peaks = _peaks(results, own)
+        peaks = {**_peaks(results, own), **_firsts(own, points)}
         found.append(
             {
                 "id": identifier,
@@ -52,7 +61,7 @@ def sections(
                 "model": _turned(built.get("model_parameters"), identifier, 3, {}),
                 "sentences": _sentences(results, context, s, identifier),
                 "dosing": _turned(built.get("dosing"), identifier, 2, {}),
-                "assays": _observations(own, context, s, results, origins, comments, points, peaks),
+                "assays": _observations(own, context, s, results, origins, comments, points, peaks, wells),
             }
         )
     return found
@@ -100,39 +109,72 @@ def _comments(results: Results) -> dict[str, str]:
 
 
 def _points(results: Results) -> dict[str, set[str]]:
-    """What each observation was used in, over the whole profile."""
+    """What each observation was used in: areas and terminal slope of the whole profile and of the window shown."""
     points = results.table("nca_points")
     used: dict[str, set[str]] = {}
-    for row in points[points["window"] == "overall"].itertuples():
+    for row in points[points["window"].isin(("overall", AUC_WINDOW))].itertuples():
         used.setdefault(str(row.observation_id), set()).add(str(row.used_in))
     return used
 
 
 def _peaks(results: Results, own: pd.DataFrame) -> dict[tuple[str, str, str], str]:
-    """The observation behind Cmax and behind Clast of each profile: the quantified one at Tmax, at Tlast."""
+    """The observation behind Cmax, Clast and t_blq: the quantified one at Tmax, at Tlast, the one below at t_blq."""
     nca = results.table("nca")
     patient = own["patient_id"].iloc[0] if len(own) else ""
     nca = nca[(nca["patient_id"] == patient) & (nca["window"] == "overall") & nca["parameter"].isin(TIME_OF.values())]
-    quantified = own[own["reportable"].fillna(False).astype(bool) & (own["status"] == "quantified")]
+    own = own[own["reportable"].fillna(False).astype(bool)]
+    quantified, below = own[own["status"] == "quantified"], own[own["status"].isin(("blq", "not_detected"))]
     found = {}
     for parameter, time_parameter in TIME_OF.items():
         for row in nca[(nca["parameter"] == time_parameter) & nca["value"].notna()].itertuples():
-            here = quantified[(quantified["assay"] == row.assay) & (quantified["specimen"] == row.specimen)]
+            among = below if parameter == "t_blq" else quantified
+            here = among[(among["assay"] == row.assay) & (among["specimen"] == row.specimen)]
             at = here[(here["time_actual"] - float(str(row.value))).abs() < 1e-6]
             if len(at):
                 found[(str(row.assay), str(row.specimen), parameter)] = str(at["observation_id"].iloc[0])
     return found
 
 
+def _firsts(own: pd.DataFrame, points: Mapping[str, set[str]]) -> dict[tuple[str, str, str], str]:
+    """The first observation of each profile that an area, and that the terminal slope, was computed from."""
+    found: dict[tuple[str, str, str], str] = {}
+    for row in own.sort_values(["time_actual", "observation_id"]).itertuples():
+        for use in points.get(str(row.observation_id), set()):
+            found.setdefault((str(row.assay), str(row.specimen), use), str(row.observation_id))
+    return found
+
+
+def _wells(results: Results) -> dict[str, list[str]]:
+    """Behind each observation: every well with its value as it stands in the export; the gate where a row has several.
+
+    The reference gene of a qPCR or digital PCR level stands in rows of its own and is not listed here.
+    """
+    sources = results.table("observation_sources")
+    sources = sources[(sources["role"] == "replicate") & sources["source_row"].notna()]
+    rows = results.table("ingest")
+    rows = rows[rows["used"].fillna(False).astype(bool) & ~rows["role"].isin(("reference", "standard", "ntc"))]
+    key = ["source_sha256", "source_file", "source_row"]
+    merged = sources[["observation_id", *key]].drop_duplicates().merge(rows, on=key, how="inner")
+    found: dict[str, list[str]] = {}
+    for observation, own in merged.sort_values([*key, "well", "target"]).groupby("observation_id", sort=True):
+        several = own["target"].nunique() > 1
+        for row in own.itertuples():
+            name = str(row.target).rsplit("/", 1)[-1] if several else ""
+            head = " ".join(p for p in (str(row.well), name) if p)
+            value = str(row.value_raw) or "–"
+            found.setdefault(str(observation), []).append(f"{head}: {value}" if head else value)
+    return found
+
+
 def _links(peaks: Mapping[tuple[str, str, str], str], context: Context, results: Results) -> dict[tuple[str, str], str]:
     """For a column title and a line of the parameter table, the anchor of the observation."""
-    links = {}
+    links, words = {}, Words(context.language)
     for kind in profiles(results).itertuples():
         title = profile_name(context, str(kind.assay), str(kind.specimen), str(kind.level_unit))
-        for line, parameter in LINKED.items():
-            observation = peaks.get((str(kind.assay), str(kind.specimen), parameter))
+        for shown in PARAMETERS:
+            observation = peaks.get((str(kind.assay), str(kind.specimen), LINKED[shown.parameter]))
             if observation:
-                links[(title, line)] = f"#obs-{observation}"
+                links[(title, words.pick(shown.title))] = f"#obs-{observation}"
     return links
 
 
@@ -145,12 +187,14 @@ def _observations(
     comments: Mapping[str, str],
     points: Mapping[str, set[str]],
     peaks: Mapping[tuple[str, str, str], str],
+    wells: Mapping[str, list[str]],
 ) -> list[dict[str, Any]]:
     """The observations of a patient by assay, each with its fate and its rows."""
     made_by: dict[str, list[str]] = {}
     for (_, _, parameter), observation in peaks.items():
-        made_by.setdefault(observation, []).append(POINT_PARAMETERS[parameter])
-    words, found = Words(context.language), []
+        if parameter in POINT_PARAMETERS:
+            made_by.setdefault(observation, []).append(POINT_PARAMETERS[parameter])
+    words, found, curves = Words(context.language), [], with_curve(results)
     for kind in profiles(results).itertuples():
         rows = own[(own["assay"] == kind.assay) & (own["specimen"] == kind.specimen)]
         if not len(rows):
@@ -162,15 +206,32 @@ def _observations(
             identifier = str(row["observation_id"])
             uses = [*made_by.get(identifier, []), *(s[f"used_{u}"] for u in sorted(points.get(identifier, set())))]
             lines.append(
-                _line(row, s, words, uses, origins.get(identifier, ""), comments.get(str(row["sample_id"]), ""))
+                _line(
+                    row,
+                    s,
+                    words,
+                    uses,
+                    origins.get(identifier, ""),
+                    comments.get(str(row["sample_id"]), ""),
+                    wells.get(identifier, []),
+                    measured(row, context, curves),
+                )
             )
         found.append({"title": s["observations_of"].format(assay=name, n=len(rows), used=used), "rows": lines})
     return found
 
 
 def _line(
-    row: Mapping[str, Any], s: Mapping[str, Any], words: Words, uses: list[str], origin: str, comment: str
+    row: Mapping[str, Any],
+    s: Mapping[str, Any],
+    words: Words,
+    uses: list[str],
+    origin: str,
+    comment: str,
+    wells: list[str],
+    result: str,
 ) -> dict[str, Any]:
+    """A row of the drill-down: its cells, each of one or more lines."""
     analysed = bool(row["reportable"]) if not missing(row["reportable"]) else False
     if missing(row["infusion"]):
         after = "–"
@@ -179,23 +240,22 @@ def _line(
     else:
         time = "–" if missing(row["time_after_dose"]) else days(row["time_after_dose"])
         after = s["infusion_plus"].format(infusion=int(row["infusion"]), time=time)
-    remarks = [str(row["exclusion_reason"]), str(row["time_flag"]), comment]
+    fate = words.join(uses) if analysed else s["not_analysed"]
+    remarks = [fate, str(row["exclusion_reason"]), str(row["time_flag"]), comment]
+    times = ["–" if missing(row[t]) else days(row[t]) for t in ("time_nominal", "time_actual")]
     return {
         "id": str(row["observation_id"]),
         "analysed": analysed,
         "cells": [
-            str(row["sample_id"]) or "–",
-            str(row["visit"]) or "–",
-            "–" if missing(row["time_nominal"]) else days(row["time_nominal"]),
-            "–" if missing(row["time_actual"]) else days(row["time_actual"]),
-            after,
-            level(row) if row["status"] in ("quantified", *STATUS_CODES) else str(row["status"]),
-            "–" if missing(row["lloq"]) else significant(row["lloq"]),
-            s["yes"] if analysed else s["no"],
-            words.join(uses) or "–",
-            "; ".join(r for r in remarks if r) or "–",
-            str(row["run_id"]) or "–",
-            origin or "–",
+            [str(row["sample_id"]) or "–", *([str(row["visit"])] if row["visit"] else [])],
+            times,
+            [after],
+            [result],
+            ["–" if missing(row["lloq"]) else significant(row["lloq"])],
+            ["–" if missing(row["cv_pct"]) else percent(row["cv_pct"])],
+            wells or ["–"],
+            [r for r in remarks if r] or ["–"],
+            [part for part in (str(row["run_id"]), origin) if part] or ["–"],
         ],
     }
 
@@ -204,7 +264,7 @@ def _line(
 
 
 def _sentences(results: Results, context: Context, s: Mapping[str, Any], patient: str) -> list[tuple[str, list[str]]]:
-    """The leading model of the patient in words, by assay."""
+    """The model shown of the patient in words, by assay."""
     models, words = context.settings.models, Words(context.language)
     fits, estimates = results.table("fits"), results.table("estimates")
     fits = fits[(fits["patient_id"] == patient) & (fits["model"] == models.default)]

@@ -118,13 +118,13 @@ def _kaplan_meier(context: Context, rows: pd.DataFrame) -> dict[str, str]:
     n_events, n_censored = int(rows["n_events"].fillna(0).sum()), int(rows["n_censored"].fillna(0).sum())
     at_risk = "0" if missing(first["n_at_risk"]) else str(int(first["n_at_risk"]))
     return {
-        head: median if median == "NC" else f"{median} ({_ends(words, first)})",
+        head: median if median == "NC" else f"{median} ({ends(words, first)})",
         counts: f"{at_risk} / {n_events} / {n_censored}",
         why: "; ".join(reasons),
     }
 
 
-def _ends(words: Words, row: pd.Series) -> str:
+def ends(words: Words, row: pd.Series) -> str:
     """The interval of the median, in words where an end is open: few losses do not bound it."""
     lower, upper = row["median_ci_lower"], row["median_ci_upper"]
     if missing(lower) and missing(upper):
@@ -155,12 +155,14 @@ def _footnotes(results: Results, context: Context) -> tuple[str, ...]:
                 if k == 1
                 else "the first of two consecutive samples below the limit after the last above it"
             )
-            + "; censored at the last sample when still above the limit. The loss "
+            + "; censored when still above the limit: patients who died or withdrew at the end of their follow-up, the "
+            "others at the last sample. The loss "
             "lies between two samples (interval-censored): "
             "the estimate puts it at the later one.",
             "中位数：Kaplan-Meier，log-log 置信区间。事件：消失，即末次高于界限之后"
             + ("首个" if k == 1 else "连续两个样本中首个")
-            + "低于界限的样本；末次样本仍高于界限者删失。消失发生在两次采样之间（区间删失）：估计取较晚的时间。",
+            + "低于界限的样本；仍高于界限者删失："
+            "死亡或退出者于随访结束时，其余于末次样本时。消失发生在两次采样之间（区间删失）：估计取较晚的时间。",
         ),
         words.say(
             "CI: confidence interval; LLOQ: lower limit of quantification; LOD: limit of detection.",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pandas as pd
+
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._events import EVENT_NAMES, event_words, worst_grade
@@ -37,7 +41,7 @@ def build(results: Results, context: Context) -> TableBody:
         for event in ("infection", "tocilizumab", "steroid"):
             row[words.pick(EVENT_NAMES[event])] = event_words(results, context, identifier, event)
         rows.append(row)
-    missing_cmax = reason_words(BY_NAME["cmax"], frames["cmax"].reset_index())
+    not_calculable = _reasons(context, frames)
     notes = [
         words.say(
             "Exploratory. "
@@ -56,10 +60,9 @@ def build(results: Results, context: Context) -> TableBody:
             "AUC：曲线下面积；CRS：细胞因子释放综合征；ICANS：免疫效应细胞相关神经毒性综合征。",
         ),
     ]
-    if missing_cmax:
-        notes.append(
-            words.colon(words.say("Reasons of NC", "NC 的原因"), grouped(missing_cmax, words)) + words.say(".", "。")
-        )
+    if not_calculable:
+        reasons = words.say("; ", "；").join(not_calculable)
+        notes.append(words.colon(words.say("Reasons of NC", "NC 的原因"), reasons) + words.say(".", "。"))
     return body(
         results,
         context,
@@ -71,6 +74,19 @@ def build(results: Results, context: Context) -> TableBody:
         row_header=2,
         patients=list(results.patients["patient_id"]),
     )
+
+
+def _reasons(context: Context, frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Why cells are NC, as nca.csv says: parameters that share patient and reason are named together."""
+    words = Words(context.language)
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for parameter, frame in frames.items():
+        for patient, reason in reason_words(BY_NAME[parameter], frame.reset_index()).items():
+            by_reason.setdefault((patient, reason), []).append(words.pick(BY_NAME[parameter].title))
+    by_parameters: dict[str, dict[str, str]] = {}
+    for (patient, reason), titles in by_reason.items():
+        by_parameters.setdefault(words.join(titles), {})[patient] = reason
+    return [words.colon(titles, grouped(why, words)) for titles, why in by_parameters.items()]
 
 
 TABLE = Table(

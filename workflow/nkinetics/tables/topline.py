@@ -43,17 +43,19 @@ def build(results: Results, context: Context) -> TableBody:
         row = {head: f"{words.pick(shown.title)} ({units[0]})" if units else words.pick(shown.title)}
         for dose_level, column in columns.items():
             own = frame[frame["dose_level"] == dose_level]
-            row[column] = _cell(context, shown, list(own["value"][summarised(shown, own)]))
+            row[column] = cell(context, shown, list(own["value"][summarised(shown, own)]))
         rows.append(row)
     n = context.settings.statistics.summary_n_min
     notes = [
         words.say(
             "Levels and areas: geometric mean (min to max), n quantified; times: "
             f"median (min to max), n. Fewer than {n}: individual "
-            "values. Patients without a quantified level are not in these numbers; the "
-            "table of parameters has the censored geometric mean.",
+            "values. A patient without a quantified level has no number here and is not in the n of a cell; those who "
+            "were measured stay in the n of the column, in persistence, and in the censored geometric mean of the "
+            "table of parameters.",
             f"水平与面积：几何均值（最小至最大），可定量人数 n；时间：中位数（最小至最大），n。少于 {n} 例：个体值。"
-            "无可定量水平的患者不在其中；参数表列有删失几何均值。",
+            "无可定量水平的患者在此无数值，不计入单元格的 n；"
+            "其中已检测者计入列首的 n、持续性分析及参数表的删失几何均值。",
         ),
         words.say(
             "AUC: area under the curve; Tlast: time of the last quantified level.",
@@ -71,7 +73,8 @@ def build(results: Results, context: Context) -> TableBody:
     )
 
 
-def _cell(context: Context, shown: Shown, numbers: list[float]) -> str:
+def cell(context: Context, shown: Shown, numbers: list[float]) -> str:
+    """Values of a parameter over patients: geometric mean or median with range and n; few ones each."""
     words = Words(context.language)
     if not numbers:
         return words.say("NC: nobody quantified", "NC：无可定量者")
