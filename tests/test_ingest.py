@@ -548,3 +548,14 @@ def test_of_two_results_at_one_time_in_a_listing_the_last_is_reported_and_the_ot
     assert any("nca.replicates" in warning for warning in made.warnings)
     both = ingest.run(settings.validated({**values, "nca": {"replicates": "mean"}}, "config.yaml"), tmp_path)
     assert both.observations["reportable"].astype(bool).all()
+
+
+def test_several_patients_without_a_sample_each_keep_their_row(study: Path):
+    path = study / "config" / "patients.csv"
+    head = path.read_text().splitlines()[0]
+    commas = "," * (head.count(",") - 1)
+    path.write_text(path.read_text().rstrip("\n") + f"\nP08,DL1{commas}\nP09,DL1{commas}\n")
+    made = ingest.run(chosen(study), study)
+    rows = made.observations[made.observations["patient_id"].isin(["P08", "P09"])]
+    assert sorted(set(rows["patient_id"])) == ["P08", "P09"] and not rows["reportable"].astype(bool).any()
+    assert rows["exclusion_reason"].str.startswith("no sample").all()

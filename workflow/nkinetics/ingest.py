@@ -935,7 +935,8 @@ def _sources(made: list[Quantified], observations: pd.DataFrame) -> pd.DataFrame
     sources = [one.sources for one in made if len(one.sources)]
     if not sources:
         return empty(OBSERVATION_SOURCES)
-    ids = observations[[*key, "observation_id"]]
+    # Placeholder rows of patients without a sample share the empty name, and no well stands behind them.
+    ids = observations.loc[observations["sample_id"] != "", [*key, "observation_id"]]
     wells = pd.concat(sources, ignore_index=True)
     # A derived row stands on the wells of the level that it was derived from.
     wells = pd.concat([wells, wells[wells["assay"] == "qpcr"].assign(assay=derived.ASSAY)], ignore_index=True)
