@@ -1222,7 +1222,10 @@ def _block(
     if kind == "cut off":
         # The last line: what it still gives must be what it gave.
         for m in theirs:
-            if "line end" not in m["remark"] and not any(set(differing(o, m)) <= {"remark"} for o in mine):
+            # A row that is set aside, or has a remark, still is where the words are cut.
+            words = [{"remark"} | ({"note"} if m["note"] and o["note"] else set()) for o in mine]
+            kept = any(set(differing(o, m)) <= free for o, free in zip(mine, words, strict=True))
+            if "line end" not in m["remark"] and not kept:
                 return (
                     f"a value of the line that was cut: {described(m)} in place of {described(mine[0]) if mine else 0}"
                 )
@@ -1289,9 +1292,8 @@ def by_words(base: Base, original: bytes, changed: bytes) -> Judge:
         except ElementTree.ParseError:
             return f"a document that is not well-formed gives {len(rows)} rows"
         # The lines and columns of a plate name the wells of all its reactions.
-        plate = any(
-            name in ("rows", "columns", "rowLabel", "columnLabel") for name, _ in (mine - theirs) | (theirs - mine)
-        )
+        changed_names = {name.rpartition("}")[2] for name, _ in (mine - theirs) | (theirs - mine)}
+        plate = not changed_names.isdisjoint(("rows", "columns", "rowLabel", "columnLabel"))
         added: list[Cell] = [word for _, word in theirs - mine]
         gone = [word for _, word in mine - theirs]
         plain = [f for f in FIELDS if f not in ("remark", "note") and not (plate and f == "well")]

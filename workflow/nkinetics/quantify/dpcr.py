@@ -14,7 +14,17 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from nkinetics.quantify.levels import Need, Quantified, cv_pct, outcome, provenance, run_facts, source_rows, unusable
+from nkinetics.quantify.levels import (
+    Need,
+    Quantified,
+    cv_pct,
+    left,
+    outcome,
+    provenance,
+    run_facts,
+    source_rows,
+    unusable,
+)
 from nkinetics.quantify.qpcr import scale_to_unit
 from nkinetics.settings import Ddpcr
 from nkinetics.store import records
@@ -253,7 +263,7 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
     needs: list[Need] = []
     warnings: list[str] = []
     problems: list[str] = []
-    ordered = raw[~raw.index.isin(list(set_aside))].sort_values(["run_id", "source_file", "source_row", "target"])
+    ordered = left(raw, set_aside).sort_values(["run_id", "source_file", "source_row", "target"])
     for run, wells in ordered.groupby("run_id"):
         run_id = str(run)
         volume = partition_volume(wells, settings)
@@ -274,7 +284,7 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
             )
         for label, why in _bad_wells(wells, settings, volume).items():
             set_aside[label] = why
-        good = wells[~wells.index.isin(list(set_aside))]
+        good = left(wells, set_aside)
         reference = pd.Series([is_reference[label] for label in wells.index], index=wells.index, dtype=bool)
         genes = wells[reference & (wells["role"] == "unknown")]
         for name, of_target in wells[~reference].groupby("target"):
@@ -308,14 +318,14 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
             for sample_id, replicates in unknown.groupby("sample_id"):
                 if sample_id not in manifest:
                     continue
-                of_gene = genes[(genes["sample_id"] == sample_id) & ~genes.index.isin(list(set_aside))]
+                of_gene = left(genes[genes["sample_id"] == sample_id], set_aside)
                 level, lacking = _level(
                     replicates, of_gene, manifest[str(sample_id)], volume, volumes, failed, settings, set_aside
                 )
                 needs += [Need(str(sample_id), column, why) for column, why in lacking]
                 key = {"assay": "ddpcr", "run_id": run_id, "sample_id": sample_id}
                 levels.append({**key, "analyte": settings.analyte, **level})
-                sources += source_rows(replicates[~replicates.index.isin(list(set_aside))], "replicate", key)
+                sources += source_rows(left(replicates, set_aside), "replicate", key)
                 sources += source_rows(of_gene, "reference", key)
                 sources += source_rows(ntc, "ntc", key)
     return outcome(
@@ -339,7 +349,7 @@ def _facts(
     set_aside: Mapping[int, str],
 ) -> dict[str, object]:
     """What the row of runs.csv says of the partitions and of the no-template controls of one target."""
-    used = wells[~wells.index.isin(list(set_aside))]
+    used = left(wells, set_aside)
     counted = wells["n_partitions"].dropna()
     copies = [
         copies_per_partition(float(k), float(n)) / nl * 1000 * settings.reaction_ul
@@ -428,7 +438,7 @@ def _level(
     set_aside: Mapping[int, str],
 ) -> tuple[dict[str, object], list[tuple[str, str]]]:
     """One sample on one run: level, limits, status and reason, and what the manifest lacks for it."""
-    wells = replicates[~replicates.index.isin(list(set_aside))]
+    wells = left(replicates, set_aside)
     k, n = float(wells["n_positive"].sum()), float(wells["n_partitions"].sum())
     per_reaction = 1000 / (_pooled_volume(wells, volumes) if len(wells) else volume) * settings.reaction_ul
     reference_copies = math.nan

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from nkinetics.quantify.levels import Need, Quantified, outcome, provenance, run_facts, source_rows, unusable
+from nkinetics.quantify.levels import Need, Quantified, left, outcome, provenance, run_facts, source_rows, unusable
 from nkinetics.settings import Flow
 from nkinetics.store import records
 
@@ -83,7 +83,7 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Flow) -> Quanti
     problems: list[str] = []
     if settings.method == "beads" and second is None:
         problems.append("the method beads needs assays.flow.beads_pattern")
-    usable = raw[~raw.index.isin(list(set_aside))].sort_values(["run_id", "source_file", "source_row", "target"])
+    usable = left(raw, set_aside).sort_values(["run_id", "source_file", "source_row", "target"])
     headers, ordered = usable[usable["reader"] == HEADER], usable[usable["reader"] != HEADER]
     used_headers: set[int] = set()
     for run, rows in ordered.groupby("run_id"):

@@ -122,6 +122,11 @@ def outcome(
     )
 
 
+def left(rows: pd.DataFrame, set_aside: Mapping[int, str]) -> pd.DataFrame:
+    """The rows that were not set aside; costs what the rows cost, however many were set aside elsewhere."""
+    return rows[np.array([label not in set_aside for label in rows.index], dtype=bool)]
+
+
 def source_rows(raw: pd.DataFrame, role: str, key: Mapping[str, object]) -> list[dict[str, object]]:
     """The raw rows behind one level, in the role given."""
     return [

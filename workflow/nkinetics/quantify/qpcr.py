@@ -21,6 +21,7 @@ from nkinetics.quantify.levels import (
     Quantified,
     cv_pct,
     frame_of,
+    left,
     outcome,
     provenance,
     run_facts,
@@ -293,7 +294,7 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
     calibrators: list[dict[str, object]] = []
     needs: list[Need] = []
     warnings: list[str] = []
-    ordered = raw[~raw.index.isin(list(set_aside))].sort_values(["run_id", "source_file", "source_row", "target"])
+    ordered = left(raw, set_aside).sort_values(["run_id", "source_file", "source_row", "target"])
     for run, wells in ordered.groupby("run_id"):
         run_id = str(run)
         is_reference = reference.loc[wells.index]
@@ -321,6 +322,10 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
                 warnings.append(f"Run {run_id}, {name}: the plate has no no-template control; the rule is not applied.")
             highest = float(controls["quantity"].max()) if row["n_standards"] else math.nan
             plate = _Plate(curve, reference_curve, highest, tuple(failed), expected_ct)
+            of_curve = [
+                *source_rows(controls[controls["role"] == "standard"], "standard", {}),
+                *source_rows(controls[controls["role"] == "ntc"], "ntc", {}),
+            ]
             before, outliers = len(levels), 0
             for sample_id, replicates in of_target[of_target["role"] == "unknown"].groupby("sample_id"):
                 if sample_id not in manifest:
@@ -331,11 +336,10 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
                 needs += [Need(str(sample_id), column, why) for column, why in lacking]
                 key = {"assay": "qpcr", "run_id": run_id, "sample_id": sample_id}
                 levels.append({**key, "analyte": settings.analyte, **level})
-                kept = replicates[~replicates.index.isin(list(set_aside))]
+                kept = left(replicates, set_aside)
                 sources += source_rows(kept, "replicate", key)
                 sources += source_rows(genes, "reference", key)
-                sources += source_rows(controls[controls["role"] == "standard"], "standard", key)
-                sources += source_rows(controls[controls["role"] == "ntc"], "ntc", key)
+                sources += [{**key, **one} for one in of_curve]
             if outliers:
                 warnings.append(
                     f"Run {run_id}, {name}: {outliers} replicate{'s' if outliers > 1 else ''} set aside as "
@@ -534,7 +538,7 @@ def _level(
     bad = replicates["detection"].isin(("failed", "not_done", "below", "above"))
     for label in replicates.index[bad]:
         set_aside[label] = _said(replicates.loc[label])
-    wells = replicates[~bad & ~replicates.index.isin(list(set_aside))]
+    wells = left(replicates[~bad], set_aside)
     detected = wells[_detected(wells, settings)]
     copies = np.array([])
     if plate.curve is not None:

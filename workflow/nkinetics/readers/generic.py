@@ -306,6 +306,9 @@ class _Line:
         """Whether the censoring column holds the configured value, numbers compared as numbers."""
         text = self.text("censored")
         number, wanted = self.cells.notation.number(text), self.cells.notation.number(value)
+        if number is None and wanted is not None and text not in (value, "", "."):
+            expected = f"{value} where a level is censored, another number where it is not"
+            self.problem("censored", repr(str(text)), expected, "correct the cell")
         return text == value or (number is not None and number == wanted)
 
     def _from_word(self, word: Detection) -> dict[str, Any]:
