@@ -1319,11 +1319,15 @@ def by_words(base: Base, original: bytes, changed: bytes) -> Judge:
 def _fits(base: Base, o: Row, m: Row, added: Sequence[Cell], gone: Sequence[str], plate: bool) -> bool:
     for f in differing(o, m):
         value = m[f]
-        if f in VERDICTS or value in (None, "") or (f == "well" and plate):
+        # A reaction is numbered along the rows of its plate.
+        counted = plate or any(shown(word).isdigit() for word in added)
+        if f in VERDICTS or value in (None, "") or (f == "well" and counted):
             continue
         if f == "value" and o[f] is None and value == strict_number(m["value_raw"], base.decimal):
             continue  # a gate around it is gone, whose count it contradicted
         if f in NUMBERS:
+            if f == "volume_ul" and stands_in(value * 1000, added, base.decimal):
+                continue  # printed in nL
             # Positive and negative partitions make their total, and a concentration that is not printed.
             if not stands_in(value, added, base.decimal) and m["measure"] != "partitions":
                 return False

@@ -166,6 +166,7 @@ FOUND = {
     "quantstudio__cut_within_the_last_name.txt": "a last line of 4 cells",
     "quantstudio__damaged_utf8.txt": "a damaged UTF-8 text",
     "qx_manager__blank_in_place_of_a_digit.csv": "'15 00'",
+    "stepone__header_without_its_line_end.txt": "above rows of",
     "rdml__blank_within_a_number.xml": "'23 .5'",
 }
 """Kept mutants: words of the refusal, or where the reader says what it found instead."""

@@ -168,6 +168,7 @@ def check_shape(
     """
     last = max(needed)
     width = len(header.cells)
+    check_header(export, header, body, cells)
     long = [row for row in body if len(row.cells) > last]
     cells.shape(width, [row.length for row in long])
     for row in body:
@@ -185,6 +186,20 @@ def check_names(export: Export, header: Row, body: Sequence[Row], cells: Checked
     if export.kind == "text" and body and (shortest := min(len(row.cells) for row in body)) > width:
         found = f"{width} names above rows of {shortest} cells"
         cells.problem(header.number, "", found, "a name for each cell", "export the file again")
+
+
+_VALUE = re.compile(r"[+-]?\d+(?:[.,]\d+)*(?:[eE][+-]?\d+)?%?", re.ASCII)
+
+
+def check_header(export: Export, header: Row, body: Sequence[Row], cells: Checked) -> None:
+    """Note a header that has lost its line end: the first row then stands behind its names, and nowhere else."""
+    longest = max((len(row.cells) for row in body), default=0)
+    if export.kind != "text" or not longest or len(header.cells) < 2 * longest - 1:
+        return
+    values = [text for text in header.cells[longest - 1 :] if _VALUE.fullmatch(text)]
+    if values:
+        found = f"{len(header.cells)} cells above rows of {longest}, {values[0]} among them"
+        cells.problem(header.number, "", found, "the names of the columns alone", "export or copy the file again")
 
 
 def check_end(export: Export, sheet: Sheet, header: Row, body: Sequence[Row], cells: Checked) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, detection, is_summary, normalised, notation, without_percent
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import check_end, joined
+from nkinetics.readers._plate import check_end, check_header, joined
 from nkinetics.settings import Settings
 
 _HEAD = re.compile(r"(.*\S)\s*\|\s*(\S.*)")
@@ -100,6 +100,7 @@ def read(export: Export, settings: Settings) -> Reading:
         settings.inputs.decimal,
     )
     _check_table(header, body, statistics, sheet, cells)
+    check_header(export, header, body, cells)
     check_end(export, sheet, header, body, cells)
     rows = []
     for row in body:

@@ -17,7 +17,7 @@ from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, columns, detection, is_summary, notation, without_percent
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.readers._gates import ALL_EVENTS, NOT_COMPUTED, check_nested, sample_name
-from nkinetics.readers._plate import check_end, joined
+from nkinetics.readers._plate import check_end, check_header, joined
 from nkinetics.settings import Settings
 
 _MARKS = {"Name": "name", "Statistic": "statistic", "#Cells": "cells"}
@@ -80,6 +80,7 @@ def read(export: Export, settings: Settings) -> Reading:
     if not body:
         cells.problem(header.number, sheet.name, "a header without samples", "samples", "export again")
     cells.shape(len(header.cells), [row.length for row in body])
+    check_header(export, header, body, cells)
     check_end(export, sheet, header, body, cells)
     name, statistic, events = (at[key] for key in _MARKS.values())
     numbers = [(row.cell(events), "count") for row in body] + [

@@ -23,7 +23,7 @@ from nkinetics.readers._cells import (
     without_percent,
 )
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import check_end, joined
+from nkinetics.readers._plate import check_end, check_header, joined
 from nkinetics.settings import Curve, Generic, Settings
 
 DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.4375, "year": 365.25}
@@ -98,6 +98,7 @@ def read(export: Export, settings: Settings) -> Reading:
         ((without_percent(row.cell(i)), kind) for row in body for i, kind in numeric),
         settings.inputs.decimal,
     )
+    check_header(export, header, body, cells)
     check_end(export, sheet, header, body, cells)
     rows = []
     for row in body:

@@ -17,6 +17,7 @@ from typing import Any
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import NO_AMPLIFICATION, Checked, Kind, columns, detection, normalised, notation
 from nkinetics.readers._export import Export, Row, Sheet
+from nkinetics.readers._plate import check_header
 from nkinetics.settings import Settings
 
 _CT = ("ct", "crt", "cq")
@@ -285,6 +286,7 @@ def _check_shape(
     export: Export, table: _Table, body: Sequence[Row], at: Mapping[str, int], ct: str, cells: Checked
 ) -> None:
     """A row longer than the header has shifted; one that ends before its Ct, or with it at the file's end, was cut."""
+    check_header(export, table.header, body, cells)
     wells = [row for row in body if len(row.cells) > at[ct]]
     cells.shape(len(table.header.cells), [row.length for row in wells])
     if not body or export.kind != "text":
