@@ -134,7 +134,7 @@ def test_a_lone_inch_mark_in_a_tab_separated_text_is_text(tmp_path: Path) -> Non
     rows[8][2] = '"NTC'
     path = tmp_path / "plate.txt"
     path.write_text(text_of(rows, "\t"), encoding="utf-8")
-    assert read(path)["sample_id"].tolist() == ["STD1", "STD2", "0012", "351", "NTC"]
+    assert read(path)["sample_id"].tolist() == ["STD1", "STD2", "0012", "351", '"NTC']
 
 
 def test_thousands_marks_are_read_where_the_file_shows_its_decimal_mark() -> None:

@@ -557,12 +557,17 @@ def _rows(text: str, label: str) -> list[Row]:
     if rows is None and delimiter == "\t":
         # A lone inch mark in a tab-separated file is text; nobody quotes there to hide a tab.
         return [
-            Row(i, [c.strip().strip('"') for c in line.split(delimiter)])
+            Row(i, [_unquoted(c.strip()) for c in line.split(delimiter)])
             for i, line in enumerate(body, start=first + 1)
         ]
     if rows is None:
         raise _problem(label, "a quotation mark that is never closed", "quotes in pairs", AGAIN)
     return rows
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the marks around it; a mark on one side is text, or a damaged digit."""
+    return cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
 def _quoted_rows(body: Sequence[str], delimiter: str, first: int) -> list[Row] | None:

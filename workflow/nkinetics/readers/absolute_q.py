@@ -24,10 +24,12 @@ from nkinetics.readers._plate import (
     NTC_NAMES,
     check_end,
     check_names,
+    check_repeated,
     check_shape,
     file_name,
     joined,
     partitions,
+    repeated,
     well_name,
 )
 from nkinetics.settings import Settings
@@ -164,6 +166,11 @@ def read(export: Export, settings: Settings) -> Reading:
     check_shape(export, table.sheet, table.header, body, needed, cells)
     check_names(export, table.header, body, cells)
     check_end(export, table.sheet, table.header, body, cells)
+    if table.kind != "summary":
+        # In the summary every dye has columns of the same names.
+        twice = repeated(table.header.cells, [name for known in _TABLES[table.kind].values() for name in known])
+        for row in body:
+            check_repeated(row, table.header.cells, twice, cells)
     make = {"list": _listed, "summary": _summarised, "channels": _combined}[table.kind]
     rows = []
     for raw in make(export, table, body, cells):
@@ -322,9 +329,14 @@ def _undiluted(raw: dict[str, Any], factor: str) -> dict[str, Any]:
     """The concentration in the reaction, where the software has printed that of the sample before its dilution."""
     match = _DILUTION.fullmatch(factor)
     times = float(match.group(1).replace(",", ".")) if match else 1.0
-    if times == 1 or not raw.get("value"):
+    if not raw.get("value"):
         return raw
     found = -math.log1p(-raw["n_positive"] / raw["n_partitions"]) / PARTITION_NL * 1000
+    if times == 1:
+        # Also where the column of the dilution is missing.
+        doubt = f"printed {raw['value_raw']} copies/uL, of which the counts make {found:.5g}"
+        far = abs(raw["value"] - found) > 0.2 * found and raw["n_positive"] >= 10
+        return {**raw, "remark": joined(raw["remark"], doubt if far else "")}
     # Only the counts tell whether the dilution is in the printed number.
     if abs(raw["value"] / times - found) < abs(raw["value"] - found):
         remark = joined(raw["remark"], f"printed {raw['value_raw']} copies/uL before the dilution {factor}")

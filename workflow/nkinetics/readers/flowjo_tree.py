@@ -17,7 +17,7 @@ from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, columns, detection, is_summary, notation, without_percent
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.readers._gates import ALL_EVENTS, NOT_COMPUTED, check_nested, sample_name
-from nkinetics.readers._plate import check_end, check_header, joined
+from nkinetics.readers._plate import check_end, check_header, check_repeated, joined, repeated
 from nkinetics.settings import Settings
 
 _MARKS = {"Name": "name", "Statistic": "statistic", "#Cells": "cells"}
@@ -90,7 +90,9 @@ def read(export: Export, settings: Settings) -> Reading:
     tree = _Tree()
     parents: dict[int, int] = {}
     rows = []
+    twice = repeated(header.cells, [*_MARKS.values(), "depth"])
     for row in body:
+        check_repeated(row, header.cells, twice, cells)
         depth = at.get("depth")
         marks, own = _INDENT.fullmatch(row.cell(name)).groups()  # type: ignore[union-attr]
         depth_of = _depth(row.cell(depth), marks, row.number, cells) if depth is not None or marks else None

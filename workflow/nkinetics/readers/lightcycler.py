@@ -18,11 +18,13 @@ from nkinetics.readers._plate import (
     NTC_NAMES,
     check_end,
     check_names,
+    check_repeated,
     check_shape,
     ct_of,
     file_name,
     joined,
     omitted,
+    repeated,
     well_name,
     wells,
 )
@@ -91,7 +93,9 @@ def read(export: Export, settings: Settings) -> Reading:
     name, filter_name = _title(sheet.rows[:first])
     run_id = name or export.stem
     rows = []
+    twice = repeated(header.cells, [n for names in _MARKS.values() for n in names])
     for row in body:
+        check_repeated(row, header.cells, twice, cells)
         raw = _well(row, at, more, filter_name, cells)
         cells.once(row.number, "Pos", (raw["well"],))
         rows.append({"run_id": run_id, **raw})

@@ -12,7 +12,7 @@ from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
 from nkinetics.readers._droplets import Counted, merged, named_ntc, result, well_of
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import check_end, check_shape
+from nkinetics.readers._plate import check_end, check_repeated, check_shape, repeated
 from nkinetics.settings import Settings
 
 _MARKS: Mapping[str, tuple[str, ...]] = {
@@ -95,6 +95,9 @@ def read(export: Export, settings: Settings) -> Reading:
         cells.problem(header.number, sheet.name, "a header without wells", "results", "export again")
     check_shape(export, sheet, header, body, list(at.values()), cells)
     check_end(export, sheet, header, body, cells)
+    twice = repeated(header.cells, [n for names in _MARKS.values() for n in names])
+    for row in body:
+        check_repeated(row, header.cells, twice, cells)
     raw_rows = [_well(row, at, more, cells) for row in body]
     rows = []
     for row, raw in zip(body, raw_rows, strict=True):
