@@ -82,7 +82,10 @@ def typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         if column.name in frame.columns:
             values = frame[column.name]
             if column.kind == "text":
-                changed[column.name] = values.astype("object").where(values.notna(), "").astype("str")
+                settled = values.dtype == "str" and not values.hasnans
+                changed[column.name] = (
+                    values if settled else values.astype("object").where(values.notna(), "").astype("str")
+                )
             elif column.kind == "float":
                 changed[column.name] = pd.to_numeric(values.astype("object"), errors="raise").astype("float64")
             else:
@@ -92,7 +95,9 @@ def typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as plain mappings, for logic that goes row by row."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    names = [str(name) for name in frame.columns]
+    columns = [frame.iloc[:, i].tolist() for i in range(len(names))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def complete(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -105,8 +110,10 @@ def complete(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     }
     full = typed(frame.assign(**missing), schema)
     order = [*schema.names, *(c for c in full.columns if c not in schema.by_name)]
-    # Remaining columns break ties, so that the order of input rows can never show.
-    by = [*schema.key, *(c for c in schema.names if c not in schema.key)]
+    by = list(schema.key)
+    if full.duplicated(by).any():
+        # Remaining columns break ties, so that the order of input rows can never show.
+        by += [c for c in schema.names if c not in schema.key]
     return full[order].sort_values(by, kind="stable", na_position="first", ignore_index=True)
 
 

@@ -112,13 +112,12 @@ def back_calculated(ct: np.ndarray, copies: np.ndarray, curve: StandardCurve) ->
     DataFrame
         copies, n_wells, found, deviation_pct; by increasing copies.
     """
-    frame = pd.DataFrame({"copies": copies, "ct": ct}).groupby("copies")["ct"].agg(["mean", "size"])
-    found = copies_per_reaction(frame["mean"].to_numpy(), curve.slope, curve.intercept)
-    nominal = frame.index.to_numpy(dtype=float)
+    nominal, level, n_wells = np.unique(copies, return_inverse=True, return_counts=True)
+    found = copies_per_reaction(np.bincount(level, ct) / n_wells, curve.slope, curve.intercept)
     return pd.DataFrame(
         {
             "copies": nominal,
-            "n_wells": frame["size"].to_numpy(),
+            "n_wells": n_wells,
             "found": found,
             "deviation_pct": 100 * (found / nominal - 1),
         }
