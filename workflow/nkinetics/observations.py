@@ -16,7 +16,7 @@ import pandas as pd
 from nkinetics.columns import OBSERVATIONS, schema_problems
 from nkinetics.errors import InputError, Problem, nearest, raise_any
 from nkinetics.inputs import NOMINAL_USED, Study, assumed_infusions, read_user_frame
-from nkinetics.store import complete, read_table, records, text_to_typed
+from nkinetics.store import complete, filled, read_table, records, text_to_typed
 
 PREDOSE = re.compile(r"(?i)pre[- ]?(dose|infusion)|before")
 """A visit that is meant to lie before the infusion."""
@@ -138,9 +138,10 @@ def phase(
     >>> phase([0, 1, 3, 3.1], ["Pre-dose", "", "D3 pre-dose", ""], [0, 3])
     ([0, 1, 1, 2], [nan, 1.0, 3.0, 0.10000000000000009], [True, False, True, False])
     """
-    begun = np.asarray(starts, dtype=float)
-    worded = [bool(PREDOSE.search(v)) for v in visit]
-    at_start = [bool(len(begun)) and bool(np.min(np.abs(begun - t)) <= _SAME) for t in time]
+    # Plain numbers: for one to three infusions an array costs ten times what it computes.
+    begun = [float(start) for start in starts]
+    worded = [bool(v and PREDOSE.search(v)) for v in visit]
+    at_start = [any(abs(start - t) <= _SAME for start in begun) for t in time]
     # Before each infusion only the nearest sample can be its pre-dose sample.
     candidates = [t - (_SAME * 2 if a and w else 0) for t, a, w in zip(time, at_start, worded, strict=True)]
     last_before = [max((c for c in candidates if c < s - _SAME), default=math.nan) for s in begun]
@@ -151,7 +152,7 @@ def phase(
             after.append(math.nan)
             predose.append(False)
             continue
-        k = int((begun <= t + _SAME).sum())
+        k = sum(start <= t + _SAME for start in begun)
         if at and (says or t <= _SAME):
             k, before = k - 1, True
         elif t <= 0:
@@ -169,10 +170,10 @@ def phase(
 
 def _timed(frame: pd.DataFrame, infusions: pd.DataFrame, predose_share: float) -> pd.DataFrame:
     """The frame with infusion, time_after_dose and predose, profile by profile."""
-    starts: dict[str, list[float]] = {
-        str(p): rows["time"].tolist()
-        for p, rows in infusions.sort_values(["patient_id", "infusion"]).groupby("patient_id")
-    }
+    starts: dict[str, list[float]] = {}
+    in_order = infusions.sort_values(["patient_id", "infusion"])
+    for patient, start in zip(in_order["patient_id"], in_order["time"], strict=True):
+        starts.setdefault(str(patient), []).append(start)
     frame = frame.reset_index(drop=True)
     n = len(frame)
     infusion: list[Any] = [pd.NA] * n
@@ -465,10 +466,11 @@ def _brought(
     stated = frame["reportable"] if "reportable" in frame.columns else pd.Series(True, index=frame.index)
     stated = stated.astype("boolean").fillna(True)
     frame["reportable"] = stated
-    full = _completed(frame)
+    full = filled(frame, OBSERVATIONS)
     problems += [p for p in schema_problems(full, OBSERVATIONS, file, rows) if (p.row, p.column) not in bad_cells]
     flagged = {(p.row, p.column) for p in problems}
-    for i, row in enumerate(records(full)):
+    doubtful = full[full["status"].ne("quantified") | full["level"].isna() | (full["level"] == 0) | _no_time(full)]
+    for i, row in zip(doubtful.index, records(doubtful), strict=True):
         problems += [p for p in _row_problems(row, file, int(rows.iloc[i])) if (p.row, p.column) not in flagged]
     problems += _repeated(full, rows, file, by_sample=own_samples)
     raise_any(problems)
@@ -494,10 +496,8 @@ def _brought(
     return complete(timed.assign(exclusion_reason=reason.astype("str")), OBSERVATIONS)
 
 
-def _completed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every column of observations.csv, in the order of the rows given (`store.complete` sorts)."""
-    order = frame.assign(_order=range(len(frame)))
-    return complete(order, OBSERVATIONS).sort_values("_order", ignore_index=True).drop(columns="_order")
+def _no_time(full: pd.DataFrame) -> pd.Series:
+    return full["time_actual"].isna() & full["time_nominal"].isna()
 
 
 def _row_problems(row: Mapping[str, object], file: str, number: int) -> Iterable[Problem]:

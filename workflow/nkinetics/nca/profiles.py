@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nkinetics.columns import OBSERVATIONS
 from nkinetics.errors import Problem, raise_any
 from nkinetics.settings import Nca
-from nkinetics.store import complete
+from nkinetics.store import filled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,7 +30,14 @@ OVERALL, INFUSION, NAMED = 0, 1, 2
 """Kinds of windows."""
 
 KEY = ["patient_id", "assay", "specimen"]
-BLOCK = 8192
+_READ = (
+    *KEY,
+    *("dose_level", "sample_id", "observation_id", "time_nominal", "time_actual", "level", "level_unit", "lod", "lloq"),
+    *("uloq", "status", "reportable", "exclusion_reason", "predose", "detected"),
+)
+_OBSERVED = replace(OBSERVATIONS, columns=tuple(c for c in OBSERVATIONS.columns if c.name in _READ))
+"""What the analysis reads of observations."""
+BLOCK = 2048
 """Profiles worked on at once: bounds the memory, and keeps the arrays in the processor's cache."""
 
 
@@ -176,21 +183,17 @@ def profiles(
 
 def _with_defaults(observations: pd.DataFrame) -> pd.DataFrame:
     """Observations with every column; documented defaults where a user's file leaves one out."""
-    absent = [c for c in OBSERVATIONS.names if c not in observations.columns]
-    rows = observations if not absent else complete(observations.assign(__row=range(len(observations))), OBSERVATIONS)
-    if "__row" in rows.columns:
-        rows = rows.sort_values("__row", ignore_index=True).drop(columns="__row")
-    else:
-        rows = rows.reset_index(drop=True)
+    known = [c for c in _READ if c in observations.columns]
+    rows = filled(observations[known].reset_index(drop=True), _OBSERVED)
     blank = {"assay": "qpcr", "specimen": "blood", "level_unit": "copies/ug"}
-    filled = {name: rows[name].where(rows[name] != "", value) for name, value in blank.items() if name != "level_unit"}
+    usual = {name: rows[name].where(rows[name] != "", value) for name, value in blank.items() if name != "level_unit"}
     if not (rows["level_unit"] != "").any():
-        filled["level_unit"] = rows["level_unit"].where(rows["level_unit"] != "", blank["level_unit"])
+        usual["level_unit"] = rows["level_unit"].where(rows["level_unit"] != "", blank["level_unit"])
     return rows.assign(
         row=np.arange(len(rows)),
         time=rows["time_actual"].fillna(rows["time_nominal"]),
         reportable=rows["reportable"].fillna(True).astype(bool),
-        **filled,
+        **usual,
     )
 
 
@@ -217,8 +220,7 @@ def _profile_table(rows: pd.DataFrame, patients: pd.DataFrame | None) -> pd.Data
             expected="one unit per patient, assay and specimen",
             mend="convert the levels, or give the assays different names",
         )
-        for key, own in units.groupby(KEY, sort=True)
-        if len(own) > 1
+        for key, own in units[units.duplicated(KEY, keep=False)].groupby(KEY, sort=True)
     )
     usual = (
         rows.loc[rows["level_unit"] != "", ["assay", "specimen", "level_unit"]]
@@ -329,6 +331,65 @@ def one_profile(
         reach=np.array([np.inf]),
         infusion_start=np.zeros((1, 1)),
         infusion_number=np.ones((1, 1), dtype=np.int64),
+    )
+
+
+def ragged(
+    profile: Ints, time: Floats, level: Floats, status: Texts | None, lloq: Floats, lod: Floats, uloq: Floats
+) -> Profiles:
+    """Profiles without names from columns of samples, each infused at 0; see `Profiles`.
+
+    Parameters
+    ----------
+    profile : array of int [samples]
+        Number of the profile of each sample, from 0.
+    time, level, lloq, lod, uloq : arrays [samples]
+        In any order; NaN where not measured, or without a limit.
+    status : array of str [samples] or None
+        As in `nkinetics.columns.STATUSES`; without it a level is quantified at or above its LLOQ, and BLQ below.
+
+    Raises
+    ------
+    InputError
+        For two samples of one profile at one time.
+    """
+    used = ~np.isnan(time)
+    used &= ~np.isnan(level) if status is None else np.isin(status, ["quantified", "blq", "not_detected", "above_uloq"])
+    n = int(profile.max()) + 1 if len(profile) else 0
+    rows = np.flatnonzero(used)
+    rows = rows[np.lexsort((time[rows], profile[rows]))]
+    owner, at = profile[rows], time[rows]
+    again = np.flatnonzero((np.diff(owner) == 0) & (np.diff(at) == 0))
+    mend = "leave one, or combine them"
+    raise_any(
+        Problem("samples", int(rows[i + 1]), "time", f"two samples of profile {owner[i]} at {at[i]:g}", "one", mend)
+        for i in again
+    )
+    said = np.full(len(rows), "quantified", dtype=object) if status is None else status[rows]
+    kind, detection, levels = coded(said, level[rows], lloq[rows], lod[rows])
+    count = np.bincount(owner, minlength=n)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
+    width = int(count.max()) if n else 0
+
+    def laid(values: NDArray, blank: float, dtype: type) -> NDArray:
+        out: NDArray = np.full((n, width), blank, dtype=dtype)
+        out[owner, place] = values
+        return out
+
+    text = {"patient_id": "", "assay": "qpcr", "specimen": "blood", "dose_level": "", "level_unit": ""}
+    return Profiles(
+        table=pd.DataFrame({**{k: np.full(n, v, dtype=object) for k, v in text.items()}, "no_data": "no sample"}),
+        time=laid(at, np.nan, np.float64),
+        level=laid(levels, np.nan, np.float64),
+        lloq=laid(lloq[rows], np.nan, np.float64),
+        uloq=laid(uloq[rows], np.nan, np.float64),
+        kind=laid(kind, NONE, np.int8),
+        detection=laid(detection, UNKNOWN, np.int8),
+        predose=np.zeros((n, width), dtype=np.int8),
+        sample=laid(rows, -1, np.int64),
+        reach=np.full(n, np.inf),
+        infusion_start=np.zeros((n, 1)),
+        infusion_number=np.ones((n, 1), dtype=np.int64),
     )
 
 
