@@ -22,10 +22,13 @@ from nkinetics.nca.profiles import (
     ABOVE,
     KEY,
     NAMED,
+    PATIENTS,
     Batch,
     Profiles,
     batches,
+    kinds_of,
     one_profile,
+    patients_at_a_time,
     profiles,
     ragged,
     window_name,
@@ -146,12 +149,14 @@ def in_blocks(
         Rows of `nkinetics.columns.NCA` and of `NCA_POINTS` for the next patients; put together they are the tables.
     """
     settings, blq = settings or Nca(), blq or Blq()
-    whole = profiles(observations, infusions, patients, settings)
-    ends, names = _follow_up_ends(whole, patients), _names(observations)
-    for batch in batches(whole, settings):
-        curves, reasons = Curves(batch, settings, blq), Vocabulary()
-        numbers = _numbers(whole, curves, ends, reasons)
-        yield _long(whole, [numbers], reasons), _used(whole, curves, names)
+    names, kinds = _names(observations), kinds_of(observations)
+    for places, people in patients_at_a_time(observations, patients, PATIENTS):
+        whole = profiles(observations, infusions, people, settings, kinds, places)
+        ends = _follow_up_ends(whole, people)
+        for batch in batches(whole, settings):
+            curves, reasons = Curves(batch, settings, blq), Vocabulary()
+            numbers = _numbers(whole, curves, ends, reasons)
+            yield _long(whole, [numbers], reasons), _used(whole, curves, names)
 
 
 def computed(curves: Curves, parameters: Sequence[Parameter] = PARAMETERS) -> dict[str, Values]:

@@ -37,6 +37,9 @@ _READ = (
 )
 _OBSERVED = replace(OBSERVATIONS, columns=tuple(c for c in OBSERVATIONS.columns if c.name in _READ))
 """What the analysis reads of observations."""
+ROWS, PATIENTS = 500_000, 20_000
+"""Observations looked through, and patients laid out, at once: bounds the memory beside that of the input."""
+
 BLOCK = 2048
 """Profiles worked on at once: bounds the memory, and keeps the arrays in the processor's cache."""
 
@@ -133,13 +136,88 @@ class Batch:
 # ----------------------------------------------------------------------------------------------- observations in
 
 
+@dataclass(frozen=True)
+class Kinds:
+    """What a study measures, which its patients need not all have.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        assay, specimen: every patient has a profile of each.
+    usual : DataFrame
+        assay, specimen, usual: the most frequent unit.
+    units_given : bool
+        Some row names the unit of its level.
+    """
+
+    pairs: pd.DataFrame
+    usual: pd.DataFrame
+    units_given: bool
+
+
+def kinds_of(observations: pd.DataFrame) -> Kinds:
+    """What a study measures, read from its rows some at a time."""
+    pairs, others, units = [], [], []
+    for begin in range(0, max(len(observations), 1), ROWS):
+        rows = _with_defaults(observations.iloc[begin : begin + ROWS])
+        reportable = rows[rows["reportable"]]
+        pairs.append(reportable[["assay", "specimen"]].drop_duplicates())
+        others.append(rows[["assay", "specimen"]].drop_duplicates())
+        named = rows.loc[rows["level_unit"] != "", ["assay", "specimen", "level_unit"]]
+        units.append(named.value_counts().reset_index())
+    found, seen = pd.concat(pairs).drop_duplicates(), pd.concat(others).drop_duplicates()
+    # An assay without any reportable row stands in the table all the same.
+    found = pd.concat([found, seen[~seen["assay"].isin(found["assay"])]])
+    if not len(found):
+        # A study without any observation: its patients still stand in the table, under the default assay.
+        found = pd.DataFrame({"assay": ["qpcr"], "specimen": ["blood"]})
+    counted = pd.concat(units).groupby(["assay", "specimen", "level_unit"], as_index=False)["count"].sum()
+    usual = counted.sort_values(["count", "level_unit"], ascending=[False, True]).drop_duplicates(["assay", "specimen"])
+    return Kinds(
+        found.sort_values(["assay", "specimen"], ignore_index=True),
+        usual[["assay", "specimen", "level_unit"]].rename(columns={"level_unit": "usual"}),
+        bool(len(counted)),
+    )
+
+
+def patients_at_a_time(
+    observations: pd.DataFrame, patients: pd.DataFrame | None, most: int
+) -> Iterator[tuple[Ints, pd.DataFrame | None]]:
+    """Rows of the observations, and patients, of some patients at a time, in the order of their ids."""
+    n = len(observations)
+    listed = observations["patient_id"]
+    if patients is not None:
+        listed = pd.concat([listed, patients["patient_id"]], ignore_index=True)
+    codes, people = pd.factorize(listed, sort=True)
+    if len(people) <= most:
+        yield np.arange(n), patients
+        return
+    order = np.argsort(codes[:n], kind="stable")
+    ranked = codes[:n][order]
+    for begin in range(0, len(people), most):
+        first, last = np.searchsorted(ranked, [begin, begin + most])
+        own = None if patients is None else patients[(codes[n:] >= begin) & (codes[n:] < begin + most)]
+        yield np.sort(order[first:last]), own
+
+
 def profiles(
     observations: pd.DataFrame,
     infusions: pd.DataFrame | None,
     patients: pd.DataFrame | None,
     settings: Nca,
+    kinds: Kinds | None = None,
+    places: Ints | None = None,
 ) -> Profiles:
     """Lay observations out as profiles; every patient of `patients` has one per assay and specimen.
+
+    Parameters
+    ----------
+    observations, infusions, patients, settings
+        As `nkinetics.nca.analyse` takes them.
+    kinds : Kinds, optional
+        What the whole study measures, where these are some of its patients.
+    places : array of int, optional
+        The rows of the observations that are meant; all of them by default.
 
     Raises
     ------
@@ -147,8 +225,10 @@ def profiles(
         For a quantified row without a level, several units in one profile, or two reportable rows at one time under
         ``replicates: error``.
     """
-    rows = _with_defaults(observations)
-    table = _profile_table(rows, patients)
+    kinds = kinds or kinds_of(observations)
+    places = np.arange(len(observations)) if places is None else places
+    rows = _with_defaults(observations.take(places), places, units_given=kinds.units_given)
+    table = _profile_table(rows, patients, kinds)
     used = _used_rows(rows, table)
     used = _without_ties(used, settings.replicates)
     n = len(table)
@@ -181,36 +261,30 @@ def profiles(
     )
 
 
-def _with_defaults(observations: pd.DataFrame) -> pd.DataFrame:
+def _with_defaults(observations: pd.DataFrame, places: Ints | None = None, *, units_given: bool = True) -> pd.DataFrame:
     """Observations with every column; documented defaults where a user's file leaves one out."""
     known = [c for c in _READ if c in observations.columns]
     rows = filled(observations[known].reset_index(drop=True), _OBSERVED)
     blank = {"assay": "qpcr", "specimen": "blood", "level_unit": "copies/ug"}
     usual = {name: rows[name].where(rows[name] != "", value) for name, value in blank.items() if name != "level_unit"}
-    if not (rows["level_unit"] != "").any():
+    if not units_given:
         usual["level_unit"] = rows["level_unit"].where(rows["level_unit"] != "", blank["level_unit"])
     return rows.assign(
-        row=np.arange(len(rows)),
+        row=np.arange(len(rows)) if places is None else places,
         time=rows["time_actual"].fillna(rows["time_nominal"]),
         reportable=rows["reportable"].fillna(True).astype(bool),
         **usual,
     )
 
 
-def _profile_table(rows: pd.DataFrame, patients: pd.DataFrame | None) -> pd.DataFrame:
+def _profile_table(rows: pd.DataFrame, patients: pd.DataFrame | None, kinds: Kinds) -> pd.DataFrame:
     """Every patient with every assay and specimen of the study, and why a profile has no sample."""
     listed = rows[["patient_id", "dose_level"]]
     if patients is not None:
         listed = pd.concat([patients[["patient_id", "dose_level"]], listed], ignore_index=True)
     people = listed.drop_duplicates("patient_id").sort_values("patient_id", ignore_index=True)
     reportable = rows[rows["reportable"]]
-    kinds = reportable[["assay", "specimen"]].drop_duplicates()
-    others = rows.loc[~rows["assay"].isin(kinds["assay"]), ["assay", "specimen"]].drop_duplicates()
-    kinds = pd.concat([kinds, others]).sort_values(["assay", "specimen"], ignore_index=True)
-    if not len(kinds):
-        # A study without any observation: its patients still stand in the table, under the default assay.
-        kinds = pd.DataFrame({"assay": ["qpcr"], "specimen": ["blood"]})
-    table = people.merge(kinds, how="cross").sort_values(KEY, ignore_index=True)
+    table = people.merge(kinds.pairs, how="cross").sort_values(KEY, ignore_index=True)
     units = reportable.loc[reportable["level_unit"] != "", [*KEY, "level_unit"]].drop_duplicates()
     raise_any(
         Problem(
@@ -222,15 +296,7 @@ def _profile_table(rows: pd.DataFrame, patients: pd.DataFrame | None) -> pd.Data
         )
         for key, own in units[units.duplicated(KEY, keep=False)].groupby(KEY, sort=True)
     )
-    usual = (
-        rows.loc[rows["level_unit"] != "", ["assay", "specimen", "level_unit"]]
-        .value_counts()
-        .reset_index()
-        .sort_values(["count", "level_unit"], ascending=[False, True])
-        .drop_duplicates(["assay", "specimen"])[["assay", "specimen", "level_unit"]]
-        .rename(columns={"level_unit": "usual"})
-    )
-    table = table.merge(units, on=KEY, how="left").merge(usual, on=["assay", "specimen"], how="left")
+    table = table.merge(units, on=KEY, how="left").merge(kinds.usual, on=["assay", "specimen"], how="left")
     table["level_unit"] = table["level_unit"].fillna(table["usual"]).fillna("").astype("str")
     return table.drop(columns="usual").assign(no_data=_no_data(table, rows))
 
