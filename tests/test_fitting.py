@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from nkinetics import fitting
 from nkinetics.columns import ESTIMATES, FITS, PREDICTIONS
+from nkinetics.fitting.engine import minimise
 from nkinetics.fitting.intervals import cutoff
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import best_fit
@@ -569,3 +570,73 @@ def test_no_row_says_identifiable_and_not_determined_at_once(root):
     assert (yes["ci_open"] == "none").all()
     wide = np.log(yes["ci_upper"] / yes["ci_lower"])[yes["std_error"].isna() & (yes["parameter"] != "fraction_slow")]
     assert (wide <= 2 * 1.96 * 1.0000001).all()
+
+
+# ---------------------------------------------------------------------------------------- many patients at once
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_patient_gets_the_same_bits_alone_and_among_others(name):
+    parts = [trial(seed, n=3, missed=missed)[:3] for seed, missed in ((21, 3), (22, 9), (23, 14))]
+    frames = [
+        pd.concat([f.assign(patient_id=f"{i}-" + f["patient_id"]) for i, f in enumerate(column)], ignore_index=True)
+        for column in zip(*parts, strict=True)
+    ]
+    observations, infusions, cytokines = frames
+    # One patient with another calendar, one with fewer pulses: they cannot share a batch with the rest.
+    infusions = infusions[~((infusions["patient_id"] == "0-001") & (infusions["infusion"] == 3))]
+    cytokines = cytokines[~((cytokines["patient_id"] == "1-002") & (cytokines["time"] > 5))]
+    together = fitting.analyse(observations, infusions, cytokines, models=(name,))
+    for patient in ("0-000", "0-001", "1-000", "1-002", "2-001"):
+        own = [f[f["patient_id"] == patient].reset_index(drop=True) for f in (observations, infusions, cytokines)]
+        alone = fitting.analyse(*own, models=(name,), reference_dose=2e9)
+        for one_frame, whole in zip(
+            (alone.fits, alone.estimates, alone.predictions),
+            (together.fits, together.estimates, together.predictions),
+            strict=True,
+        ):
+            mine = whole[whole["patient_id"] == patient].reset_index(drop=True)
+            pd.testing.assert_frame_equal(one_frame, mine, check_exact=True)
+
+
+def test_blocks_of_profiles_change_nothing(monkeypatch):
+    observations, infusions, cytokines, _ = trial(24, n=5)
+    whole = fitting.analyse(observations, infusions, cytokines, models=("cytokine_window",))
+    monkeypatch.setattr(fitting.profiles, "BLOCK", 2)
+    monkeypatch.setattr("nkinetics.fitting.together.PROBLEMS", 7)
+    pieces = fitting.analyse(observations, infusions, cytokines, models=("cytokine_window",))
+    for a, b in (
+        (whole.fits, pieces.fits),
+        (whole.estimates, pieces.estimates),
+        (whole.predictions, pieces.predictions),
+    ):
+        pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+def test_a_singular_problem_spoils_no_other():
+    def objective(x, which):
+        # The second problem does not depend on its second parameter at all, and has no curvature there.
+        flat = (which == 1)[:, None]
+        away = x - 1.0
+        away = np.where(flat & (np.arange(2) == 1), 0.0, away)
+        curvature = np.where(flat[:, :, None], np.diag([1.0, 0.0]), np.eye(2))
+        return 0.5 * (away**2).sum(axis=1), away, curvature
+
+    bounds = np.full(2, -5.0), np.full(2, 5.0)
+    start = np.zeros((3, 2))
+    found = minimise(objective, start, *bounds)
+    assert found.converged.all()
+    assert found.parameters[[0, 2]] == pytest.approx(1.0, abs=1e-6)
+    assert found.parameters[1] == pytest.approx([1.0, 0.0], abs=1e-6)
+
+
+def test_each_problem_keeps_its_own_tolerance_and_number_of_iterations():
+    def objective(x, which):
+        return (x[:, 0] ** 4), 4 * x**3, (12 * x**2)[:, :, None]
+
+    start = np.full((3, 1), 2.0)
+    few = minimise(objective, start, np.array([-5.0]), np.array([5.0]), iterations=np.array([1, 5, 200]))
+    assert few.value[0] > few.value[1] > few.value[2]
+    assert few.converged.tolist() == [False, False, True]
+    alone = minimise(objective, start[1:2], np.array([-5.0]), np.array([5.0]), iterations=5)
+    assert alone.value[0] == few.value[1]

@@ -1,7 +1,8 @@
 """Many small maximum-likelihood problems at once: Levenberg-Marquardt with bounds over a leading axis.
 
-Starts of one profile, points of its profile likelihoods, bootstrap samples: all have the same shape, and NumPy's cost
-per call would rule if they were fitted one by one. Every problem has its own bounds and its own fixed parameters.
+Starts of one profile, points of its profile likelihoods, bootstrap samples, a thousand patients: NumPy's cost per call
+would rule if they were fitted one by one. Every problem has its own bounds, fixed parameters and tolerance, and none of
+them knows what else is in the batch: a problem ends at the same bits alone and among others.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Objective = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""Parameters (problems, parameters) -> value (problems,), gradient (problems, parameters), curvature (.., p, p)."""
+Objective = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Parameters (problems, parameters), and which problems these are -> value (problems,), gradient (problems,
+parameters), curvature (problems, parameters, parameters)."""
 
 STEP_MAX = 2.0
 """Longest step in one parameter, on the scale of estimation: a factor e^2 in a rate."""
@@ -58,12 +60,17 @@ def _step(gradient: np.ndarray, curvature: np.ndarray, free: np.ndarray, damping
     size = np.maximum(size, 1e-9 * np.maximum(size.max(axis=-1, keepdims=True), 1e-9))
     diagonal = np.where(free, damping[:, None] * size + 1e-14, 1.0)
     right = np.where(free, -gradient, 0.0)[..., None]
+    damped = matrix + diagonal[:, :, None] * eye
     try:
-        return np.linalg.solve(matrix + diagonal[:, :, None] * eye, right)[..., 0]
+        return np.linalg.solve(damped, right)[..., 0]
     except np.linalg.LinAlgError:
-        # One singular member refuses the whole batch: a little more on every diagonal.
+        # One singular member refuses the whole batch: that member, and no other, goes down the gradient.
+        singular = np.linalg.matrix_rank(damped) < n
+        step = np.zeros_like(gradient)
+        step[~singular] = np.linalg.solve(damped[~singular], right[~singular])[..., 0]
         more = diagonal + np.where(free, 1e-6 * size, 0.0)
-        return np.where(free, -gradient / more, 0.0)
+        step[singular] = np.where(free, -gradient / more, 0.0)[singular]
+        return step
 
 
 def minimise(
@@ -72,11 +79,11 @@ def minimise(
     lower: np.ndarray,
     upper: np.ndarray,
     fixed: np.ndarray | None = None,
-    tolerance: float = 1e-10,
-    iterations: int = 200,
-    enough: float = -np.inf,
+    tolerance: float | np.ndarray = 1e-10,
+    iterations: int | np.ndarray = 200,
+    enough: float | np.ndarray = -np.inf,
 ) -> Optima:
-    """Minimise the same objective from every start, each within its bounds.
+    """Minimise an objective from every start, each within its bounds.
 
     Parameters
     ----------
@@ -88,11 +95,11 @@ def minimise(
         Bounds.
     fixed : array of bool (problems, parameters), optional
         Parameters that stay where they start.
-    tolerance : float
+    tolerance : float or array (problems,)
         A problem is done when its next Newton step would gain less than this.
-    iterations : int
+    iterations : int or array (problems,)
         At most so many.
-    enough : float
+    enough : float or array (problems,)
         After `PATIENCE` iterations a problem below this value is left where it is.
 
     Returns
@@ -102,15 +109,17 @@ def minimise(
     """
     lower, upper = np.broadcast_to(lower, start.shape), np.broadcast_to(upper, start.shape)
     held = np.zeros(start.shape, dtype=bool) if fixed is None else np.broadcast_to(fixed, start.shape)
+    slack, most, good = (np.broadcast_to(v, len(start)) for v in (tolerance, iterations, enough))
     x = np.clip(start, lower, upper)
-    value, gradient, curvature = objective(x)
+    value, gradient, curvature = objective(x, np.arange(len(x)))
     value = np.where(np.isfinite(value), value, np.inf)
     damping = np.full(len(x), 1e-3)
     converged = np.zeros(len(x), dtype=bool)
     active = np.arange(len(x))[np.isfinite(value)]
-    for iteration in range(iterations):
+    for iteration in range(int(most.max()) if len(x) else 0):
+        active = active[iteration < most[active]]
         if iteration >= PATIENCE:
-            active = active[value[active] > enough]
+            active = active[value[active] > good[active]]
         if len(active) == 0:
             break
         xa, ga = x[active], gradient[active]
@@ -118,7 +127,7 @@ def minimise(
         step = np.clip(_step(ga, curvature[active], free, damping[active]), -STEP_MAX, STEP_MAX)
         trial = np.clip(xa + step, lower[active], upper[active])
         gain = -((trial - xa) * ga).sum(axis=-1)
-        done = (gain < tolerance) & (damping[active] < 1e-2)
+        done = (gain < slack[active]) & (damping[active] < 1e-2)
         stuck = damping[active] > 1e10
         converged[active[done]] = True
         going = ~(done | stuck)
@@ -126,11 +135,11 @@ def minimise(
         if len(active) == 0:
             break
         with np.errstate(over="ignore", invalid="ignore"):
-            new_value, new_gradient, new_curvature = objective(trial)
+            new_value, new_gradient, new_curvature = objective(trial, active)
         better = np.isfinite(new_value) & (new_value <= value[active])
         damping[active] = np.where(
             better,
-            np.where(gain < tolerance, 1e-9, np.maximum(damping[active] * 0.1, 1e-9)),
+            np.where(gain < slack[active], 1e-9, np.maximum(damping[active] * 0.1, 1e-9)),
             np.maximum(damping[active], 1e-4) * 8.0,
         )
         took = active[better]

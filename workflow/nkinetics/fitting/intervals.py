@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, fdtri
 
-from nkinetics.fitting.engine import minimise
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import Optimum
+from nkinetics.fitting.together import Look, Search, Steps
 
 ROOT_TOLERANCE = 1e-4
 """An end is found when the root of the deviance is this near to the root of the cut-off (in standard errors)."""
@@ -102,7 +102,7 @@ class _Walk:
     side: np.ndarray  # results in a row on the same side of the end, to halve a bracket that a secant cannot shrink
 
 
-def _begin(case: Case, optimum: Optimum, cut: float, chosen: list[int]) -> _Walk:
+def _begin(case: Case, optimum: Optimum, cut: float, chosen: list[int]) -> Steps[_Walk]:
     """Every search stands at the optimum of its regime, with a first step of sqrt(cut-off) standard errors."""
     p = case.size
     g = np.repeat(np.arange(len(chosen)), 2 * p)
@@ -114,7 +114,7 @@ def _begin(case: Case, optimum: Optimum, cut: float, chosen: list[int]) -> _Walk
         sign < 0, np.stack([r.lower for r in pieces])[g, index], np.stack([r.upper for r in pieces])[g, index]
     )
     deviance = np.maximum(2.0 * (np.array([r.value for r in pieces]) + optimum.log_likelihood), 0.0)[g]
-    curvature = case.objective(np.stack([r.vector for r in pieces]))[2]
+    _, _, curvature = yield Look(case, np.stack([r.vector for r in pieces]))
     spread = np.stack([np.linalg.pinv(c, rcond=1e-10, hermitian=True) for c in curvature])[g]
     rows = np.arange(len(index))
     variance = spread[rows, index, index]
@@ -195,7 +195,7 @@ def _advance(walk: _Walk, row: int, root: float, point: np.ndarray) -> None:
     walk.trial[row] = inside + min(max(share, 0.03), 0.97) * (outside - inside)
 
 
-def profile_ends(case: Case, optimum: Optimum, cut: float, rounds: int = 30) -> Ends:
+def profile_ends(case: Case, optimum: Optimum, cut: float, rounds: int = 30) -> Steps[Ends]:
     """Ends of the profile intervals of all parameters of a case, ln sigma last.
 
     Parameters
@@ -218,7 +218,7 @@ def profile_ends(case: Case, optimum: Optimum, cut: float, rounds: int = 30) -> 
     chosen = [
         i for i, r in enumerate(optimum.regimes) if 2.0 * (r.value + optimum.log_likelihood) < cut - ROOT_TOLERANCE
     ]
-    walk = _begin(case, optimum, cut, chosen)
+    walk = yield from _begin(case, optimum, cut, chosen)
     piece_low = np.stack([r.lower for r in optimum.regimes])
     piece_high = np.stack([r.upper for r in optimum.regimes])
     better = None
@@ -228,8 +228,8 @@ def profile_ends(case: Case, optimum: Optimum, cut: float, rounds: int = 30) -> 
             break
         fixed = np.zeros((len(rows), case.size), dtype=bool)
         fixed[np.arange(len(rows)), walk.index[rows]] = True
-        found = minimise(
-            case.objective,
+        found = yield Search(
+            case,
             _starting_points(walk, rows),
             piece_low[walk.regime[rows]],
             piece_high[walk.regime[rows]],

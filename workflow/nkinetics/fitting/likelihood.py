@@ -7,6 +7,7 @@ when that is (0, LLOQ)). The density of ln y and not of y: a change of unit then
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,9 +94,66 @@ def log_interval(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     return np.where(narrow, wide - middle * middle / 2.0 - HALF_LN_2PI, log_b + log_share)
 
 
-def _quantified(mu: np.ndarray, sigma2: np.ndarray, points: Points) -> list[np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of several profiles side by side (profiles, rows), quantified ones first, each kind padded to one width.
+
+    Parameters
+    ----------
+    time, counting_variance : arrays (profiles, rows)
+        As in `Points`; a padding row repeats a time of its profile.
+    log_level : array (profiles, quantified)
+        As in `Points`.
+    log_lower, log_upper : arrays (profiles, censored)
+        As in `Points`.
+    weight : array (profiles, rows)
+        1, and 0 for padding.
+    """
+
+    time: np.ndarray
+    log_level: np.ndarray
+    log_lower: np.ndarray
+    log_upper: np.ndarray
+    counting_variance: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def n_quantified(self) -> int:
+        """Columns with a density."""
+        return self.log_level.shape[-1]
+
+    def of(self, which: np.ndarray) -> Rows:
+        """The rows of some profiles, in that order."""
+        return Rows(
+            self.time[which],
+            self.log_level[which],
+            self.log_lower[which],
+            self.log_upper[which],
+            self.counting_variance[which],
+            self.weight[which],
+        )
+
+
+def side_by_side(profiles: Sequence[Points]) -> Rows:
+    """Several profiles as one `Rows`."""
+    n = len(profiles)
+    quantified = max(p.n_quantified for p in profiles)
+    censored = max(p.n - p.n_quantified for p in profiles)
+    time = np.repeat([[p.time[0] if p.n else 0.0] for p in profiles], quantified + censored, axis=1)
+    level = np.zeros((n, quantified))
+    lower, upper = np.full((n, censored), -np.inf), np.zeros((n, censored))
+    variance, weight = np.zeros((n, quantified + censored)), np.zeros((n, quantified + censored))
+    for i, p in enumerate(profiles):
+        q, c = p.n_quantified, p.n - p.n_quantified
+        columns = np.concatenate([np.arange(q), quantified + np.arange(c)])
+        time[i, columns], variance[i, columns], weight[i, columns] = p.time, p.counting_variance, 1.0
+        level[i, :q], lower[i, :c], upper[i, :c] = p.log_level, p.log_lower, p.log_upper
+    return Rows(time, level, lower, upper, variance, weight)
+
+
+def _quantified(mu: np.ndarray, sigma2: np.ndarray, points: Points | Rows) -> list[np.ndarray]:
     q = points.n_quantified
-    variance = sigma2 + points.counting_variance[:q]
+    variance = sigma2 + points.counting_variance[..., :q]
     ratio = np.broadcast_to(sigma2 / variance, mu.shape)  # ds/dt = s * ratio
     residual = points.log_level - mu
     scaled = residual / variance
@@ -105,8 +163,8 @@ def _quantified(mu: np.ndarray, sigma2: np.ndarray, points: Points) -> list[np.n
     return [value, scaled, (z2 - 1.0) * ratio, precision, np.zeros(mu.shape), 2.0 * ratio * ratio]
 
 
-def _censored(mu: np.ndarray, sigma2: np.ndarray, points: Points) -> list[np.ndarray]:
-    variance = sigma2 + points.counting_variance[points.n_quantified :]
+def _censored(mu: np.ndarray, sigma2: np.ndarray, points: Points | Rows) -> list[np.ndarray]:
+    variance = sigma2 + points.counting_variance[..., points.n_quantified :]
     s = np.sqrt(variance)
     a, b = (points.log_lower - mu) / s, (points.log_upper - mu) / s
     value = log_interval(a, b)
@@ -134,7 +192,7 @@ def _censored(mu: np.ndarray, sigma2: np.ndarray, points: Points) -> list[np.nda
     return [value, by_mean, by_s * k, mean2, cross * k, s2 * k * k - by_s * (2.0 * k - k * k / s)]
 
 
-def terms(mu: np.ndarray, log_sigma: np.ndarray, points: Points) -> Terms:
+def terms(mu: np.ndarray, log_sigma: np.ndarray, points: Points | Rows) -> Terms:
     """Each row's ln L and its derivatives.
 
     Parameters
@@ -143,13 +201,13 @@ def terms(mu: np.ndarray, log_sigma: np.ndarray, points: Points) -> Terms:
         ln of the curve at the rows.
     log_sigma : array (...)
         ln of the residual SD.
-    points : Points
-        The rows.
+    points : Points or Rows
+        The rows. Padding gets numbers too: its weight is 0.
     """
     sigma2 = np.exp(2.0 * log_sigma)[..., None]
     q = points.n_quantified
     parts = _quantified(mu[..., :q], sigma2, points)
-    if q < points.n:
+    if q < mu.shape[-1]:
         censored = _censored(mu[..., q:], sigma2, points)
         parts = [np.concatenate([x, y], axis=-1) for x, y in zip(parts, censored, strict=True)]
     return Terms(*parts)

@@ -1,4 +1,4 @@
-"""The best fit of one profile: many starts together, then lmfit, then a diagnosis."""
+"""The best fit of one profile: many starts, the last digits, a diagnosis; what that cannot settle goes to lmfit."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nkinetics.fitting.engine import minimise
 from nkinetics.fitting.objective import SIGMA_LOWER, Case
 from nkinetics.fitting.starts import Regime, regimes
+from nkinetics.fitting.together import Look, Search, Steps, alone, information
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 AGREE = 0.01
 """Starts that end within this of the best ln L found the same optimum."""
 STARTS_MAX, FIRST_STEPS = 150, 6
-"""So many starts are searched to the end; of more, those that lead after so many steps."""
+"""So many starts are searched to the end; of more, those that lead after so many steps, and the best of each piece."""
+LEADING = 4
+"""Starts of each piece that are searched to the last digits."""
 WORTH = 8.0
 """Pieces of the parameter space whose optimum is farther than this below the best are not refined."""
 GRADIENT_MAX = 1e-5
@@ -107,7 +109,7 @@ def _through_lmfit(case: Case, regime: Regime) -> Regime:
 
 def _best_of_each(
     case: Case, pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
-) -> tuple[list[Regime], np.ndarray]:
+) -> Steps[tuple[list[Regime], np.ndarray]]:
     """Optimum of each regime over its starts, and the value at which each start ended."""
     start = np.concatenate([s for s, _, _ in pieces])
     lower = np.concatenate([np.broadcast_to(low, s.shape) for s, low, _ in pieces])
@@ -117,22 +119,42 @@ def _best_of_each(
     value = np.full(len(start), np.inf)
     if len(start) > STARTS_MAX:
         # A few steps show which starts of a long series are worth going on.
-        first = minimise(case.objective, start, lower, upper, tolerance=1e-6, iterations=FIRST_STEPS)
+        first = yield Search(case, start, lower, upper, tolerance=1e-6, iterations=FIRST_STEPS)
         start, value = first.parameters.copy(), np.where(np.isnan(first.value), np.inf, first.value)
-        going = np.sort(np.argsort(value, kind="stable")[:STARTS_MAX])
-    rough = minimise(case.objective, start[going], lower[going], upper[going], tolerance=1e-6, iterations=40)
+        leading = np.argsort(value, kind="stable")
+        _, of_piece = np.unique(owner[leading], return_index=True)
+        going = np.unique(np.concatenate([leading[:STARTS_MAX], leading[of_piece]]))
+    rough = yield Search(case, start[going], lower[going], upper[going], tolerance=1e-6, iterations=40)
     start[going], value[going] = rough.parameters, np.where(np.isnan(rough.value), np.inf, rough.value)
-    # Only starts that can still matter get the last digits, to see whether they agree.
-    worth = np.flatnonzero(value <= value.min() + WORTH)
-    fine = minimise(case.objective, start[worth], lower[worth], upper[worth], tolerance=1e-11)
-    parameters = start
-    parameters[worth], value[worth] = fine.parameters, fine.value
-    best = [int(np.flatnonzero(owner == g)[np.argmin(value[owner == g])]) for g in range(len(pieces))]
-    found = [Regime(parameters[i], float(value[i]), low, high) for i, (_, low, high) in zip(best, pieces, strict=True)]
+    # The leading starts of each piece that can still matter get the last digits.
+    ranked = [np.flatnonzero(owner == g)[np.argsort(value[owner == g], kind="stable")] for g in range(len(pieces))]
+    leading = np.concatenate([own[:LEADING] for own in ranked])
+    worth = leading[value[leading] <= value.min() + WORTH]
+    fine = yield Search(case, start[worth], lower[worth], upper[worth], tolerance=1e-9)
+    start[worth], value[worth] = fine.parameters, fine.value
+    best = [own[np.argmin(value[own])] for own in ranked]
+    found = [Regime(start[i], float(value[i]), low, high) for i, (_, low, high) in zip(best, pieces, strict=True)]
     return found, value
 
 
-def _off_saddles(case: Case, found: list[Regime], rounds: int = 3) -> list[Regime]:
+def _along_limits(case: Case, found: list[Regime], rounds: int = 3) -> Steps[list[Regime]]:
+    """The regimes, the best of them tried again from each of its limits as long as that finds a better point.
+
+    Along a ridge that rises ever more slowly no step is worth taking, and the summit stands at its end.
+    """
+    each = np.arange(case.size)
+    for _ in range(rounds):
+        best = min(range(len(found)), key=lambda i: found[i].value)
+        starts = np.repeat(found[best].vector[None], 2 * case.size, axis=0)
+        starts[each, each] = found[best].lower
+        starts[case.size + each, each] = found[best].upper
+        found, moved = yield from _tried(case, found, starts, [best] * len(starts))
+        if not moved:
+            break
+    return found
+
+
+def _off_saddles(case: Case, found: list[Regime], rounds: int = 3) -> Steps[list[Regime]]:
     """Optima of the regimes, moved on where they are saddles.
 
     Fisher scoring sees no upward curvature. Where two phases have one rate the gradient is 0 whether they should part
@@ -142,7 +164,8 @@ def _off_saddles(case: Case, found: list[Regime], rounds: int = 3) -> list[Regim
         best = min(r.value for r in found)
         starts, owners = [], []
         worth = [i for i, r in enumerate(found) if r.value <= best + WORTH]
-        for i, matrix in zip(worth, case.information(np.stack([found[i].vector for i in worth])), strict=True):
+        matrices = yield from information(case, np.stack([found[i].vector for i in worth]))
+        for i, matrix in zip(worth, matrices, strict=True):
             free = _inner(found[i].vector, found[i].lower, found[i].upper)
             if not free.any() or not np.isfinite(matrix).all():
                 continue
@@ -155,16 +178,16 @@ def _off_saddles(case: Case, found: list[Regime], rounds: int = 3) -> list[Regim
                 owners += [i, i]
         if not starts:
             break
-        found, moved = _tried(case, found, np.stack(starts), owners)
+        found, moved = yield from _tried(case, found, np.stack(starts), owners)
         if not moved:
             break
     return found
 
 
-def _tried(case: Case, found: list[Regime], starts: np.ndarray, owners: list[int]) -> tuple[list[Regime], bool]:
+def _tried(case: Case, found: list[Regime], starts: np.ndarray, owners: list[int]) -> Steps[tuple[list[Regime], bool]]:
     """The regimes with their optima after further starts, and whether any of them rose by more than a trace."""
     lower, upper = np.stack([found[i].lower for i in owners]), np.stack([found[i].upper for i in owners])
-    ended = minimise(case.objective, starts, lower, upper, tolerance=1e-11)
+    ended = yield Search(case, starts, lower, upper, tolerance=1e-9)
     changed, moved = list(found), False
     for vector, value, i in zip(ended.parameters, ended.value, owners, strict=True):
         if value < changed[i].value - 1e-9:
@@ -173,12 +196,18 @@ def _tried(case: Case, found: list[Regime], starts: np.ndarray, owners: list[int
     return changed, moved
 
 
-def _canonical(case: Case, regime: Regime) -> Regime:
-    natural = case.natural(regime.vector)
-    natural[:-1] = case.model.ordered(natural[:-1])
-    vector = np.clip(case.estimation(natural), regime.lower, regime.upper)
-    value = float(case.objective(vector[None])[0][0])
-    return replace(regime, vector=vector, value=value) if value <= regime.value + 1e-9 else regime
+def _canonical(case: Case, found: list[Regime]) -> Steps[list[Regime]]:
+    """The regimes with their phases named as the model names them, where that leaves the likelihood."""
+    vectors = []
+    for regime in found:
+        natural = case.natural(regime.vector)
+        natural[:-1] = case.model.ordered(natural[:-1])
+        vectors.append(np.clip(case.estimation(natural), regime.lower, regime.upper))
+    values, _, _ = yield Look(case, np.stack(vectors))
+    return [
+        replace(regime, vector=vector, value=float(value)) if value <= regime.value + 1e-9 else regime
+        for regime, vector, value in zip(found, vectors, values, strict=True)
+    ]
 
 
 def _inner(vector: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
@@ -186,13 +215,20 @@ def _inner(vector: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarr
     return (vector > lower + BOUND) & (vector < upper - BOUND)
 
 
-def best_fit(case: Case) -> Optimum:
-    """Maximum-likelihood fit of one case.
+def best_fit(case: Case, through_lmfit: bool = False) -> Optimum:
+    """Maximum-likelihood fit of one case; see `fitted`."""
+    return alone(fitted(case, through_lmfit))
+
+
+def fitted(case: Case, through_lmfit: bool = False) -> Steps[Optimum]:
+    """Maximum-likelihood fit of one case, as a search that goes on beside others.
 
     Parameters
     ----------
     case : Case
         Profile and model; at least one row more than parameters of the curve.
+    through_lmfit : bool
+        Every optimum goes through lmfit, which has to find nothing better; by default those that are not settled.
 
     Returns
     -------
@@ -201,76 +237,95 @@ def best_fit(case: Case) -> Optimum:
 
     Notes
     -----
-    Every start is fitted by `nkinetics.fitting.engine.minimise`, all together; the best goes through lmfit, which has
-    to find nothing better. A model with a breakpoint is fitted once on each interval between its kinks, where the
-    likelihood is smooth: together that is the profile over the breakpoint.
+    Every start is fitted by `nkinetics.fitting.engine.minimise`, all together. A model with a breakpoint is fitted once
+    on each interval between its kinks, where the likelihood is smooth: together that is the profile over the
+    breakpoint.
     """
-    found, ends = _best_of_each(case, regimes(case))
-    return _finished(case, _off_saddles(case, found), ends)
+    found, ends = yield from _best_of_each(case, regimes(case))
+    found = yield from _off_saddles(case, found)
+    found = yield from _along_limits(case, found)
+    return (yield from _finished(case, found, ends, through_lmfit))
 
 
-def improved(case: Case, optimum: Optimum, points: np.ndarray) -> Optimum:
+def improved(case: Case, optimum: Optimum, points: np.ndarray, through_lmfit: bool = False) -> Steps[Optimum]:
     """The fit again, from points (points, parameters) of higher likelihood that a profile likelihood passed."""
     found = list(optimum.regimes)
     owners = [
         next(i for i, r in enumerate(found) if ((v >= r.lower - 1e-9) & (v <= r.upper + 1e-9)).all()) for v in points
     ]
-    found, _ = _tried(case, found, points, owners)
-    return _finished(case, _off_saddles(case, found), optimum.ends)
+    found, _ = yield from _tried(case, found, points, owners)
+    found = yield from _off_saddles(case, found)
+    return (yield from _finished(case, found, optimum.ends, through_lmfit))
 
 
-def _finished(case: Case, found: list[Regime], ends: np.ndarray) -> Optimum:
-    """The best regime through lmfit, restarted around its optimum, and diagnosed."""
+def _finished(case: Case, found: list[Regime], ends: np.ndarray, through_lmfit: bool) -> Steps[Optimum]:
+    """The best regime restarted around its optimum and diagnosed; through lmfit where that does not settle it."""
     found = sorted(found, key=lambda r: r.value)
-    polished = _through_lmfit(case, found[0])
+    optimum = None
+    if not through_lmfit:
+        optimum = yield from _settled(case, found, ends)
+    if optimum is None or not optimum.converged:
+        best = found if optimum is None else list(optimum.regimes)
+        optimum = yield from _settled(case, [_through_lmfit(case, best[0]), *best[1:]], ends)
+    return optimum
+
+
+def _settled(case: Case, found: list[Regime], ends: np.ndarray) -> Steps[Optimum]:
+    polished = found[0]
     # Restarts from all around the optimum: an optimum to which nothing returns is none.
     p = case.size
     corners = np.where((np.arange(p) + np.arange(4)[:, None]) % 2 == 0, 0.4, -0.4) * np.array([1, 1, 0.5, 0.5])[:, None]
-    around = minimise(case.objective, polished.vector + corners, polished.lower, polished.upper, tolerance=1e-11)
-    again = minimise(case.objective, polished.vector[None], polished.lower, polished.upper, tolerance=1e-11)
-    for vector, value in zip([*again.parameters, *around.parameters], [*again.value, *around.value], strict=True):
+    around = np.concatenate([polished.vector[None], polished.vector + corners])
+    ended = yield Search(case, around, polished.lower, polished.upper, tolerance=1e-9)
+    for vector, value in zip(ended.parameters, ended.value, strict=True):
         if value < polished.value - 1e-12:
             polished = replace(polished, vector=vector, value=float(value))
-    best = _newton(case, polished)
+    best = yield from _newton(case, polished)
     found = [best, *found[1:]]
-    found = [_canonical(case, r) if r.value <= best.value + WORTH else r for r in found]
-    found.sort(key=lambda r: r.value)
-    return _diagnosed(case, tuple(found), ends, around.value)
+    near = [r for r in found if r.value <= best.value + WORTH]
+    near = yield from _canonical(case, near)
+    found = sorted([*near, *(r for r in found if not r.value <= best.value + WORTH)], key=lambda r: r.value)
+    return (yield from _diagnosed(case, tuple(found), ends, ended.value[1:]))
 
 
-def _newton(case: Case, regime: Regime, rounds: int = 3) -> Regime:
+def _newton(case: Case, regime: Regime, rounds: int = 3) -> Steps[Regime]:
     """The last digits, by Newton steps with the observed information: Fisher scoring is slow along flat ridges."""
     for _ in range(rounds):
         free = _inner(regime.vector, regime.lower, regime.upper)
-        inside = case.information(regime.vector[None])[0][np.ix_(free, free)]
+        matrices = yield from information(case, regime.vector[None])
+        inside = matrices[0][np.ix_(free, free)]
         if not free.any() or not np.isfinite(inside).all():
             break
-        values, vectors, size = _scaled(inside)
-        known = values > FLAT
-        gradient = case.objective(regime.vector[None])[1][0][free] / size
+        eigen, vectors, size = _scaled(inside)
+        known = eigen > FLAT
+        _, slopes, _ = yield Look(case, regime.vector[None])
+        gradient = slopes[0][free] / size
         step = np.zeros(case.size)
-        step[free] = -(vectors[:, known] / values[known]) @ (vectors[:, known].T @ gradient) / size
+        step[free] = -(vectors[:, known] / eigen[known]) @ (vectors[:, known].T @ gradient) / size
         trial = np.clip(regime.vector + np.clip(step, -0.1, 0.1), regime.lower, regime.upper)
-        value = float(case.objective(trial[None])[0][0])
+        values, _, _ = yield Look(case, trial[None])
+        value = float(values[0])
         if not value < regime.value:
             break
         regime = replace(regime, vector=trial, value=value)
     return regime
 
 
-def _diagnosed(case: Case, found: tuple[Regime, ...], ends: np.ndarray, around: np.ndarray) -> Optimum:
+def _diagnosed(case: Case, found: tuple[Regime, ...], ends: np.ndarray, around: np.ndarray) -> Steps[Optimum]:
     best = found[0]
     low, high = case.bounds
     on = ~_inner(best.vector, low, high)
     at_bound = tuple(name for name, there in zip(case.names, on, strict=True) if there)
     free = _inner(best.vector, best.lower, best.upper)
-    gradient = case.objective(best.vector[None])[1][0]
-    information = case.information(best.vector[None])[0]
-    covariance, lowest = _inverse(information, free)
+    _, slopes, _ = yield Look(case, best.vector[None])
+    gradient = slopes[0]
+    matrices = yield from information(case, best.vector[None])
+    matrix = matrices[0]
+    covariance, lowest = _inverse(matrix, free)
     reasons = []
     if not lowest > -UPWARDS:
         reasons.append("the likelihood curves upwards in some direction")
-    gain = _gain(gradient[free], information[np.ix_(free, free)])
+    gain = _gain(gradient[free], matrix[np.ix_(free, free)])
     if not gain <= GRADIENT_MAX:
         reasons.append(f"the gradient is not 0 (ln L would still gain {gain:.2g})")
     ended = np.concatenate([ends, around])

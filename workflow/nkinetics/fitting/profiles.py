@@ -17,7 +17,8 @@ from nkinetics.fitting.identifiability import reasons, standard_errors
 from nkinetics.fitting.intervals import Ends, cutoff, profile_ends, wald_quantile
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
-from nkinetics.fitting.optimise import Optimum, best_fit, improved, residual_on_floor
+from nkinetics.fitting.optimise import Optimum, fitted, improved, residual_on_floor
+from nkinetics.fitting.together import Steps, together
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import Calendar, KineticModel, Parameter, Quantity, discover
 from nkinetics.settings import Blq, Models
@@ -25,6 +26,8 @@ from nkinetics.store import complete
 
 MINIMUM_QUANTIFIED = 2
 """Quantified rows without which there is neither a level nor a residual."""
+BLOCK = 64
+"""Profiles under way at once: enough that NumPy's cost per call no longer shows, few enough for the memory."""
 MENDED = 6
 """How often a profile likelihood may send the fit back to a better point."""
 
@@ -139,16 +142,20 @@ def analyse(
     fits: list[dict[str, Any]] = []
     estimates: list[dict[str, Any]] = []
     predictions: list[pd.DataFrame] = []
-    for profile in _progress(_profiles(rows, infusions, cytokines, blq, patients, reference_dose)):
-        first = len(fits)
-        for name in names:
-            model, constants = discover("models")[name], settings.constants(name)
-            fit, found, curve = _one_model(profile, model, constants, settings)
-            fits.append(fit)
-            estimates += found
-            if curve is not None:
-                predictions.append(curve)
-        _choose(fits[first:])
+    known = [(discover("models")[name], settings.constants(name)) for name in names]
+    whole = _profiles(rows, infusions, cytokines, blq, patients, reference_dose)
+    for begin in _progress(len(whole)):
+        block = whole[begin : begin + BLOCK]
+        one_by_one = [_one_model(p, model, constants, settings) for p in block for model, constants in known]
+        done = together(one_by_one)
+        for i in range(len(block)):
+            own = done[i * len(known) : (i + 1) * len(known)]
+            _choose([fit for fit, _, _ in own])
+            for fit, found, curve in own:
+                fits.append(fit)
+                estimates += found
+                if curve is not None:
+                    predictions.append(curve)
     return Fitted(
         complete(pd.DataFrame(fits, columns=[c for c in FITS.names]), FITS),
         complete(pd.DataFrame(estimates, columns=[c for c in ESTIMATES.names]), ESTIMATES),
@@ -330,7 +337,8 @@ def _unfittable(profile: Profile, model: KineticModel, constants: Any) -> str:
 
 def _one_model(
     profile: Profile, model: KineticModel, constants: Any, settings: Models
-) -> tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]:
+) -> Steps[tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]]:
+    """Row of fits, rows of estimates and curve of one profile under one model."""
     points = profile.points
     n_blq = points.n - points.n_quantified
     fit: dict[str, Any] = {
@@ -354,7 +362,7 @@ def _one_model(
         fit["reason"] = "; ".join(filter(None, ["not fitted: " + unfittable, profile.note]))
         return fit, [], None
     case = Case(model, constants, profile.calendar, points)
-    optimum, ends = _fitted(case, settings)
+    optimum, ends = yield from _fitted(case, settings)
     errors = standard_errors(case, optimum)
     why = reasons(case, optimum, ends, errors, settings.rse_limit_pct)
     p = len(model.parameters)
@@ -381,19 +389,19 @@ def _one_model(
     return fit, found, _prediction(profile, case, optimum, quantile, settings.band_points)
 
 
-def _fitted(case: Case, settings: Models) -> tuple[Optimum, Ends]:
+def _fitted(case: Case, settings: Models) -> Steps[tuple[Optimum, Ends]]:
     """The optimum and its intervals; a profile that passes a better point sends the fit back there."""
     n, p = case.points.n, len(case.model.parameters)
-    optimum = best_fit(case)
+    optimum = yield from fitted(case)
     if settings.interval == "delta":
         return optimum, _delta_ends(case, optimum, wald_quantile(n, p, settings.confidence, settings.interval_cutoff))
     cut = cutoff(n, p, settings.confidence, settings.interval_cutoff)
-    ends = profile_ends(case, optimum, cut)
+    ends = yield from profile_ends(case, optimum, cut)
     for _ in range(MENDED):
         if ends.better is None:
             break
-        optimum = improved(case, optimum, ends.better)
-        ends = profile_ends(case, optimum, cut)
+        optimum = yield from improved(case, optimum, ends.better)
+        ends = yield from profile_ends(case, optimum, cut)
     return optimum, ends
 
 
@@ -617,14 +625,13 @@ def _choose(fits: list[dict[str, Any]]) -> None:
         fits[int(np.nanargmax(share))]["selected"] = True
 
 
-def _progress(profiles: list[Profile]) -> Iterator[Profile]:
-    """The profiles, with a bar on a terminal and nothing elsewhere."""
+def _progress(n: int) -> Iterator[int]:
+    """Where each block of profiles begins, with a bar on a terminal and nothing elsewhere."""
     shown = sys.stderr.isatty()
-    n = len(profiles)
-    for i, profile in enumerate(profiles):
+    for i in range(0, n, BLOCK):
         if shown:
             done = 30 * i // n
             print(f"\r[{'#' * done}{'.' * (30 - done)}] {i}/{n} profiles", end="", file=sys.stderr, flush=True)
-        yield profile
+        yield i
     if shown:
         print(f"\r[{'#' * 30}] {n}/{n} profiles", file=sys.stderr)

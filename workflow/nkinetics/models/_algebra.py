@@ -97,8 +97,9 @@ def covered(time: np.ndarray, pulses: np.ndarray, width: float) -> np.ndarray:
     [0.5, 2.0, 4.0]
     """
     start, length = windows(pulses, width)
-    inside = np.clip(time[..., :, None] - start[..., None, :], 0.0, length[..., None, :])
-    return inside.sum(axis=-1)
+    ndim = max(time.ndim, start.ndim)
+    inside = np.clip(time - _first(start, ndim)[..., None], 0.0, _first(length, ndim)[..., None])
+    return inside.sum(axis=0)
 
 
 # ------------------------------------------------------------------------------------------------- superposition
@@ -122,7 +123,22 @@ def _log_amount(calendar: Calendar) -> np.ndarray:
 
 def started(time: np.ndarray, calendar: Calendar) -> np.ndarray:
     """Which infusions had started at each time (..., times, infusions); a start exactly at the time counts."""
-    return np.asarray(calendar.infusion_time)[..., None, :] <= time[..., :, None]
+    tau = np.asarray(calendar.infusion_time)
+    return _last(_first(tau, max(time.ndim, tau.ndim))[..., None] <= time)
+
+
+def _first(values: np.ndarray, ndim: int) -> np.ndarray:
+    """The last axis put first, with axes of length 1 behind it up to `ndim` in all.
+
+    Sums over a few infusions or pulses then go over long rows of memory.
+    """
+    moved = np.moveaxis(values, -1, 0)
+    return moved.reshape(len(moved), *(1,) * (ndim - moved.ndim), *moved.shape[1:])
+
+
+def _last(values: np.ndarray) -> np.ndarray:
+    """The first axis put last again; the order in memory stays."""
+    return np.moveaxis(values, 0, -1)
 
 
 def superposed(
@@ -148,8 +164,10 @@ def superposed(
     share : array (..., times, infusions)
         Of each infusion in the level; the derivative of the sum is dR(t) - sum_k share_k dR(tau_k).
     """
-    terms = np.where(started(time, calendar), (_log_amount(calendar) - exponent_infusion)[..., None, :], -np.inf)
-    value, share = log_sum_exp(terms)
+    there, given = started(time, calendar), _log_amount(calendar) - exponent_infusion
+    ndim = max(there.ndim - 1, given.ndim)
+    terms = np.where(_first(there, ndim + 1), _first(given, ndim)[..., None], -np.inf)
+    value, share = log_sum_exp(_last(terms))
     return exponent_time + value, share
 
 
