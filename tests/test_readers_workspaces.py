@@ -124,6 +124,57 @@ def test_two_samples_of_one_name_are_set_aside_and_the_others_are_read() -> None
     assert frame[frame["note"] == ""]["sample_id"].nunique() == 2
 
 
+FLOWJO_97 = """<?xml version="1.0" encoding="ISO-8859-1"?><!DOCTYPE Workspace><Workspace version="3.0" \
+flowJoVersion="9.7.2" curGroup="All"> <Groups><GroupNode nodeName="All Samples"><Population nodeName="Lymphs" /></GroupNode>\
+</Groups> <Samples nextSampleID="3"> <Sample eventCount="9000" sampleID="1"> <Keywords>\
+<Keyword name="$FIL" value="other.fcs" /></Keywords> <SampleNode sampleID="1" nodeName="P01-D4.fcs" count="9000">\
+<GraphInformation type="Contour"><Axis name="FSC" /></GraphInformation>\
+<Population nodeName="Lymphs" count="6000"><PolygonGate><Polygon name="Lymphs"><Polygon><Vertex x="1" y="2" /></Polygon>\
+</Polygon></PolygonGate><Population nodeName="NK" owningGroup="All" count="450">\
+<Statistic nodeName="Freq. of Parent" statValue="7.5" /></Population>\
+<Population nodeName="not NK" count="5550"><BooleanGate specification="! G0"><GatePaths><StringArray>\
+<String>Lymphs/NK</String></StringArray></GatePaths></BooleanGate></Population></Population></SampleNode></Sample>\
+</Samples></Workspace>
+"""
+
+
+def counts(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
+    return {(raw.sample_id, raw.target): raw.value for raw in frame.itertuples()}
+
+
+def test_flowjo_9_7_calls_its_samples_and_names_otherwise_and_is_read_alike(tmp_path: Path) -> None:
+    wanted = {
+        ("P01-D4", "All Events"): 9000,
+        ("P01-D4", "Lymphs"): 6000,
+        ("P01-D4", "Lymphs/NK"): 450,
+        ("P01-D4", "Lymphs/not NK"): 5550,
+    }
+    newest = read_text(tmp_path, "nine.xml", FLOWJO_97)
+    assert counts(newest) == wanted
+    assert set(newest["role"]) == {"unknown"}
+    older = FLOWJO_97.replace("nodeName", "name").replace("Samples", "SampleList").replace("GraphInformation", "Graph")
+    assert counts(read_text(tmp_path, "eight.xml", older)) == wanted
+
+
+def test_a_total_that_flowjo_7_never_stored_is_not_done_and_its_gates_are_kept(tmp_path: Path) -> None:
+    seven = FLOWJO_97.replace('P01-D4.fcs" count="9000"', 'P01-D4.fcs" count="0"')
+    frame = read_text(tmp_path, "seven.wsp", seven).set_index("target")
+    assert frame.loc["Lymphs":, "value"].tolist() == [6000, 450, 5550]
+    assert frame.loc["All Events", "detection"] == "not_done"
+    assert "stored as 0 although gates hold events" in frame.loc["All Events", "remark"]
+    empty = re.sub(r'count="\d+"', 'count="0"', FLOWJO_97)
+    assert set(read_text(tmp_path, "empty.wsp", empty)["value"]) == {0}
+
+
+def test_a_sample_deleted_from_a_workspace_is_set_aside_and_does_not_disturb_its_namesake(tmp_path: Path) -> None:
+    sample = re.search(r"<Sample .*</Sample>", FLOWJO_97)
+    assert sample is not None
+    deleted = sample.group().replace('nodeName="P01-D4.fcs"', 'nodeName="P01-D4.fcs" deleted="1"')
+    frame = read_text(tmp_path, "two.xml", FLOWJO_97.replace(sample.group(), sample.group() + deleted))
+    assert frame["role"].tolist() == ["unknown"] * 4 + ["summary"] * 4
+    assert frame["note"].tolist() == [""] * 4 + ["deleted from the workspace"] * 4
+
+
 def test_more_events_in_a_gate_than_around_it_are_no_count(tmp_path: Path) -> None:
     text = (DATA / "flowjo_wsp" / "flowjo10.wsp").read_text()
     # CD56+ was not computed: what lies in it is held against the next gate around.
