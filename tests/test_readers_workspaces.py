@@ -125,12 +125,12 @@ def test_two_samples_of_one_name_are_set_aside_and_the_others_are_read() -> None
 
 
 FLOWJO_97 = """<?xml version="1.0" encoding="ISO-8859-1"?><!DOCTYPE Workspace><Workspace version="3.0" \
-flowJoVersion="9.7.2" curGroup="All"> <Groups><GroupNode nodeName="All Samples"><Population nodeName="Lymphs" /></GroupNode>\
-</Groups> <Samples nextSampleID="3"> <Sample eventCount="9000" sampleID="1"> <Keywords>\
+flowJoVersion="9.7.2" curGroup="All"> <Groups><GroupNode nodeName="All Samples">\
+<Population nodeName="Lymphs" /></GroupNode></Groups> <Samples nextSampleID="3"> <Sample eventCount="9000" sampleID="1"> <Keywords>\
 <Keyword name="$FIL" value="other.fcs" /></Keywords> <SampleNode sampleID="1" nodeName="P01-D4.fcs" count="9000">\
 <GraphInformation type="Contour"><Axis name="FSC" /></GraphInformation>\
-<Population nodeName="Lymphs" count="6000"><PolygonGate><Polygon name="Lymphs"><Polygon><Vertex x="1" y="2" /></Polygon>\
-</Polygon></PolygonGate><Population nodeName="NK" owningGroup="All" count="450">\
+<Population nodeName="Lymphs" count="6000"><PolygonGate><Polygon name="Lymphs"><Polygon><Vertex x="1" y="2" />\
+</Polygon></Polygon></PolygonGate><Population nodeName="NK" owningGroup="All" count="450">\
 <Statistic nodeName="Freq. of Parent" statValue="7.5" /></Population>\
 <Population nodeName="not NK" count="5550"><BooleanGate specification="! G0"><GatePaths><StringArray>\
 <String>Lymphs/NK</String></StringArray></GatePaths></BooleanGate></Population></Population></SampleNode></Sample>\
@@ -280,6 +280,62 @@ def workbook(path: Path, text: str) -> Path:
     book.create_sheet("Hidden").sheet_state = "hidden"
     book.save(path)
     return path
+
+
+def test_a_tree_indented_in_its_names_alone_needs_no_ending_of_a_file(tmp_path: Path) -> None:
+    text = (
+        "Name,Statistic,#Cells\nP01,,100000\n> Lymphs,45.3,45300\n> > NK,10.0,4530\nP02,,90000\n> Lymphs,50.0,45000\n"
+    )
+    wanted = {
+        ("P01", "All Events"): 100000,
+        ("P01", "Lymphs"): 45300,
+        ("P01", "Lymphs/NK"): 4530,
+        ("P02", "All Events"): 90000,
+        ("P02", "Lymphs"): 45000,
+    }
+    assert counts(read_text(tmp_path, "bare.csv", text)) == wanted
+
+
+def test_a_statistic_of_a_parameter_is_no_gate_whatever_stands_under_cells(tmp_path: Path) -> None:
+    text = (
+        "Depth,Name,Statistic,#Cells\n,a.fcs,,1000\n> ,a.fcs/Live,50.0,500\n> > ,a.fcs/Live/Median : APC-A,812,500\n"
+        "> > ,a.fcs/Live/Mean (FITC-A),n/a,500\n> > ,a.fcs/Live/Median high,10.0,50\n"
+    )
+    frame = read_text(tmp_path, "statistics.csv", text)
+    assert frame["role"].tolist() == ["unknown", "unknown", "summary", "summary", "unknown"]
+    assert frame["value"].tolist()[-1] == 50
+
+
+def test_the_column_of_totals_of_a_flowjo_table_is_all_events(tmp_path: Path) -> None:
+    text = ",Count,Lymphs | Count,Lymphs/NK | Count\nP01.fcs,100000,45300,4530\nMean,100000,45300,4530\n"
+    frame = read_text(tmp_path, "totals.csv", text)
+    assert counts(frame[frame["role"] == "unknown"]) == {
+        ("P01", "All Events"): 100000,
+        ("P01", "Lymphs"): 45300,
+        ("P01", "Lymphs/NK"): 4530,
+    }
+
+
+@pytest.mark.parametrize("first", ["$FIL", "Specimen", "Well ID"])
+def test_a_flowjo_table_is_known_by_its_samples_whatever_their_column_is_called(tmp_path: Path, first: str) -> None:
+    text = f'{first},"Lymphs,Count","Lymphs/NK,Count"\nP01.fcs,45300,4530\n'
+    assert counts(read_text(tmp_path, "named.csv", text)) == {("P01", "Lymphs"): 45300, ("P01", "Lymphs/NK"): 4530}
+
+
+def test_a_count_that_flowjo_printed_with_three_digits_says_that_it_is_rounded(tmp_path: Path) -> None:
+    text = ",Lymphs | Count,Lymphs/Live | Count,Lymphs/Live/NK | Count\nP01.fcs,4.53E+05,453400,812\n"
+    frame = read_text(tmp_path, "large.csv", text).set_index("target")
+    assert frame["value"].to_dict() == {"Lymphs": 453000, "Lymphs/Live": 453400, "Lymphs/Live/NK": 812}
+    assert frame.loc["Lymphs", "remark"] == "printed with few digits (4.53E+05): the count is rounded"
+    assert (frame.loc["Lymphs/Live":, "remark"] == "").all()
+
+
+def test_a_flowjo_table_whose_gate_holds_more_than_the_one_around_it_gives_no_count_there(tmp_path: Path) -> None:
+    text = ",Lymphs | Count,Lymphs/NK | Count,Lymphs/NK/CAR | Count\nP01.fcs,453,4530,12\nP02.fcs,4530,453,12\n"
+    frame = read_text(tmp_path, "swapped.csv", text)
+    failed = frame[frame["detection"] == "failed"]
+    assert list(zip(failed["sample_id"], failed["target"], strict=True)) == [("P01", "Lymphs/NK")]
+    assert "4530 events of 453 in Lymphs" in failed["remark"].iloc[0]
 
 
 @pytest.mark.parametrize(("folder", "name"), [("flowjo_tree", "paths.csv"), ("flowjo_table", "panel.csv")])

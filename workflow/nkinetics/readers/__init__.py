@@ -15,6 +15,7 @@ from nkinetics.columns import RAW
 from nkinetics.errors import InputError, Problem
 from nkinetics.plugins import Claim, Reader, discover
 from nkinetics.readers._export import Export, label_of, open_export
+from nkinetics.readers._other_tables import other_table
 from nkinetics.settings import Settings
 
 
@@ -138,6 +139,9 @@ def _claimed(export: Export, settings: Settings) -> Reader:
             titles = " and of ".join(readers[n].title for n in matching)
             mend = "name it in the section generic of the configuration, or tell the developers"
             raise export.refuse(f"the marks of {titles}", "those of one format", mend)
+    if other := other_table(export):
+        found = f"{export.what} of no known format: {other.what}"
+        raise export.refuse(found, "a table of results", other.mend)
     # One mark in common, as a column Target, is no likeness.
     alike = {n: c for n, c in claims.items() if len(c.found) >= 2 or (c.found and len(c.missing) < 2)}
     known = ", ".join(r.title for r in readers.values() if not r.by_mapping)
