@@ -126,7 +126,8 @@ def test_two_samples_of_one_name_are_set_aside_and_the_others_are_read() -> None
 
 FLOWJO_97 = """<?xml version="1.0" encoding="ISO-8859-1"?><!DOCTYPE Workspace><Workspace version="3.0" \
 flowJoVersion="9.7.2" curGroup="All"> <Groups><GroupNode nodeName="All Samples">\
-<Population nodeName="Lymphs" /></GroupNode></Groups> <Samples nextSampleID="3"> <Sample eventCount="9000" sampleID="1"> <Keywords>\
+<Population nodeName="Lymphs" /></GroupNode></Groups> <Samples nextSampleID="3"> \
+<Sample eventCount="9000" sampleID="1"> <Keywords>\
 <Keyword name="$FIL" value="other.fcs" /></Keywords> <SampleNode sampleID="1" nodeName="P01-D4.fcs" count="9000">\
 <GraphInformation type="Contour"><Axis name="FSC" /></GraphInformation>\
 <Population nodeName="Lymphs" count="6000"><PolygonGate><Polygon name="Lymphs"><Polygon><Vertex x="1" y="2" />\

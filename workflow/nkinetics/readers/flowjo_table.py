@@ -1,9 +1,9 @@
 """FlowJo table-editor exports, wide form: one row per sample, one column per gate and statistic.
 
 A column is headed ``gate/path | Count`` or ``gate/path | Freq. of Parent`` (FlowJo 8 and 9: a comma before the
-statistic), the samples' totals ``Count`` alone. Each sample and count column gives one raw row of events. Percentages are
-accounted for but not used: the events behind them decide what can be quantified. Mean and SD rows repeat the samples.
-Other statistics (intensities, keywords) are not read, and the file's report says so.
+statistic), the samples' totals ``Count`` alone. Each sample and count column gives one raw row of events. Percentages
+are accounted for but not used: the events behind them decide what can be quantified. Mean and SD rows repeat the
+samples. Other statistics (intensities, keywords) are not read, and the file's report says so.
 """
 
 from __future__ import annotations

@@ -23,12 +23,9 @@ from nkinetics.settings import Settings
 _MARKS = {"Name": "name", "Statistic": "statistic", "#Cells": "cells"}
 _INDENT = re.compile(r"((?:>\s*)*)(.*)", re.DOTALL)
 _SAMPLE = re.compile(r"(?i)(.+?\.(?:fcs|lmd))(?:/(.+))?")
-_STATISTIC = re.compile(
-    r"(?i)(geom(?:etric|\.)?\s*mean|mean|median|mode|(?:robust\s*)?(?:cv|sd)|mad|percentile|freq(?:uency|\.)?\s*of|count)\b.*"
-)
-_OF_PARAMETER = re.compile(
-    r"(?i)(?:geom(?:etric|\.)?\s*mean|mean|median|mode|(?:robust\s*)?(?:cv|sd)|mad|percentile)\s*[:(].*"
-)
+_PARAMETER_STATISTIC = r"geom(?:etric|\.)?\s*mean|mean|median|mode|(?:robust\s*)?(?:cv|sd)|mad|percentile"
+_STATISTIC = re.compile(rf"(?i)({_PARAMETER_STATISTIC}|freq(?:uency|\.)?\s*of|count)\b.*")
+_OF_PARAMETER = re.compile(rf"(?i)(?:{_PARAMETER_STATISTIC})\s*[:(].*")
 """A statistic of a parameter, as ``Median : APC-A``, which may repeat the events of its gate."""
 _ROUNDING = 0.006
 """Relative: FlowJo prints three digits."""

@@ -1,4 +1,4 @@
-"""FlowJo 7 to 10 workspaces (wsp, or xml of FlowJo 8 and 9): the counts that FlowJo stored for every gate of every sample.
+"""FlowJo 7 to 10 workspaces (wsp, or xml of FlowJo 8 and 9): the counts that FlowJo stored for every gate and sample.
 
 Nothing is gated here: a count of -1 means that FlowJo had not computed it when the workspace was saved, and gives a
 row that says so; so does the total of 0 that FlowJo 7 stores for every sample. FlowJo 8 and 9 write gates within gates,
@@ -152,7 +152,7 @@ def _sample(
 
 
 def _without_total(rows: list[dict[str, Any]]) -> None:
-    """Take away a total of 0 above gates with events: it was never stored, and the gates are not to be held against it."""
+    """Take away a total of 0 above gates with events: it was never stored, and no gate is to be held against it."""
     total = rows[0]
     if total.get("value") == 0 and any(row.get("value", 0) > 0 for row in rows[1:]):
         del total["value"]

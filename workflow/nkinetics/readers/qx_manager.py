@@ -111,6 +111,7 @@ def read(export: Export, settings: Settings) -> Reading:
 def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], cells: Checked) -> dict[str, Any]:
     """One row of the table as a raw row."""
     sample = row.cell(at["Sample description 1"])
+    named, dye = row.cell(at["Target"]), row.cell(more.get("dyenames"))
     kind = row.cell(at["SampleType"])
     role = _ROLES.get(normalised(kind))
     if role is None:
@@ -122,13 +123,13 @@ def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], cells: Check
         "well": well_of(row.cell(at["Well"]), row.number, cells),
         "sample_id": sample,
         "role": role or "unknown",
-        "target": row.cell(at["Target"]),
+        "target": named or dye,
         "measure": "partitions",
         "value_raw": texts.concentration,
     }
-    if not (sample or raw["target"] or any(texts)):
+    if not (sample or named or any(texts)):
         return {**raw, "role": "empty", "detection": "not_done", "note": "empty well"}
-    remarks = []
+    remarks = ["" if named or not dye else f"the target has no name and is called by its dye {dye}"]
     if named_ntc(raw["role"], sample):
         raw["role"] = "ntc"
         remarks.append(f"a no-template control by its name {sample}")
