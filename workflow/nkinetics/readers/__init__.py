@@ -139,19 +139,18 @@ def _claimed(export: Export, settings: Settings) -> Reader:
             titles = " and of ".join(readers[n].title for n in matching)
             mend = "name it in the section generic of the configuration, or tell the developers"
             raise export.refuse(f"the marks of {titles}", "those of one format", mend)
-    if other := other_table(export):
-        found = f"{export.what} of no known format: {other.what}"
-        raise export.refuse(found, "a table of results", other.mend)
     # One mark in common, as a column Target, is no likeness.
     alike = {n: c for n, c in claims.items() if len(c.found) >= 2 or (c.found and len(c.missing) < 2)}
     known = ", ".join(r.title for r in readers.values() if not r.by_mapping)
     mend = "export it in a known format, or describe its columns in the section generic of the configuration"
-    if not alike:
-        raise export.refuse(f"{export.what} of no known format", f"one of: {known}", mend)
-    nearest = max(alike, key=lambda name: (len(alike[name].found), -len(alike[name].missing)))
-    missing = ", ".join(alike[nearest].missing)
-    found = f"{export.what} of no known format (nearest: {readers[nearest].title}, which it is not without {missing})"
-    raise export.refuse(found, f"one of: {known}", mend)
+    found, expected = f"{export.what} of no known format", f"one of: {known}"
+    if alike:
+        nearest = max(alike, key=lambda name: (len(alike[name].found), -len(alike[name].missing)))
+        missing = ", ".join(alike[nearest].missing)
+        found += f" (nearest: {readers[nearest].title}, which it is not without {missing})"
+    if other := other_table(export):
+        found, expected, mend = f"{found}: {other.what}", "a table of results", other.mend
+    raise export.refuse(found, expected, mend)
 
 
 def _duplicate(
