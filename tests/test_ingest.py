@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -559,3 +560,51 @@ def test_several_patients_without_a_sample_each_keep_their_row(study: Path):
     rows = made.observations[made.observations["patient_id"].isin(["P08", "P09"])]
     assert sorted(set(rows["patient_id"])) == ["P08", "P09"] and not rows["reportable"].astype(bool).any()
     assert rows["exclusion_reason"].str.startswith("no sample").all()
+
+
+# ----------------------------------------------------------------------------------- names that a manifest cannot spell
+
+
+def renamed(study: Path, wanted: dict[str, str], exported: dict[str, str]) -> None:
+    """Other sample ids in the manifest, and other names of the same samples in the export."""
+    for path, names in (("config/samples.csv", wanted), ("data/raw/run01.txt", exported)):
+        for old, new in names.items():
+            text = (study / path).read_text()
+            start = "\t" if path.endswith("txt") else "\n"
+            end = "\t" if path.endswith("txt") else ","
+            assert f"{start}{old}{end}" in text
+            (study / path).write_text(text.replace(f"{start}{old}{end}", f"{start}{new}{end}"))
+
+
+def test_a_name_with_blanks_and_slashes_joins_the_one_manifest_id_that_it_spells(study: Path):
+    plain = ingest.run(chosen(study), study).observations
+    renamed(study, {"S02": "P007-D1-1h", "S03": "P007_D3"}, {"S02": "P007 D1/1h", "S03": "P007 D3"})
+    made = ingest.run(chosen(study), study)
+    rows = made.observations.set_index("sample_id")["level"]
+    assert rows[["P007-D1-1h", "P007_D3"]].tolist() == plain.set_index("sample_id")["level"][["S02", "S03"]].tolist()
+    said = [w for w in made.warnings if "blanks and slashes alone" in w]
+    assert said == [
+        "Names of the exports that differ from manifest ids in blanks and slashes alone are taken for them: "
+        "'P007 D1/1h' for P007-D1-1h, 'P007 D3' for P007_D3."
+    ]
+    account = made.ingest[made.ingest["used"]]
+    assert {"P007 D1/1h", "P007 D3"} <= set(account["sample_id"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "exported"),
+    [
+        ({"S02": "P007-D1", "S03": "P007_D1"}, {"S02": "P007 D1"}),
+        ({"S02": "P007-D1"}, {"S02": "P007 D1", "S03": "P007-D1"}),
+        ({"S02": "P007-D1"}, {"S02": "P007 D1", "S03": "P007/D1"}),
+        ({"S02": "P007-D1"}, {"S02": "P007 D1+"}),
+        ({"S02": "P007-D1"}, {"S02": "P007_D1"}),
+    ],
+    ids=["two ids", "the id itself", "two spellings", "another sign", "a name that an id could be"],
+)
+def test_a_name_that_could_be_another_sample_is_not_joined(
+    study: Path, wanted: dict[str, str], exported: dict[str, str]
+):
+    renamed(study, wanted, exported)
+    with pytest.raises(InputError, match=re.escape(f"found {exported['S02']!r}; expected a sample")):
+        ingest.run(chosen(study), study)

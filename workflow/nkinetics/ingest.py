@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -226,16 +226,27 @@ def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[
     compiled = re.compile(pattern) if pattern else None
     made: dict[str, dict[str, object]] = {}
     names: dict[str, str] = {}
+    spelled: list[str] = []
     left = account.left()
-    for name in sorted(set(left["sample_id"][left["role"] == "unknown"]) - {""}):
+    samples = left[(left["role"] == "unknown") & (left["sample_id"] != "")]
+    respelled = _respelled(samples, known)
+    for name in sorted(set(samples["sample_id"])):
         bare = re.sub(r"(?i)\.fcs$", "", name)
         if name in known or bare in known:
             names[name] = name if name in known else bare
+        elif name in respelled and (compiled is None or not compiled.search(name)):
+            names[name] = respelled[name]
+            spelled.append(f"{name!r} for {respelled[name]}")
         elif compiled is not None and (match := compiled.search(name)):
             row = _from_name(name, match.groupdict())
             if row is not None:
                 names[name] = str(row["sample_id"])
                 made[name] = row
+    if spelled:
+        shown = ", ".join(spelled[:5]) + (f" and {len(spelled) - 5} more" if len(spelled) > 5 else "")
+        account.warnings.append(
+            f"Names of the exports that differ from manifest ids in blanks and slashes alone are taken for them: {shown}."
+        )
     manifest = study.samples
     if made:
         account.warnings.append(
@@ -247,6 +258,31 @@ def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[
         manifest = pd.concat(parts, ignore_index=True)
         manifest["time_flag"] = manifest["time_flag"].fillna("").astype("str")
     return account.raw["sample_id"].map(lambda n: names.get(n, n)), manifest
+
+
+def _respelled(samples: pd.DataFrame, known: Collection[str]) -> dict[str, str]:
+    """Manifest ids of names that a manifest cannot spell, as ``P001 D4/2h`` for P001-D4-2h; only where no other fits.
+
+    Blanks and slashes alone are replaced: ``S02+`` is not S02, and a name that the manifest could spell is its own.
+    """
+    ids: dict[str, list[str]] = {}
+    for sample in known:
+        ids.setdefault(re.sub(r"[._-]+", "-", sample), []).append(sample)
+    measured = {str(name): set(rows) for name, rows in samples.groupby("sample_id")["measure"]}
+    spellings: dict[str, list[str]] = {}
+    for name in measured:
+        bare = re.sub(r"(?i)\.fcs$", "", name)
+        plain = re.sub(r"[\s/]+", "-", bare)
+        own = ids.get(re.sub(r"[._-]+", "-", plain), [])
+        if len(own) == 1 and IDENTIFIER.fullmatch(plain) and (not IDENTIFIER.fullmatch(bare) or bare == own[0]):
+            spellings.setdefault(own[0], []).append(name)
+    # Two spellings in one assay may be two samples; one spelling for each assay is one sample.
+    sure = {
+        sample: names
+        for sample, names in spellings.items()
+        if sum(len(measured[name]) for name in names) == len(set().union(*(measured[name] for name in names)))
+    }
+    return {name: sample for sample, names in sure.items() for name in names}
 
 
 def _from_name(name: str, parts: Mapping[str, str | None]) -> dict[str, object] | None:
