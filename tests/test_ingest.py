@@ -584,7 +584,7 @@ def test_a_name_with_blanks_and_slashes_joins_the_one_manifest_id_that_it_spells
     assert rows[["P007-D1-1h", "P007_D3"]].tolist() == plain.set_index("sample_id")["level"][["S02", "S03"]].tolist()
     said = [w for w in made.warnings if "blanks and slashes alone" in w]
     assert said == [
-        "Names of the exports that differ from manifest ids in blanks and slashes alone are taken for them: "
+        "Names of exports that differ from manifest ids in blanks and slashes alone are taken for them: "
         "'P007 D1/1h' for P007-D1-1h, 'P007 D3' for P007_D3."
     ]
     account = made.ingest[made.ingest["used"]]

@@ -245,7 +245,7 @@ def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[
     if spelled:
         shown = ", ".join(spelled[:5]) + (f" and {len(spelled) - 5} more" if len(spelled) > 5 else "")
         account.warnings.append(
-            f"Names of the exports that differ from manifest ids in blanks and slashes alone are taken for them: {shown}."
+            f"Names of exports that differ from manifest ids in blanks and slashes alone are taken for them: {shown}."
         )
     manifest = study.samples
     if made:

@@ -10,9 +10,9 @@ from typing import Any
 
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
-from nkinetics.readers._droplets import Counted, merged, named_ntc, result, well_of
+from nkinetics.readers._droplets import Counted, merged, result, well_of
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import check_end, check_repeated, check_shape, repeated
+from nkinetics.readers._plate import check_end, check_repeated, check_shape, named_ntc, repeated
 from nkinetics.settings import Settings
 
 _MARKS: Mapping[str, tuple[str, ...]] = {
@@ -130,7 +130,8 @@ def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], cells: Check
     if not (sample or named or any(texts)):
         return {**raw, "role": "empty", "detection": "not_done", "note": "empty well"}
     remarks = ["" if named or not dye else f"the target has no name and is called by its dye {dye}"]
-    if named_ntc(raw["role"], sample):
+    # Unknown is the software's default and stays on most plates; the name is what the operator typed.
+    if raw["role"] == "unknown" and named_ntc(sample):
         raw["role"] = "ntc"
         remarks.append(f"a no-template control by its name {sample}")
     if raw["role"] == "unknown":
