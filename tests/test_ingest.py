@@ -562,6 +562,39 @@ def test_several_patients_without_a_sample_each_keep_their_row(study: Path):
     assert rows["exclusion_reason"].str.startswith("no sample").all()
 
 
+def as_two_tables(study: Path) -> None:
+    """The run of the study as Design & Analysis writes it: results, and apart from them the curve."""
+    path = study / "data" / "raw" / "run01.txt"
+    lines = path.read_text().split("[Results]\n")[1].splitlines()
+    rows = [dict(zip(lines[0].split("\t"), line.split("\t"), strict=False)) for line in lines[1:]]
+    head = "# File Name: RUN-01.eds\n# Software Name and Version: Design & Analysis 2.6.0\n\n"
+    names = {"Sample Name": "Sample", "Target Name": "Target", "CT": "Cq"}
+    for file, columns in (
+        ("Results_1.csv", ["Well", "Well Position", "Omit", "Sample Name", "Target Name", "Task", "CT"]),
+        (
+            "Standard Curve Result_1.csv",
+            ["Well", "Well Position", "Sample Name", "Target Name", "Task", "Quantity", "CT"],
+        ),
+    ):
+        kept = [row for row in rows if row["Well"].isdigit() and (file < "S" or row["Task"] == "STANDARD")]
+        table = [[names.get(c, c) for c in columns], *([row[c].replace(",", "") for c in columns] for row in kept)]
+        (path.parent / file).write_text(head + "\n".join(",".join(row) for row in table) + "\n")
+    path.unlink()
+
+
+def test_standards_whose_quantities_stand_in_a_file_of_their_own_make_the_curve(study: Path):
+    whole = ingest.run(chosen(study), study)
+    as_two_tables(study)
+    made = ingest.run(chosen(study), study)
+    assert made.runs[["slope", "intercept", "accepted"]].to_numpy().tolist() == [
+        pytest.approx(row) for row in whole.runs[["slope", "intercept", "accepted"]].to_numpy().tolist()
+    ]
+    assert made.observations["level"].tolist() == pytest.approx(whole.observations["level"].tolist(), nan_ok=True)
+    aside = made.ingest[made.ingest["reason"].str.contains("the same well with the same value")]
+    assert set(aside["source_file"]) == {"data/raw/Results_1.csv"}
+    assert len(aside) == 12
+
+
 # ----------------------------------------------------------------------------------- names that a manifest cannot spell
 
 

@@ -178,7 +178,9 @@ def _set_ignored_aside(account: _Account, settings: Settings) -> None:
 def _settle_repeated_wells(account: _Account) -> None:
     """The same well of the same run in two places: once is enough when they agree, a conflict when they do not."""
     left = account.left()
-    wells = left[left["well"] != ""].sort_values(["source_file", "source_row"], kind="stable")
+    # Design & Analysis writes the quantities of its standards into a file of their own: such a row goes first.
+    wells = left[left["well"] != ""].assign(bare=lambda rows: rows["quantity"].isna())
+    wells = wells.sort_values(["bare", "source_file", "source_row"], kind="stable")
     key = ["run_id", "measure", "well", "target"]
     for _, rows in wells[wells.duplicated(key, keep=False)].groupby(key):
         first = rows.iloc[0]
@@ -209,6 +211,8 @@ def _shown(row: pd.Series) -> str:
 
 def _agrees(one: pd.Series, two: pd.Series) -> bool:
     if one["sample_id"] != two["sample_id"] or one["role"] != two["role"]:
+        return False
+    if one["quantity"] != two["quantity"] and not (math.isnan(one["quantity"]) or math.isnan(two["quantity"])):
         return False
     a, b = float(one["value"]), float(two["value"])
     if math.isnan(a) or math.isnan(b):
