@@ -659,6 +659,9 @@ OTHER = {
     "Ch1 Amplitude,Ch2 Amplitude,Cluster\n812.1,1201.5,1\n": "amplitudes of single droplets",
     "FSC-A,SSC-A,Comp-APC-A,Time\n1,2,3,4\n": "readings of single events",
     "File Name,x.pcrd\nCreated By User,a\nRun Started,2026-03-01\n": "run information of Bio-Rad CFX",
+    "Position\tSample Name\tGene Name\tCq\tExcluded\tSample Type\nA1\tP\tCAR\t22.1\t\tUnknown\n": "LightCycler 96",
+    "Well\tWell Name\tWell Type\tThreshold (dRn)\tCt (dRn)\nA1\tP01\tUnknown\t0.1\t22.27\n": "Agilent AriaMx or MxPro",
+    "<_x0030_><Row><Well>A01</Well><Cq>22.1</Cq></Row></_x0030_>\n": "a sheet of Bio-Rad CFX",
     "Well\tCycle\tTarget Name\tRn\tΔRn\n1\t1\tCAR\t0.5\t0.1\n": "amplification curves",
 }
 
@@ -672,6 +675,22 @@ def test_a_table_beside_the_results_is_refused_by_name_with_the_one_to_export(
         read_export(tmp_path / "x.csv", tmp_path, DEFAULTS)
     assert what in str(caught.value)
     assert "take this file out of inputs.exports" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            '<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet"/>',
+            "workbook of Excel 2003",
+        ),
+        ("<html><body><table><tr><td>Well</td></tr></table></body></html>", "a web page"),
+    ],
+)
+def test_a_page_under_the_ending_of_a_workbook_is_to_be_saved_as_one(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "x.xls").write_text(text)
+    with pytest.raises(InputError, match=f"{what}.* save it as xlsx"):
+        read_export(tmp_path / "x.xls", tmp_path, DEFAULTS)
 
 
 def test_an_experiment_file_is_refused_by_name(tmp_path: Path) -> None:

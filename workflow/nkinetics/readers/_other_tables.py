@@ -28,6 +28,7 @@ _OUT = "or take this file out of inputs.exports"
 _CQ = f"export Quantification Cq Results (CFX) or the Results table, {_OUT}"
 _WELL_TABLE = f"export the well table, with accepted droplets, positives and negatives of each well, {_OUT}"
 _COUNTS = f"export the counts of the gates as a table, or give the workspace (wsp), {_OUT}"
+_RDML = f"export the run as RDML from its software, describe its columns in the section generic, {_OUT}"
 _READINGS = re.compile(r"cycle|temperature|temp")
 _WELL = re.compile(r"[a-p]0?\d{1,2}")
 
@@ -46,10 +47,20 @@ _TABLES: Sequence[tuple[frozenset[str], Other]] = [
         ("well reading fluorescence derivative", "melt curves", _CQ),
         ("well tm1 tm2", "melting temperatures", _CQ),
         ("createdbyuser runstarted", "the run information of Bio-Rad CFX", _CQ),
+        ("genename samplename sampletype excluded cq", "the results of a LightCycler 96, which are not read", _RDML),
+        ("well wellname welltype ctdrn", "the results of an Agilent AriaMx or MxPro, which are not read", _RDML),
         ("fsca ssca", "the readings of single events, as of a cytometer", _COUNTS),
         ("fsch ssch", "the readings of single events, as of a cytometer", _COUNTS),
     )
 ]
+
+_DOCUMENTS = (
+    # CFX names the elements after its sheets, the first of which is called 0.
+    (re.compile(r"<_x00"), Other("a sheet of Bio-Rad CFX", f"export it as csv or xlsx, {_OUT}")),
+    (re.compile(r"<(?:\w+:)?Workbook>"), Other("a workbook of Excel 2003", "open it in Excel and save it as xlsx")),
+    (re.compile(r"(?i)<(?:html|table|body)>"), Other("a web page", "open it in Excel and save it as xlsx")),
+)
+"""Outermost elements of XML documents, and what they are."""
 
 _ARCHIVES = (
     (re.compile(r"^apldbio/|setup/plate_setup\.json$|^primary/"), "an experiment file (eds)", _CQ),
@@ -67,6 +78,8 @@ def other_table(export: Export) -> Other | None:
     export : Export
         A file that no reader claims.
     """
+    if export.kind == "xml":
+        return next((other for mark, other in _DOCUMENTS if mark.search(export.what)), None)
     if export.kind == "archive":
         with zipfile.ZipFile(io.BytesIO(export.content)) as archive:
             return archive_of(archive.namelist())
