@@ -708,3 +708,50 @@ def test_an_fcs_header_is_set_aside_where_no_volume_is_needed(study, tmp_path: P
     assert levels(made).loc["0012", "level"] == pytest.approx(500 * 139 / 22600)
     row = made.ingest[made.ingest["reader"] == "fcs"].iloc[0]
     assert row["reason"] == "FCS header; the method dual_platform needs no acquired volume"
+
+
+# ------------------------------------------------------------------------------------------------ FACSDiva statistics
+
+BATCH = DATA / "facsdiva_table" / "batch.csv"
+
+
+def test_a_tube_without_any_event_has_no_result_and_one_without_events_in_a_gate_has_0() -> None:
+    frame = read_export(BATCH, BATCH.parent, DEFAULTS)[0]
+    events = frame[frame["measure"] == "events"].set_index(["sample_id", "target"])
+    assert events.loc[("P001_D4 FMO", "CAR+ NK"), "value"] == 0
+    assert set(events.loc["P002_D1", "detection"]) == {"not_done"}
+
+
+def test_facsdiva_statistics_with_decimal_commas_give_the_same_counts(tmp_path: Path) -> None:
+    rows = list(csv.reader(io.StringIO(BATCH.read_text())))
+    swapped = [[c.translate(str.maketrans(",.", ".,")) if c[:1].isdigit() else c for c in row] for row in rows[1:]]
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=";", lineterminator="\r\n").writerows([rows[0], *swapped])
+    assert counts(read_text(tmp_path, "batch.csv", buffer.getvalue())) == pytest.approx(
+        counts(read_export(BATCH, BATCH.parent, DEFAULTS)[0]), nan_ok=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("Specimen Name", "Study", "FACSDiva statistics, which it is not without Specimen Name"),
+        ("0012,D7", "P001,D4", "row 4, column Tube Name: found a second row for P001_D4, after row 2"),
+        ('"48,213"', "48.213", "column Lymphocytes #Events: found '48.213'; expected a number of events"),
+        (",1031,", ",4E+1,", r"column CAR\+ NK #Events: found '4E\+1'"),
+        ("CAR+ NK #Events", "Lymphocytes #Events", "column Lymphocytes #Events: found the column twice"),
+        ("P001,D4,", "P001,,", "row 2, column Tube Name: found an empty cell"),
+    ],
+)
+def test_damaged_facsdiva_statistics_are_refused_with_their_place(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    text = BATCH.read_text()
+    assert old in text
+    assert re.search(said, problems(tmp_path, "batch.csv", text.replace(old, new, 1)))
+
+
+def test_a_gate_of_facsdiva_with_more_events_than_its_tube_is_no_count(tmp_path: Path) -> None:
+    frame = read_text(tmp_path, "batch.csv", BATCH.read_text().replace('"48,213"', '"148,213"'))
+    failed = frame[frame["detection"] == "failed"]
+    assert list(zip(failed["sample_id"], failed["target"], strict=True)) == [("P001_D4", "Lymphocytes")]
