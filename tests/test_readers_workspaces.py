@@ -307,6 +307,16 @@ def test_a_statistic_of_a_parameter_is_no_gate_whatever_stands_under_cells(tmp_p
     assert frame["value"].tolist()[-1] == 50
 
 
+def test_stains_and_keywords_beside_a_tree_are_not_read_and_the_report_says_so(tmp_path: Path) -> None:
+    more = ["CD3", "CD16", "CD56", "CD45", "CAR", "$DATE"]
+    (tmp_path / "stained.csv").write_text(
+        f"Depth,Name,Statistic,#Cells,{','.join(more)}\n,a.fcs,,1000,x,x,x,x,x,5-MAR-2026\n> ,a.fcs/NK,5.00,50,,,,,,\n"
+    )
+    frame, report = read_export(tmp_path / "stained.csv", tmp_path, DEFAULTS)
+    assert counts(frame) == {("a", "All Events"): 1000, ("a", "NK"): 50}
+    assert report.note == f"columns not read: {', '.join(more)}"
+
+
 def test_the_column_of_totals_of_a_flowjo_table_is_all_events(tmp_path: Path) -> None:
     text = ",Count,Lymphs | Count,Lymphs/NK | Count\nP01.fcs,100000,45300,4530\nMean,100000,45300,4530\n"
     frame = read_text(tmp_path, "totals.csv", text)

@@ -46,7 +46,9 @@ def _header(export: Export) -> tuple[Sheet, int, Mapping[str, int]] | None:
     for sheet in export.tables:
         for i, row in enumerate(sheet.top[:20]):
             names = columns(row.cells)
-            if all(key in names for key in _MARKS.values()) and len(names) <= 8:
+            # Stains and keywords may be columns too; without FlowJo's own spelling a wide table is another's.
+            own = any(c.replace(" ", "") == "#Cells" for c in row.cells)
+            if all(key in names for key in _MARKS.values()) and (own or len(names) <= 8):
                 return sheet, i, names
     return None
 
@@ -105,7 +107,9 @@ def read(export: Export, settings: Settings) -> Reading:
     _check_percentages(rows, parents, {row.number: row.cell(statistic) for row in body}, cells)
     check_nested(rows, parents)
     cells.done()
-    return Reading(rows)
+    used = {name, statistic, events, at.get("depth")}
+    unread = [c for i, c in enumerate(header.cells) if i not in used and c]
+    return Reading(rows, f"columns not read: {', '.join(unread)}" if unread else "")
 
 
 def _depth(text: str, marks: str, number: int, cells: Checked) -> int:
