@@ -333,6 +333,17 @@ def test_a_flowjo_table_is_known_by_its_samples_whatever_their_column_is_called(
     assert counts(read_text(tmp_path, "named.csv", text)) == {("P01", "Lymphs"): 45300, ("P01", "Lymphs/NK"): 4530}
 
 
+def test_a_count_whose_column_its_user_has_named_is_read_and_says_so(tmp_path: Path) -> None:
+    text = ",Single Cell Count,CAR+ NK count,NK Absolute Count,NK count per uL,NK MFI\nP01.fcs,45300,12,3.1,4.2,812\n"
+    (tmp_path / "named.csv").write_text(text)
+    frame, report = read_export(tmp_path / "named.csv", tmp_path, DEFAULTS)
+    assert counts(frame) == {("P01", "Single Cell"): 45300, ("P01", "CAR+ NK"): 12}
+    assert set(frame["remark"]) == {"a column named by its user, taken as a count of events"}
+    assert report.note == "columns not read: NK Absolute Count, NK count per uL, NK MFI"
+    said = problems(tmp_path, "others.csv", text.replace("P01.fcs", "P01"))
+    assert "of no known format" in said
+
+
 def test_a_count_that_flowjo_printed_with_three_digits_says_that_it_is_rounded(tmp_path: Path) -> None:
     text = ",Lymphs | Count,Lymphs/Live | Count,Lymphs/Live/NK | Count\nP01.fcs,4.53E+05,453400,812\n"
     frame = read_text(tmp_path, "large.csv", text).set_index("target")

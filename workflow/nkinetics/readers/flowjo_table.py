@@ -1,9 +1,10 @@
 """FlowJo table-editor exports, wide form: one row per sample, one column per gate and statistic.
 
 A column is headed ``gate/path | Count`` or ``gate/path | Freq. of Parent`` (FlowJo 8 and 9: a comma before the
-statistic), the samples' totals ``Count`` alone. Each sample and count column gives one raw row of events. Percentages
-are accounted for but not used: the events behind them decide what can be quantified. Mean and SD rows repeat the
-samples. Other statistics (intensities, keywords) are not read, and the file's report says so.
+statistic), the samples' totals ``Count`` alone; where its user has named the column, ``gate Count``. Each sample and
+count column gives one raw row of events. Percentages are accounted for but not used: the events behind them decide what
+can be quantified. Mean and SD rows repeat the samples. Other statistics (intensities, keywords) are not read, and the
+file's report says so.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from nkinetics.settings import Settings
 
 _HEAD = re.compile(r"(.*\S)\s*\|\s*(\S.*)")
 _OLD_HEAD = re.compile(r"(.*\S),\s*(Count|Freq\. of \S.*)")
+_NAMED_HEAD = re.compile(r"(?i)(?!.*(?:abs|conc|ratio|norm|per\b|[/|]))(?!(?:event|cell|total)s?\s)(.*\S)\s+count")
+_NAMED = "a column named by its user, taken as a count of events"
 _FIRST = ("", "name", "sample", "samplename", "filename", "file", "fil", "tubename", "unnamed0")
 _ROUNDED = re.compile(r"[eE]\+?\d+$")
 """FlowJo prints counts from some 400,000 on with three digits, as 4.43E+05."""
@@ -36,18 +39,21 @@ class _Statistic:
     header: str
     gate: str
     measure: str
+    named: bool = False
 
     @property
     def kind(self) -> Kind:
         return "count" if self.measure == "events" else "amount"
 
 
-def _statistics(header: Row) -> list[_Statistic]:
-    """Count and percent columns of a header row."""
+def _statistics(header: Row, samples: bool) -> list[_Statistic]:
+    """Count and percent columns of a header row; those of a user's own name only above samples of FCS files."""
     found = []
     for i, text in enumerate(header.cells[1:], start=1):
         match = _HEAD.fullmatch(text) or _OLD_HEAD.fullmatch(text)
         if not match:
+            if samples and (named := _NAMED_HEAD.fullmatch(text)):
+                found.append(_Statistic(i, text, named.group(1), "events", named=True))
             continue
         name = normalised(match.group(2))
         if name == "count":
@@ -65,9 +71,10 @@ def _header(export: Export) -> tuple[Sheet, int, list[_Statistic]] | None:
     """The first row with gates: its first cell names the samples or is empty."""
     for sheet in export.tables:
         for i, row in enumerate(sheet.top[:20]):
-            statistics = _statistics(row)
             below = next((r.cell(0) for r in sheet.top[i + 1 :] if not r.blank), "")
-            if statistics and (normalised(row.cell(0)) in _FIRST or below.lower().endswith(".fcs")):
+            samples = below.lower().endswith(".fcs")
+            statistics = _statistics(row, samples)
+            if statistics and (normalised(row.cell(0)) in _FIRST or samples):
                 return sheet, i, statistics
     return None
 
@@ -207,7 +214,7 @@ def _value(row: Row, column: _Statistic, text: str, cells: Checked) -> dict[str,
         return {"detection": "failed"}
     rounded = column.measure == "events" and _ROUNDED.search(plain)
     remark = f"printed with few digits ({plain}): the count is rounded" if rounded else ""
-    return {"value": value, "detection": "quantified", "remark": remark}
+    return {"value": value, "detection": "quantified", "remark": joined(remark, _NAMED if column.named else "")}
 
 
 READER = Reader("flowjo_table", "FlowJo table", claim, read)
