@@ -409,6 +409,19 @@ def test_drafted_names_stand_in_natural_order(tmp_path: Path, root: Path):
     assert drafted["sample_id"].tolist() == ["P-D1", "P-D4", "P-D10", "P-D28", "P-D100"]
 
 
+def test_names_with_blanks_and_slashes_are_drafted_as_the_ids_by_which_they_join(tmp_path: Path, root: Path):
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    text = (root / "tests" / "data" / "small" / "data" / "raw" / "run01.txt").read_text()
+    for old, new in (("S01", "P1 D1"), ("S02", "P1 D4/2h"), ("S03", "P1-D7"), ("S04", "P1 D7"), ("S05", "P1 (D28)")):
+        text = text.replace(f"\t{old}\t", f"\t{new}\t")
+    (raw / "run01.txt").write_text(text)
+    ingest.init_study(tmp_path)
+    drafted = pd.read_csv(tmp_path / "config" / "samples.csv", dtype=str, keep_default_na=False)
+    # Two names spell P1-D7, and a bracket stands in no id.
+    assert drafted["sample_id"].tolist() == ["P1-D1", "P1-D4-2h", "P1-D7"]
+
+
 # -------------------------------------------------------------------------------- slips of the pen, and what is lacking
 
 

@@ -30,6 +30,7 @@ from nkinetics.columns import (
     SAMPLES,
     USER_TABLES,
     Schema,
+    spelled,
 )
 from nkinetics.errors import InputError, Problem, nearest, raise_any
 from nkinetics.inputs import NOMINAL_USED, Study, assumed_infusions, assumed_words, read_study, with_reference
@@ -230,7 +231,7 @@ def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[
     compiled = re.compile(pattern) if pattern else None
     made: dict[str, dict[str, object]] = {}
     names: dict[str, str] = {}
-    spelled: list[str] = []
+    taken: list[str] = []
     left = account.left()
     samples = left[(left["role"] == "unknown") & (left["sample_id"] != "")]
     respelled = _respelled(samples, known)
@@ -240,14 +241,14 @@ def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[
             names[name] = name if name in known else bare
         elif name in respelled and (compiled is None or not compiled.search(name)):
             names[name] = respelled[name]
-            spelled.append(f"{name!r} for {respelled[name]}")
+            taken.append(f"{name!r} for {respelled[name]}")
         elif compiled is not None and (match := compiled.search(name)):
             row = _from_name(name, match.groupdict())
             if row is not None:
                 names[name] = str(row["sample_id"])
                 made[name] = row
-    if spelled:
-        shown = ", ".join(spelled[:5]) + (f" and {len(spelled) - 5} more" if len(spelled) > 5 else "")
+    if taken:
+        shown = ", ".join(taken[:5]) + (f" and {len(taken) - 5} more" if len(taken) > 5 else "")
         account.warnings.append(
             f"Names of exports that differ from manifest ids in blanks and slashes alone are taken for them: {shown}."
         )
@@ -276,7 +277,7 @@ def _respelled(samples: pd.DataFrame, known: Collection[str]) -> dict[str, str]:
     spellings: dict[str, list[str]] = {}
     for name in measured:
         bare = re.sub(r"(?i)\.fcs$", "", name)
-        plain = re.sub(r"[\s/]+", "-", bare)
+        plain = spelled(name)
         own = ids.get(re.sub(r"[._-]+", "-", plain), [])
         if len(own) == 1 and IDENTIFIER.fullmatch(plain) and (not IDENTIFIER.fullmatch(bare) or bare == own[0]):
             spellings.setdefault(own[0], []).append(name)
