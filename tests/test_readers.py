@@ -660,7 +660,7 @@ OTHER = {
     "FSC-A,SSC-A,Comp-APC-A,Time\n1,2,3,4\n": "readings of single events",
     "File Name,x.pcrd\nCreated By User,a\nRun Started,2026-03-01\n": "run information of Bio-Rad CFX",
     "Position\tSample Name\tGene Name\tCq\tExcluded\tSample Type\nA1\tP\tCAR\t22.1\t\tUnknown\n": "LightCycler 96",
-    "Well\tWell Name\tWell Type\tThreshold (dRn)\tCt (dRn)\nA1\tP01\tUnknown\t0.1\t22.27\n": "Agilent AriaMx or MxPro",
+    "Well\tWell Name\tWell Type\tThreshold (dRn)\tCt (dRn)\nA1\tP01\tUnknown\t0.1\t23.1\n": "Agilent AriaMx or MxPro",
     "<_x0030_><Row><Well>A01</Well><Cq>22.1</Cq></Row></_x0030_>\n": "a sheet of Bio-Rad CFX",
     "Well\tCycle\tTarget Name\tRn\tΔRn\n1\t1\tCAR\t0.5\t0.1\n": "amplification curves",
 }
