@@ -651,7 +651,7 @@ def header_respelt(base: Base, rng: random.Random) -> Mutant | None:
     """Headers in other case or with blanks around them: the same table."""
     grid = [list(cells) for cells in base.table]
     spelt = rng.choice((str.upper, str.lower, lambda text: f" {text} ", lambda text: text.replace(" ", "  ")))
-    if base.reader in ("flowjo_table", "flowjo_tree", "generic"):
+    if base.reader in ("flowjo_table", "flowjo_tree", "facsdiva_table", "generic"):
         return None  # there the names of gates stand in it, or a remark repeats it
     grid[base.head] = [spelt(shown(c)) if shown(c) else c for c in grid[base.head]]
     content = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -408,6 +409,19 @@ def test_drafted_names_stand_in_natural_order(tmp_path: Path, root: Path):
     assert drafted["sample_id"].tolist() == ["P-D1", "P-D4", "P-D10", "P-D28", "P-D100"]
 
 
+def test_names_with_blanks_and_slashes_are_drafted_as_the_ids_by_which_they_join(tmp_path: Path, root: Path):
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    text = (root / "tests" / "data" / "small" / "data" / "raw" / "run01.txt").read_text()
+    for old, new in (("S01", "P1 D1"), ("S02", "P1 D4/2h"), ("S03", "P1-D7"), ("S04", "P1 D7"), ("S05", "P1 (D28)")):
+        text = text.replace(f"\t{old}\t", f"\t{new}\t")
+    (raw / "run01.txt").write_text(text)
+    ingest.init_study(tmp_path)
+    drafted = pd.read_csv(tmp_path / "config" / "samples.csv", dtype=str, keep_default_na=False)
+    # Two names spell P1-D7, and a bracket stands in no id.
+    assert drafted["sample_id"].tolist() == ["P1-D1", "P1-D4-2h", "P1-D7"]
+
+
 # -------------------------------------------------------------------------------- slips of the pen, and what is lacking
 
 
@@ -559,3 +573,84 @@ def test_several_patients_without_a_sample_each_keep_their_row(study: Path):
     rows = made.observations[made.observations["patient_id"].isin(["P08", "P09"])]
     assert sorted(set(rows["patient_id"])) == ["P08", "P09"] and not rows["reportable"].astype(bool).any()
     assert rows["exclusion_reason"].str.startswith("no sample").all()
+
+
+def as_two_tables(study: Path) -> None:
+    """The run of the study as Design & Analysis writes it: results, and apart from them the curve."""
+    path = study / "data" / "raw" / "run01.txt"
+    lines = path.read_text().split("[Results]\n")[1].splitlines()
+    rows = [dict(zip(lines[0].split("\t"), line.split("\t"), strict=False)) for line in lines[1:]]
+    head = "# File Name: RUN-01.eds\n# Software Name and Version: Design & Analysis 2.6.0\n\n"
+    names = {"Sample Name": "Sample", "Target Name": "Target", "CT": "Cq"}
+    for file, columns in (
+        ("Results_1.csv", ["Well", "Well Position", "Omit", "Sample Name", "Target Name", "Task", "CT"]),
+        (
+            "Standard Curve Result_1.csv",
+            ["Well", "Well Position", "Sample Name", "Target Name", "Task", "Quantity", "CT"],
+        ),
+    ):
+        kept = [row for row in rows if row["Well"].isdigit() and (file < "S" or row["Task"] == "STANDARD")]
+        table = [[names.get(c, c) for c in columns], *([row[c].replace(",", "") for c in columns] for row in kept)]
+        (path.parent / file).write_text(head + "\n".join(",".join(row) for row in table) + "\n")
+    path.unlink()
+
+
+def test_standards_whose_quantities_stand_in_a_file_of_their_own_make_the_curve(study: Path):
+    whole = ingest.run(chosen(study), study)
+    as_two_tables(study)
+    made = ingest.run(chosen(study), study)
+    assert made.runs[["slope", "intercept", "accepted"]].to_numpy().tolist() == [
+        pytest.approx(row) for row in whole.runs[["slope", "intercept", "accepted"]].to_numpy().tolist()
+    ]
+    assert made.observations["level"].tolist() == pytest.approx(whole.observations["level"].tolist(), nan_ok=True)
+    aside = made.ingest[made.ingest["reason"].str.contains("the same well with the same value")]
+    assert set(aside["source_file"]) == {"data/raw/Results_1.csv"}
+    assert len(aside) == 12
+
+
+# ----------------------------------------------------------------------------------- names that a manifest cannot spell
+
+
+def renamed(study: Path, wanted: dict[str, str], exported: dict[str, str]) -> None:
+    """Other sample ids in the manifest, and other names of the same samples in the export."""
+    for path, names in (("config/samples.csv", wanted), ("data/raw/run01.txt", exported)):
+        for old, new in names.items():
+            text = (study / path).read_text()
+            start = "\t" if path.endswith("txt") else "\n"
+            end = "\t" if path.endswith("txt") else ","
+            assert f"{start}{old}{end}" in text
+            (study / path).write_text(text.replace(f"{start}{old}{end}", f"{start}{new}{end}"))
+
+
+def test_a_name_with_blanks_and_slashes_joins_the_one_manifest_id_that_it_spells(study: Path):
+    plain = ingest.run(chosen(study), study).observations
+    renamed(study, {"S02": "P007-D1-1h", "S03": "P007_D3"}, {"S02": "P007 D1/1h", "S03": "P007 D3"})
+    made = ingest.run(chosen(study), study)
+    rows = made.observations.set_index("sample_id")["level"]
+    assert rows[["P007-D1-1h", "P007_D3"]].tolist() == plain.set_index("sample_id")["level"][["S02", "S03"]].tolist()
+    said = [w for w in made.warnings if "blanks and slashes alone" in w]
+    assert said == [
+        "Names of exports that differ from manifest ids in blanks and slashes alone are taken for them: "
+        "'P007 D1/1h' for P007-D1-1h, 'P007 D3' for P007_D3."
+    ]
+    account = made.ingest[made.ingest["used"]]
+    assert {"P007 D1/1h", "P007 D3"} <= set(account["sample_id"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "exported"),
+    [
+        ({"S02": "P007-D1", "S03": "P007_D1"}, {"S02": "P007 D1"}),
+        ({"S02": "P007-D1"}, {"S02": "P007 D1", "S03": "P007-D1"}),
+        ({"S02": "P007-D1"}, {"S02": "P007 D1", "S03": "P007/D1"}),
+        ({"S02": "P007-D1"}, {"S02": "P007 D1+"}),
+        ({"S02": "P007-D1"}, {"S02": "P007_D1"}),
+    ],
+    ids=["two ids", "the id itself", "two spellings", "another sign", "a name that an id could be"],
+)
+def test_a_name_that_could_be_another_sample_is_not_joined(
+    study: Path, wanted: dict[str, str], exported: dict[str, str]
+):
+    renamed(study, wanted, exported)
+    with pytest.raises(InputError, match=re.escape(f"found {exported['S02']!r}; expected a sample")):
+        ingest.run(chosen(study), study)

@@ -15,7 +15,7 @@ import pytest
 from nkinetics.errors import InputError
 from nkinetics.readers import FileReport, read_export, read_exports
 from nkinetics.readers import _export as export_module
-from nkinetics.readers._cells import Notation, detection, normalised, notation
+from nkinetics.readers._cells import NO_AMPLIFICATION, Notation, detection, normalised, notation
 from nkinetics.readers._export import open_export
 from nkinetics.settings import Settings
 
@@ -637,3 +637,64 @@ def test_an_export_is_not_parsed_before_a_reader_asks(tmp_path: Path, monkeypatc
     read_export(path, tmp_path, DEFAULTS)
     assert len(asked) < 1000
     assert export.kind == "workbook"
+
+
+# ------------------------------------------------------------------------------------- words, and tables beside results
+
+
+@pytest.mark.parametrize(
+    "word", ["n. def.", "Non Numérique", "NeuN", "Non un numero reale", "非数字", "NaN (Niet-een-getal)"]
+)
+def test_a_well_without_a_ct_is_one_in_the_language_of_the_computer_too(word: str) -> None:
+    found = detection(word, NO_AMPLIFICATION)
+    assert found is not None and found.detection == "not_detected"
+    elsewhere = detection(word)
+    assert elsewhere is not None and elsewhere.detection == "not_done"
+
+
+OTHER = {
+    ",Cycle,A1,A2,A3,A4\n,1,0.1,0.2,0.3,0.1\n": "curves with one column per well",
+    "Temperature;A01;A02;A03\n65;1,5;1,4;1,3\n": "curves with one column per well",
+    "Well,Fluor,Target,Content,Sample,End RFU,Call\nA01,FAM,CAR,Unkn,S1,1234,\n": "end-point results of Bio-Rad CFX",
+    "Ch1 Amplitude,Ch2 Amplitude,Cluster\n812.1,1201.5,1\n": "amplitudes of single droplets",
+    "FSC-A,SSC-A,Comp-APC-A,Time\n1,2,3,4\n": "readings of single events",
+    "File Name,x.pcrd\nCreated By User,a\nRun Started,2026-03-01\n": "run information of Bio-Rad CFX",
+    "Position\tSample Name\tGene Name\tCq\tExcluded\tSample Type\nA1\tP\tCAR\t22.1\t\tUnknown\n": "LightCycler 96",
+    "Well\tWell Name\tWell Type\tThreshold (dRn)\tCt (dRn)\nA1\tP01\tUnknown\t0.1\t23.1\n": "Agilent AriaMx or MxPro",
+    "<_x0030_><Row><Well>A01</Well><Cq>22.1</Cq></Row></_x0030_>\n": "a sheet of Bio-Rad CFX",
+    "Well\tCycle\tTarget Name\tRn\tΔRn\n1\t1\tCAR\t0.5\t0.1\n": "amplification curves",
+}
+
+
+@pytest.mark.parametrize(("text", "what"), OTHER.items())
+def test_a_table_beside_the_results_is_refused_by_name_with_the_one_to_export(
+    tmp_path: Path, text: str, what: str
+) -> None:
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        read_export(tmp_path / "x.csv", tmp_path, DEFAULTS)
+    assert what in str(caught.value)
+    assert "take this file out of inputs.exports" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            '<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet"/>',
+            "workbook of Excel 2003",
+        ),
+        ("<html><body><table><tr><td>Well</td></tr></table></body></html>", "a web page"),
+    ],
+)
+def test_a_page_under_the_ending_of_a_workbook_is_to_be_saved_as_one(tmp_path: Path, text: str, what: str) -> None:
+    (tmp_path / "x.xls").write_text(text)
+    with pytest.raises(InputError, match=f"{what}.* save it as xlsx"):
+        read_export(tmp_path / "x.xls", tmp_path, DEFAULTS)
+
+
+def test_an_experiment_file_is_refused_by_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "run.eds", "w") as archive:
+        archive.writestr("apldbio/sds/experiment.xml", "<Experiment/>")
+    with pytest.raises(InputError, match=r"an experiment file \(eds\).*the Results table"):
+        read_export(tmp_path / "run.eds", tmp_path, DEFAULTS)

@@ -593,3 +593,17 @@ def test_every_row_of_both_exports_is_used_or_set_aside_with_a_reason(study: Pat
     assert reasons[f"data/raw/{WELLS.name}", "A1", "CAR"] == ""
     used = made.ingest[made.ingest["used"] & (made.ingest["role"] == "ntc")]
     assert sorted(used["well"]) == ["E1", "E2", "G1", "H1"]
+
+
+def test_a_target_without_a_name_of_qx_manager_is_called_by_its_dye(tmp_path: Path) -> None:
+    rows = list(csv.reader(io.StringIO((DATA / "qx_manager" / "wells.csv").read_text())))
+    at = rows[0].index("Target")
+    single = rows[1:3]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*rows[0], "DyeName(s)"])
+    writer.writerows([*row[:at], "", *row[at + 1 :], dye] for row, dye in zip(single, ("FAM", "HEX"), strict=True))
+    (tmp_path / "unnamed.csv").write_text(buffer.getvalue())
+    frame = read(tmp_path / "unnamed.csv")
+    assert frame["target"].tolist() == ["FAM", "HEX"]
+    assert frame["remark"].str.contains("the target has no name and is called by its dye").all()

@@ -847,3 +847,14 @@ def test_a_header_that_lost_a_name_is_refused_though_the_last_cells_are_empty(tm
     path = changed(DATA / "stepone" / "stepone_plus.csv", tmp_path, ("Cт SD,Quantity,", "Quantity,"))
     with pytest.raises(InputError, match="row 8: found 17 names above rows of 18 cells"):
         read(path)
+
+
+@pytest.mark.parametrize("name", ["NTC", "NTC 1", "ntc-02", "No template control 3"])
+def test_a_numbered_no_template_control_is_known_by_its_name_where_no_column_tells(tmp_path: Path, name: str) -> None:
+    text = (
+        "Experiment: NK 1  Selected Filter: FAM (465-510)\nInclude\tColor\tPos\tName\tCp\tConcentration\tStandard\t"
+        f"Status\nTrue\t255\tA1\tP01\t22.15\t\t0\t\nTrue\t65280\tA2\t{name}\t\t\t0\t\nTrue\t255\tA3\tNTCx\t30.1\t\t0\t\n"
+    )
+    (tmp_path / "plate.txt").write_text(text)
+    frame, _ = read_export(tmp_path / "plate.txt", tmp_path, Settings())
+    assert frame["role"].tolist() == ["unknown", "ntc", "unknown"]

@@ -339,10 +339,14 @@ def test_a_damaged_old_workbook_is_read_or_refused_and_never_ends_the_process(
     path = tmp_path / "damaged.xls"
     path.write_bytes(bytes(content))
     frame, (report,) = read_exports([path], tmp_path, DEFAULTS)
-    assert len(frame) == 0
     # An old workbook has no checksum: where it can still be laid out, its cells are what shows the damage.
     assert all(p.file == "damaged.xls" and p.found and p.expected for p in report.problems)
-    assert report.problems
+    if not report.problems:
+        # Whether a long sector chain ends within the limit of time is the machine's; the cells are then untouched.
+        source = exports / "stepone" / "stepone_plus" / "MJA_March15_2021_data.xls"
+        whole, _ = read_export(source, exports, DEFAULTS)
+        own = ["source_file", "source_sha256"]
+        pd.testing.assert_frame_equal(frame.drop(columns=own), whole.drop(columns=own))
 
 
 def test_pipetting_schemes_and_droplet_amplitudes_are_no_results(exports: Path) -> None:

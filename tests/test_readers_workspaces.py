@@ -124,6 +124,58 @@ def test_two_samples_of_one_name_are_set_aside_and_the_others_are_read() -> None
     assert frame[frame["note"] == ""]["sample_id"].nunique() == 2
 
 
+FLOWJO_97 = """<?xml version="1.0" encoding="ISO-8859-1"?><!DOCTYPE Workspace><Workspace version="3.0" \
+flowJoVersion="9.7.2" curGroup="All"> <Groups><GroupNode nodeName="All Samples">\
+<Population nodeName="Lymphs" /></GroupNode></Groups> <Samples nextSampleID="3"> \
+<Sample eventCount="9000" sampleID="1"> <Keywords>\
+<Keyword name="$FIL" value="other.fcs" /></Keywords> <SampleNode sampleID="1" nodeName="P01-D4.fcs" count="9000">\
+<GraphInformation type="Contour"><Axis name="FSC" /></GraphInformation>\
+<Population nodeName="Lymphs" count="6000"><PolygonGate><Polygon name="Lymphs"><Polygon><Vertex x="1" y="2" />\
+</Polygon></Polygon></PolygonGate><Population nodeName="NK" owningGroup="All" count="450">\
+<Statistic nodeName="Freq. of Parent" statValue="7.5" /></Population>\
+<Population nodeName="not NK" count="5550"><BooleanGate specification="! G0"><GatePaths><StringArray>\
+<String>Lymphs/NK</String></StringArray></GatePaths></BooleanGate></Population></Population></SampleNode></Sample>\
+</Samples></Workspace>
+"""
+
+
+def counts(frame: pd.DataFrame) -> dict[tuple[str, str], float]:
+    return {(raw.sample_id, raw.target): raw.value for raw in frame.itertuples()}
+
+
+def test_flowjo_9_7_calls_its_samples_and_names_otherwise_and_is_read_alike(tmp_path: Path) -> None:
+    wanted = {
+        ("P01-D4", "All Events"): 9000,
+        ("P01-D4", "Lymphs"): 6000,
+        ("P01-D4", "Lymphs/NK"): 450,
+        ("P01-D4", "Lymphs/not NK"): 5550,
+    }
+    newest = read_text(tmp_path, "nine.xml", FLOWJO_97)
+    assert counts(newest) == wanted
+    assert set(newest["role"]) == {"unknown"}
+    older = FLOWJO_97.replace("nodeName", "name").replace("Samples", "SampleList").replace("GraphInformation", "Graph")
+    assert counts(read_text(tmp_path, "eight.xml", older)) == wanted
+
+
+def test_a_total_that_flowjo_7_never_stored_is_not_done_and_its_gates_are_kept(tmp_path: Path) -> None:
+    seven = FLOWJO_97.replace('P01-D4.fcs" count="9000"', 'P01-D4.fcs" count="0"')
+    frame = read_text(tmp_path, "seven.wsp", seven).set_index("target")
+    assert frame.loc["Lymphs":, "value"].tolist() == [6000, 450, 5550]
+    assert frame.loc["All Events", "detection"] == "not_done"
+    assert "stored as 0 although gates hold events" in frame.loc["All Events", "remark"]
+    empty = re.sub(r'count="\d+"', 'count="0"', FLOWJO_97)
+    assert set(read_text(tmp_path, "empty.wsp", empty)["value"]) == {0}
+
+
+def test_a_sample_deleted_from_a_workspace_is_set_aside_and_does_not_disturb_its_namesake(tmp_path: Path) -> None:
+    sample = re.search(r"<Sample .*</Sample>", FLOWJO_97)
+    assert sample is not None
+    deleted = sample.group().replace('nodeName="P01-D4.fcs"', 'nodeName="P01-D4.fcs" deleted="1"')
+    frame = read_text(tmp_path, "two.xml", FLOWJO_97.replace(sample.group(), sample.group() + deleted))
+    assert frame["role"].tolist() == ["unknown"] * 4 + ["summary"] * 4
+    assert frame["note"].tolist() == [""] * 4 + ["deleted from the workspace"] * 4
+
+
 def test_more_events_in_a_gate_than_around_it_are_no_count(tmp_path: Path) -> None:
     text = (DATA / "flowjo_wsp" / "flowjo10.wsp").read_text()
     # CD56+ was not computed: what lies in it is held against the next gate around.
@@ -229,6 +281,83 @@ def workbook(path: Path, text: str) -> Path:
     book.create_sheet("Hidden").sheet_state = "hidden"
     book.save(path)
     return path
+
+
+def test_a_tree_indented_in_its_names_alone_needs_no_ending_of_a_file(tmp_path: Path) -> None:
+    text = (
+        "Name,Statistic,#Cells\nP01,,100000\n> Lymphs,45.3,45300\n> > NK,10.0,4530\nP02,,90000\n> Lymphs,50.0,45000\n"
+    )
+    wanted = {
+        ("P01", "All Events"): 100000,
+        ("P01", "Lymphs"): 45300,
+        ("P01", "Lymphs/NK"): 4530,
+        ("P02", "All Events"): 90000,
+        ("P02", "Lymphs"): 45000,
+    }
+    assert counts(read_text(tmp_path, "bare.csv", text)) == wanted
+
+
+def test_a_statistic_of_a_parameter_is_no_gate_whatever_stands_under_cells(tmp_path: Path) -> None:
+    text = (
+        "Depth,Name,Statistic,#Cells\n,a.fcs,,1000\n> ,a.fcs/Live,50.0,500\n> > ,a.fcs/Live/Median : APC-A,812,500\n"
+        "> > ,a.fcs/Live/Mean (FITC-A),n/a,500\n> > ,a.fcs/Live/Median high,10.0,50\n"
+    )
+    frame = read_text(tmp_path, "statistics.csv", text)
+    assert frame["role"].tolist() == ["unknown", "unknown", "summary", "summary", "unknown"]
+    assert frame["value"].tolist()[-1] == 50
+
+
+def test_stains_and_keywords_beside_a_tree_are_not_read_and_the_report_says_so(tmp_path: Path) -> None:
+    more = ["CD3", "CD16", "CD56", "CD45", "CAR", "$DATE"]
+    (tmp_path / "stained.csv").write_text(
+        f"Depth,Name,Statistic,#Cells,{','.join(more)}\n,a.fcs,,1000,x,x,x,x,x,5-MAR-2026\n> ,a.fcs/NK,5.00,50,,,,,,\n"
+    )
+    frame, report = read_export(tmp_path / "stained.csv", tmp_path, DEFAULTS)
+    assert counts(frame) == {("a", "All Events"): 1000, ("a", "NK"): 50}
+    assert report.note == f"columns not read: {', '.join(more)}"
+
+
+def test_the_column_of_totals_of_a_flowjo_table_is_all_events(tmp_path: Path) -> None:
+    text = ",Count,Lymphs | Count,Lymphs/NK | Count\nP01.fcs,100000,45300,4530\nMean,100000,45300,4530\n"
+    frame = read_text(tmp_path, "totals.csv", text)
+    assert counts(frame[frame["role"] == "unknown"]) == {
+        ("P01", "All Events"): 100000,
+        ("P01", "Lymphs"): 45300,
+        ("P01", "Lymphs/NK"): 4530,
+    }
+
+
+@pytest.mark.parametrize("first", ["$FIL", "Specimen", "Well ID"])
+def test_a_flowjo_table_is_known_by_its_samples_whatever_their_column_is_called(tmp_path: Path, first: str) -> None:
+    text = f'{first},"Lymphs,Count","Lymphs/NK,Count"\nP01.fcs,45300,4530\n'
+    assert counts(read_text(tmp_path, "named.csv", text)) == {("P01", "Lymphs"): 45300, ("P01", "Lymphs/NK"): 4530}
+
+
+def test_a_count_whose_column_its_user_has_named_is_read_and_says_so(tmp_path: Path) -> None:
+    text = ",Single Cell Count,CAR+ NK count,NK Absolute Count,NK count per uL,NK MFI\nP01.fcs,45300,12,3.1,4.2,812\n"
+    (tmp_path / "named.csv").write_text(text)
+    frame, report = read_export(tmp_path / "named.csv", tmp_path, DEFAULTS)
+    assert counts(frame) == {("P01", "Single Cell"): 45300, ("P01", "CAR+ NK"): 12}
+    assert set(frame["remark"]) == {"a column named by its user, taken as a count of events"}
+    assert report.note == "columns not read: NK Absolute Count, NK count per uL, NK MFI"
+    said = problems(tmp_path, "others.csv", text.replace("P01.fcs", "P01"))
+    assert "of no known format" in said
+
+
+def test_a_count_that_flowjo_printed_with_three_digits_says_that_it_is_rounded(tmp_path: Path) -> None:
+    text = ",Lymphs | Count,Lymphs/Live | Count,Lymphs/Live/NK | Count\nP01.fcs,4.53E+05,453400,812\n"
+    frame = read_text(tmp_path, "large.csv", text).set_index("target")
+    assert frame["value"].to_dict() == {"Lymphs": 453000, "Lymphs/Live": 453400, "Lymphs/Live/NK": 812}
+    assert frame.loc["Lymphs", "remark"] == "printed with few digits (4.53E+05): the count is rounded"
+    assert (frame.loc["Lymphs/Live":, "remark"] == "").all()
+
+
+def test_a_flowjo_table_whose_gate_holds_more_than_the_one_around_it_gives_no_count_there(tmp_path: Path) -> None:
+    text = ",Lymphs | Count,Lymphs/NK | Count,Lymphs/NK/CAR | Count\nP01.fcs,453,4530,12\nP02.fcs,4530,453,12\n"
+    frame = read_text(tmp_path, "swapped.csv", text)
+    failed = frame[frame["detection"] == "failed"]
+    assert list(zip(failed["sample_id"], failed["target"], strict=True)) == [("P01", "Lymphs/NK")]
+    assert "4530 events of 453 in Lymphs" in failed["remark"].iloc[0]
 
 
 @pytest.mark.parametrize(("folder", "name"), [("flowjo_tree", "paths.csv"), ("flowjo_table", "panel.csv")])
@@ -600,3 +729,50 @@ def test_an_fcs_header_is_set_aside_where_no_volume_is_needed(study, tmp_path: P
     assert levels(made).loc["0012", "level"] == pytest.approx(500 * 139 / 22600)
     row = made.ingest[made.ingest["reader"] == "fcs"].iloc[0]
     assert row["reason"] == "FCS header; the method dual_platform needs no acquired volume"
+
+
+# ------------------------------------------------------------------------------------------------ FACSDiva statistics
+
+BATCH = DATA / "facsdiva_table" / "batch.csv"
+
+
+def test_a_tube_without_any_event_has_no_result_and_one_without_events_in_a_gate_has_0() -> None:
+    frame = read_export(BATCH, BATCH.parent, DEFAULTS)[0]
+    events = frame[frame["measure"] == "events"].set_index(["sample_id", "target"])
+    assert events.loc[("P001_D4 FMO", "CAR+ NK"), "value"] == 0
+    assert set(events.loc["P002_D1", "detection"]) == {"not_done"}
+
+
+def test_facsdiva_statistics_with_decimal_commas_give_the_same_counts(tmp_path: Path) -> None:
+    rows = list(csv.reader(io.StringIO(BATCH.read_text())))
+    swapped = [[c.translate(str.maketrans(",.", ".,")) if c[:1].isdigit() else c for c in row] for row in rows[1:]]
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=";", lineterminator="\r\n").writerows([rows[0], *swapped])
+    assert counts(read_text(tmp_path, "batch.csv", buffer.getvalue())) == pytest.approx(
+        counts(read_export(BATCH, BATCH.parent, DEFAULTS)[0]), nan_ok=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("Specimen Name", "Study", "FACSDiva statistics, which it is not without Specimen Name"),
+        ("0012,D7", "P001,D4", "row 4, column Tube Name: found a second row for P001_D4, after row 2"),
+        ('"48,213"', "48.213", "column Lymphocytes #Events: found '48.213'; expected a number of events"),
+        (",1031,", ",4E+1,", r"column CAR\+ NK #Events: found '4E\+1'"),
+        ("CAR+ NK #Events", "Lymphocytes #Events", "column Lymphocytes #Events: found the column twice"),
+        ("P001,D4,", "P001,,", "row 2, column Tube Name: found an empty cell"),
+    ],
+)
+def test_damaged_facsdiva_statistics_are_refused_with_their_place(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    text = BATCH.read_text()
+    assert old in text
+    assert re.search(said, problems(tmp_path, "batch.csv", text.replace(old, new, 1)))
+
+
+def test_a_gate_of_facsdiva_with_more_events_than_its_tube_is_no_count(tmp_path: Path) -> None:
+    frame = read_text(tmp_path, "batch.csv", BATCH.read_text().replace('"48,213"', '"148,213"'))
+    failed = frame[frame["detection"] == "failed"]
+    assert list(zip(failed["sample_id"], failed["target"], strict=True)) == [("P001_D4", "Lymphocytes")]

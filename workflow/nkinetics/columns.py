@@ -22,6 +22,18 @@ Kind = Literal["text", "float", "int", "bool"]
 IDENTIFIER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
 """What an identifier may look like; anything else could be a formula or a path."""
 
+
+def spelled(name: str) -> str:
+    """A sample's name on an instrument as a manifest would spell it: no ending .fcs, hyphens for blanks and slashes.
+
+    Examples
+    --------
+    >>> spelled("P001 D4/2h.fcs"), spelled("P001_D4"), spelled("S02+")
+    ('P001-D4-2h', 'P001_D4', 'S02+')
+    """
+    return re.sub(r"[\s/]+", "-", re.sub(r"(?i)\.fcs$", "", name))
+
+
 EXAMPLE = "EXAMPLE"
 """Patient of the example rows of `nkinetics init`; no table that still holds one is accepted."""
 

@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from nkinetics.columns import (
     SAMPLES,
     USER_TABLES,
     Schema,
+    spelled,
 )
 from nkinetics.errors import InputError, Problem, nearest, raise_any
 from nkinetics.inputs import NOMINAL_USED, Study, assumed_infusions, assumed_words, read_study, with_reference
@@ -180,7 +181,9 @@ def _set_ignored_aside(account: _Account, settings: Settings) -> None:
 def _settle_repeated_wells(account: _Account) -> None:
     """The same well of the same run in two places: once is enough when they agree, a conflict when they do not."""
     left = account.left()
-    wells = left[left["well"] != ""].sort_values(["source_file", "source_row"], kind="stable")
+    # Design & Analysis writes the quantities of its standards into a file of their own: such a row goes first.
+    wells = left[left["well"] != ""].assign(bare=lambda rows: rows["quantity"].isna())
+    wells = wells.sort_values(["bare", "source_file", "source_row"], kind="stable")
     key = ["run_id", "measure", "well", "target"]
     for _, rows in wells[wells.duplicated(key, keep=False)].groupby(key):
         first = rows.iloc[0]
@@ -212,6 +215,8 @@ def _shown(row: pd.Series) -> str:
 def _agrees(one: pd.Series, two: pd.Series) -> bool:
     if one["sample_id"] != two["sample_id"] or one["role"] != two["role"]:
         return False
+    if one["quantity"] != two["quantity"] and not (math.isnan(one["quantity"]) or math.isnan(two["quantity"])):
+        return False
     a, b = float(one["value"]), float(two["value"])
     if math.isnan(a) or math.isnan(b):
         return math.isnan(a) and math.isnan(b)
@@ -228,16 +233,27 @@ def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[
     compiled = re.compile(pattern) if pattern else None
     made: dict[str, dict[str, object]] = {}
     names: dict[str, str] = {}
+    taken: list[str] = []
     left = account.left()
-    for name in sorted(set(left["sample_id"][left["role"] == "unknown"]) - {""}):
+    samples = left[(left["role"] == "unknown") & (left["sample_id"] != "")]
+    respelled = _respelled(samples, known)
+    for name in sorted(set(samples["sample_id"])):
         bare = re.sub(r"(?i)\.fcs$", "", name)
         if name in known or bare in known:
             names[name] = name if name in known else bare
+        elif name in respelled and (compiled is None or not compiled.search(name)):
+            names[name] = respelled[name]
+            taken.append(f"{name!r} for {respelled[name]}")
         elif compiled is not None and (match := compiled.search(name)):
             row = _from_name(name, match.groupdict())
             if row is not None:
                 names[name] = str(row["sample_id"])
                 made[name] = row
+    if taken:
+        shown = ", ".join(taken[:5]) + (f" and {len(taken) - 5} more" if len(taken) > 5 else "")
+        account.warnings.append(
+            f"Names of exports that differ from manifest ids in blanks and slashes alone are taken for them: {shown}."
+        )
     manifest = study.samples
     if made:
         account.warnings.append(
@@ -249,6 +265,31 @@ def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[
         manifest = pd.concat(parts, ignore_index=True)
         manifest["time_flag"] = manifest["time_flag"].fillna("").astype("str")
     return account.raw["sample_id"].map(lambda n: names.get(n, n)), manifest
+
+
+def _respelled(samples: pd.DataFrame, known: Collection[str]) -> dict[str, str]:
+    """Manifest ids of names that a manifest cannot spell, as ``P001 D4/2h`` for P001-D4-2h; only where no other fits.
+
+    Blanks and slashes alone are replaced: ``S02+`` is not S02, and a name that the manifest could spell is its own.
+    """
+    ids: dict[str, list[str]] = {}
+    for sample in known:
+        ids.setdefault(re.sub(r"[._-]+", "-", sample), []).append(sample)
+    measured = {str(name): set(rows) for name, rows in samples.groupby("sample_id")["measure"]}
+    spellings: dict[str, list[str]] = {}
+    for name in measured:
+        bare = re.sub(r"(?i)\.fcs$", "", name)
+        plain = spelled(name)
+        own = ids.get(re.sub(r"[._-]+", "-", plain), [])
+        if len(own) == 1 and IDENTIFIER.fullmatch(plain) and (not IDENTIFIER.fullmatch(bare) or bare == own[0]):
+            spellings.setdefault(own[0], []).append(name)
+    # Two spellings in one assay may be two samples; one spelling for each assay is one sample.
+    sure = {
+        sample: names
+        for sample, names in spellings.items()
+        if sum(len(measured[name]) for name in names) == len(set().union(*(measured[name] for name in names)))
+    }
+    return {name: sample for sample, names in sure.items() for name in names}
 
 
 def _from_name(name: str, parts: Mapping[str, str | None]) -> dict[str, object] | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from nkinetics import readers
-from nkinetics.columns import CYTOKINES, EVENTS, EXAMPLE, IDENTIFIER, INFUSIONS, PATIENTS, SAMPLES, Schema
+from nkinetics.columns import CYTOKINES, EVENTS, EXAMPLE, IDENTIFIER, INFUSIONS, PATIENTS, SAMPLES, Schema, spelled
 from nkinetics.errors import InputError, Problem
 from nkinetics.observations import natural
 from nkinetics.settings import Settings
@@ -129,15 +130,16 @@ def example_row(name: str) -> dict[str, str]:
 
 
 def drafted_samples(paths: Sequence[Path], root: Path) -> tuple[list[str], list[str]]:
-    """Sample names found in exports, in natural order: those that can be sample ids, and those that cannot."""
+    """Sample names found in exports, in natural order: those that can be sample ids, and those that cannot.
+
+    A name with blanks or slashes is drafted as the id that it spells, by which it joins, where no other name spells it.
+    """
     raw, _ = readers.read_exports(paths, root, Settings())
     names = set(raw["sample_id"][(raw["role"] == "unknown") & (raw["note"] == "")]) - {""}
-    ordered = sorted(names, key=natural)
-    fit = [bool(IDENTIFIER.fullmatch(name)) for name in ordered]
-    return (
-        [name for name, good in zip(ordered, fit, strict=True) if good],
-        [name for name, good in zip(ordered, fit, strict=True) if not good],
-    )
+    spellings = Counter(spelled(name) for name in names)
+    drafts = {name: spelled(name) if spellings[spelled(name)] == 1 else name for name in names}
+    fit = sorted((draft for draft in drafts.values() if IDENTIFIER.fullmatch(draft)), key=natural)
+    return fit, sorted((name for name, draft in drafts.items() if not IDENTIFIER.fullmatch(draft)), key=natural)
 
 
 def init_study(folder: Path) -> tuple[Path, ...]:

@@ -15,6 +15,7 @@ from nkinetics.columns import RAW
 from nkinetics.errors import InputError, Problem
 from nkinetics.plugins import Claim, Reader, discover
 from nkinetics.readers._export import Export, label_of, open_export
+from nkinetics.readers._other_tables import other_table
 from nkinetics.settings import Settings
 
 
@@ -142,12 +143,14 @@ def _claimed(export: Export, settings: Settings) -> Reader:
     alike = {n: c for n, c in claims.items() if len(c.found) >= 2 or (c.found and len(c.missing) < 2)}
     known = ", ".join(r.title for r in readers.values() if not r.by_mapping)
     mend = "export it in a known format, or describe its columns in the section generic of the configuration"
-    if not alike:
-        raise export.refuse(f"{export.what} of no known format", f"one of: {known}", mend)
-    nearest = max(alike, key=lambda name: (len(alike[name].found), -len(alike[name].missing)))
-    missing = ", ".join(alike[nearest].missing)
-    found = f"{export.what} of no known format (nearest: {readers[nearest].title}, which it is not without {missing})"
-    raise export.refuse(found, f"one of: {known}", mend)
+    found, expected = f"{export.what} of no known format", f"one of: {known}"
+    if alike:
+        nearest = max(alike, key=lambda name: (len(alike[name].found), -len(alike[name].missing)))
+        missing = ", ".join(alike[nearest].missing)
+        found += f" (nearest: {readers[nearest].title}, which it is not without {missing})"
+    if other := other_table(export):
+        found, expected, mend = f"{found}: {other.what}", "a table of results", other.mend
+    raise export.refuse(found, expected, mend)
 
 
 def _duplicate(

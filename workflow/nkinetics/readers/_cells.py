@@ -412,7 +412,8 @@ _MEANINGS = {
     "not_detected": (
         "not detected",
         "undetermined undet undetected notdetected notdetectable nd neg negative tnd targetnotdetected noct nocq nocrt "
-        "noamp noamplification nosignal <lod <llod belowlod bdl",
+        "noamp noamplification nosignal <lod <llod belowlod bdl unbestimmt indéterminé indeterminado nichtnachweisbar "
+        "未确定 未检出 未检测到 未検出",
     ),
     "below": (
         "below the lower limit of quantification",
@@ -430,6 +431,8 @@ _MEANINGS = {
     "failed": ("failed", "failed fail error invalid nocall noresult unreliable #value! #div0! #ref! #num! #name?"),
 }
 _WORDS = {word: (key, said) for key, (said, words) in _MEANINGS.items() for word in words.split()}
+_NAN = frozenset("ndef nonnumérique neun nonunnumeroreale 非数字".split())
+"""NaN as Windows programs write it in German, French, Spanish, Italian and Chinese; in others ``NaN (...)``."""
 _BOUND = re.compile(r"([<≤>≥])=?\s*([\d.,\s\u00a0]*\d(?:[.,]\d*)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _DROPPED = str.maketrans("", "", " .,_-/\u00a0")
 NO_AMPLIFICATION = {"nan": "not_detected", "na": "not_detected"}
@@ -466,6 +469,8 @@ def detection(text: str, overrides: dict[str, str] | None = None, blank: str = "
             "below" if below else "above", f"{stripped}: {_MEANINGS['below' if below else 'above'][0]}", bound.group(2)
         )
     word = stripped.lower().translate(_DROPPED)
+    if word in _NAN or word.startswith("nan("):
+        word = "nan"
     if word not in _WORDS:
         return None
     kind, said = _WORDS[word]

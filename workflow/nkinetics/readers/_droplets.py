@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from nkinetics.readers._cells import Checked, detection, normalised
-from nkinetics.readers._plate import NTC_NAMES, joined
+from nkinetics.readers._cells import Checked, detection
+from nkinetics.readers._plate import joined
 
 SATURATED = 1_000_000.0
 """Printed in place of a concentration where no droplet is negative."""
@@ -50,20 +50,6 @@ def well_of(text: str, number: int, cells: Checked) -> str:
         found = repr(str(text)) if text else "an empty cell"
         cells.problem(number, "Well", found, "a well, as A01, or M01", "export again")
     return single(text) or text.upper()
-
-
-def named_ntc(role: str, sample: str) -> bool:
-    """Whether a well without a kind of its own is a no-template control by its name.
-
-    The type Unknown is the software's default and stays on most plates whatever the well holds; the name is what the
-    operator typed.
-
-    Examples
-    --------
-    >>> named_ntc("unknown", "NTC"), named_ntc("unknown", "ntc-2"), named_ntc("unknown", "NTC patient")
-    (True, True, False)
-    """
-    return role == "unknown" and normalised(sample).rstrip("0123456789") in NTC_NAMES
 
 
 def result(number: int, columns: Counted, texts: Counted, cells: Checked) -> dict[str, Any]:

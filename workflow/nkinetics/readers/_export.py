@@ -304,7 +304,9 @@ def _archive_members(content: bytes, label: str) -> list[str]:
                 raise _problem(label, found, limits, "export the results table alone")
             for member in members:
                 if member.flag_bits & 1:
-                    raise _problem(label, "an encrypted archive", "a readable file", "save it without a password")
+                    found = f"an encrypted archive of {member.filename}"
+                    mend = "save it without a password, or export the results from the software that wrote it"
+                    raise _problem(label, found, "a readable file", mend)
                 _check_member(content, member, label)
             return sorted(m.filename for m in members)
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, UnicodeDecodeError):

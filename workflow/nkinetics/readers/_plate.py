@@ -34,6 +34,18 @@ ROLES: Mapping[str, str] = {
 NTC_NAMES = frozenset({"ntc", "notemplatecontrol", "nontemplatecontrol"})
 """Sample names, normalised, that are no-template controls where a format has no column for the kind of a well."""
 
+
+def named_ntc(sample: str) -> bool:
+    """Whether a sample is a no-template control by its name, with or without a number.
+
+    Examples
+    --------
+    >>> named_ntc("NTC"), named_ntc("ntc-2"), named_ntc("NTC 1"), named_ntc("NTC patient")
+    (True, True, True, False)
+    """
+    return normalised(sample).rstrip("0123456789") in NTC_NAMES
+
+
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
 
 

@@ -21,13 +21,13 @@ from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, is_summary, normalised, notation
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.readers._plate import (
-    NTC_NAMES,
     check_end,
     check_names,
     check_repeated,
     check_shape,
     file_name,
     joined,
+    named_ntc,
     partitions,
     repeated,
     well_name,
@@ -204,7 +204,7 @@ def _run(row: Row, at: Mapping[str, int], body: Sequence[Row], export: Export) -
 
 def _role(sample: str) -> tuple[str, str]:
     """Role by the name, as no column tells the kind of a well."""
-    return ("ntc", "no-template control by its name") if normalised(sample) in NTC_NAMES else ("unknown", "")
+    return ("ntc", "no-template control by its name") if named_ntc(sample) else ("unknown", "")
 
 
 def _unnamed(raw: dict[str, Any], row: Row, column: str, cells: Checked) -> dict[str, Any]:

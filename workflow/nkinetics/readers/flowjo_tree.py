@@ -23,9 +23,10 @@ from nkinetics.settings import Settings
 _MARKS = {"Name": "name", "Statistic": "statistic", "#Cells": "cells"}
 _INDENT = re.compile(r"((?:>\s*)*)(.*)", re.DOTALL)
 _SAMPLE = re.compile(r"(?i)(.+?\.(?:fcs|lmd))(?:/(.+))?")
-_STATISTIC = re.compile(
-    r"(?i)(geom(?:etric|\.)?\s*mean|mean|median|mode|(?:robust\s*)?(?:cv|sd)|mad|percentile|freq(?:uency|\.)?\s*of|count)\b.*"
-)
+_PARAMETER_STATISTIC = r"geom(?:etric|\.)?\s*mean|mean|median|mode|(?:robust\s*)?(?:cv|sd)|mad|percentile"
+_STATISTIC = re.compile(rf"(?i)({_PARAMETER_STATISTIC}|freq(?:uency|\.)?\s*of|count)\b.*")
+_OF_PARAMETER = re.compile(rf"(?i)(?:{_PARAMETER_STATISTIC})\s*[:(].*")
+"""A statistic of a parameter, as ``Median : APC-A``, which may repeat the events of its gate."""
 _ROUNDING = 0.006
 """Relative: FlowJo prints three digits."""
 
@@ -45,7 +46,9 @@ def _header(export: Export) -> tuple[Sheet, int, Mapping[str, int]] | None:
     for sheet in export.tables:
         for i, row in enumerate(sheet.top[:20]):
             names = columns(row.cells)
-            if all(key in names for key in _MARKS.values()) and len(names) <= 8:
+            # Stains and keywords may be columns too; without FlowJo's own spelling a wide table is another's.
+            own = any(c.replace(" ", "") == "#Cells" for c in row.cells)
+            if all(key in names for key in _MARKS.values()) and (own or len(names) <= 8):
                 return sheet, i, names
     return None
 
@@ -91,18 +94,22 @@ def read(export: Export, settings: Settings) -> Reading:
     parents: dict[int, int] = {}
     rows = []
     twice = repeated(header.cells, [*_MARKS.values(), "depth"])
+    depth = at.get("depth")
+    # Where some names are indented, one without a mark is a sample.
+    indented = depth is not None or any(row.cell(name).startswith(">") for row in body)
     for row in body:
         check_repeated(row, header.cells, twice, cells)
-        depth = at.get("depth")
         marks, own = _INDENT.fullmatch(row.cell(name)).groups()  # type: ignore[union-attr]
-        depth_of = _depth(row.cell(depth), marks, row.number, cells) if depth is not None or marks else None
+        depth_of = _depth(row.cell(depth), marks, row.number, cells) if indented else None
         raw = _row(row, own.strip(), depth_of, row.cell(statistic), row.cell(events), tree, parents, cells)
         remark = joined(raw.get("remark", ""), export.unfinished(sheet, row, [events]))
         rows.append({"run_id": export.stem, "measure": "events", **raw, "remark": remark})
     _check_percentages(rows, parents, {row.number: row.cell(statistic) for row in body}, cells)
     check_nested(rows, parents)
     cells.done()
-    return Reading(rows)
+    used = {name, statistic, events, at.get("depth")}
+    unread = [c for i, c in enumerate(header.cells) if i not in used and c]
+    return Reading(rows, f"columns not read: {', '.join(unread)}" if unread else "")
 
 
 def _depth(text: str, marks: str, number: int, cells: Checked) -> int:
@@ -131,7 +138,7 @@ def _row(
         cells.problem(row.number, "Name", "an empty cell", "a sample or a gate", "export the file again")
         return raw
     leaf = name.rsplit("/", 1)[-1]
-    if not events and statistic and _STATISTIC.fullmatch(leaf):
+    if (not events and statistic and _STATISTIC.fullmatch(leaf)) or _OF_PARAMETER.fullmatch(leaf):
         match = _SAMPLE.fullmatch(name)
         if not tree.sample or (match and match.group(2) and not name.startswith(tree.file + "/")):
             expected = f"a statistic of {tree.file or 'a sample'}, the sample above"

@@ -1,8 +1,10 @@
-"""FlowJo 9 and 10 workspaces (wsp, or xml of FlowJo 9): the counts that FlowJo stored for every gate of every sample.
+"""FlowJo 7 to 10 workspaces (wsp, or xml of FlowJo 8 and 9): the counts that FlowJo stored for every gate and sample.
 
 Nothing is gated here: a count of -1 means that FlowJo had not computed it when the workspace was saved, and gives a
-row that says so. Rows are numbered in the order of the document, a sample's total before its gates. Of the sample's
-keywords only its name and the acquired volume are used; the folder of the FCS file is not, nor is the file opened.
+row that says so; so does the total of 0 that FlowJo 7 stores for every sample. FlowJo 8 and 9 write gates within gates,
+the others within Subpopulations; FlowJo 9.7 calls its list Samples and a name nodeName. Rows are numbered in the order
+of the document, a sample's total before its gates. Of the sample's keywords only its name and the acquired volume are
+used; the folder of the FCS file is not, nor is the file opened.
 """
 
 from __future__ import annotations
@@ -22,8 +24,14 @@ from nkinetics.settings import Settings
 _GATES = ("Population", "AndNode", "OrNode", "NotNode")
 """A gate, or a Boolean combination of gates; each holds its own count."""
 
+_LISTS = ("SampleList/Sample", "Samples/Sample")
+_NAMES = ("name", "nodeName")
+_NO_TOTAL = "the total is stored as 0 although gates hold events, as FlowJo 7 writes it: it is not used"
+_DELETED = "deleted from the workspace"
+
 _UNREAD = (
     *("Graph", "Gate", "Transformations", "Matrices", "Groups", "Cytometers", "TableEditor", "LayoutEditor", "Scripts"),
+    *("GraphInformation", "BooleanGate", "CompensationMatrices", "Preferences", "SciBook", "StainCriterion"),
     *(
         "Exports",
         "SOPS",
@@ -59,7 +67,7 @@ def read(export: Export, settings: Settings) -> Reading:
     """
     root = parsed(export, skip=_UNREAD)
     cells = Checked(export.label)
-    samples = root.findall("SampleList/Sample")
+    samples = [sample for path in _LISTS for sample in root.findall(path)]
     if not samples:
         mend = "save the workspace with its samples"
         raise export.refuse("a workspace without samples", "samples with their gates", mend)
@@ -70,8 +78,13 @@ def read(export: Export, settings: Settings) -> Reading:
     check_nested(rows, parents)
     _set_namesakes_aside(rows)
     cells.done()
-    unread = sum(1 for _ in root.iterfind("SampleList//Statistic"))
+    unread = sum(1 for sample in samples for _ in sample.iter("Statistic"))
     return Reading(rows, f"{unread} statistics other than counts not read" if unread else "")
+
+
+def _called(element: Element) -> str:
+    """The name that FlowJo shows for a sample or a gate."""
+    return next((name for key in _NAMES if (name := element.get(key, "").strip())), "")
 
 
 def _keywords(sample: Element) -> dict[str, str]:
@@ -83,7 +96,7 @@ def _name(sample: Element, node: Element, keywords: dict[str, str]) -> str:
     """What FlowJo shows: the name of the sample's node, else $FIL, else the last part of the file's address."""
     data = sample.find("DataSet")
     address = "" if data is None else unquote(data.get("uri", ""))
-    names = (sample_name(text) for text in (node.get("name", ""), keywords.get("fil", ""), address))
+    names = (sample_name(text) for text in (_called(node), keywords.get("fil", ""), address))
     return next((name for name in names if name), "")
 
 
@@ -125,18 +138,32 @@ def _sample(
             if child.tag == "Subpopulations":
                 descend(child, path, number)
             elif child.tag in _GATES:
-                below = (*path, child.get("name", "").strip() or "gate without a name")
+                below = (*path, _called(child) or "gate without a name")
                 own = add(child, below)
                 parents[own] = number
                 descend(child, below, own)
 
+    first = len(rows)
     descend(node, (), add(node, ()))
+    _without_total(rows[first:])
+    if node.get("deleted") == "1":
+        for row in rows[first:]:
+            row |= {"role": "summary", "note": _DELETED}
+
+
+def _without_total(rows: list[dict[str, Any]]) -> None:
+    """Take away a total of 0 above gates with events: it was never stored, and no gate is to be held against it."""
+    total = rows[0]
+    if total.get("value") == 0 and any(row.get("value", 0) > 0 for row in rows[1:]):
+        del total["value"]
+        total |= {"detection": "not_done", "remark": "; ".join(filter(None, [_NO_TOTAL, total.get("remark", "")]))}
 
 
 def _set_namesakes_aside(rows: list[dict[str, Any]]) -> None:
     """Two samples of one name cannot be told apart in the manifest, and must not be pooled as tubes of one."""
-    totals = Counter(row["sample_id"] for row in rows if row["target"] == ALL_EVENTS)
-    for row in rows:
+    kept = [row for row in rows if row["role"] != "summary"]
+    totals = Counter(row["sample_id"] for row in kept if row["target"] == ALL_EVENTS)
+    for row in kept:
         n = totals[row["sample_id"]]
         if n > 1:
             row["note"] = f"{n} samples of the workspace have this name; rename them in FlowJo"

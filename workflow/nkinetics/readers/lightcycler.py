@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nkinetics.plugins import Claim, Reader, Reading
-from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
+from nkinetics.readers._cells import Checked, Kind, columns, notation
 from nkinetics.readers._export import Export, Row
 from nkinetics.readers._plate import (
-    NTC_NAMES,
     check_end,
     check_names,
     check_repeated,
@@ -23,6 +22,7 @@ from nkinetics.readers._plate import (
     ct_of,
     file_name,
     joined,
+    named_ntc,
     omitted,
     repeated,
     well_name,
@@ -146,7 +146,7 @@ def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], target: str,
 
 
 def _role(sample: str) -> tuple[str, str]:
-    if normalised(sample) in NTC_NAMES:
+    if named_ntc(sample):
         return "ntc", "no-template control by its name"
     return "unknown", ""
 

@@ -16,13 +16,13 @@ from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
 from nkinetics.readers._export import Export, Row, Sheet
 from nkinetics.readers._plate import (
-    NTC_NAMES,
     check_end,
     check_names,
     check_repeated,
     check_shape,
     file_name,
     joined,
+    named_ntc,
     partitions,
     repeated,
     well_name,
@@ -187,7 +187,7 @@ def _role(row: Row, more: Mapping[str, int], sample: str, cells: Checked) -> tup
     """Role of a well, and how it is known where the dialect has no column for it."""
     if "type" not in more:
         # The column is called Sample/NTC/Control: where no type stands beside it, its text is the only word there is.
-        if normalised(sample) in NTC_NAMES:
+        if named_ntc(sample):
             return "ntc", "no-template control by its name"
         return "unknown", ""
     kind = row.cell(more["type"])

@@ -12,9 +12,9 @@ from typing import Any
 
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
-from nkinetics.readers._droplets import Counted, merged, named_ntc, result, well_of
+from nkinetics.readers._droplets import Counted, merged, result, well_of
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import check_end, check_repeated, check_shape, joined, repeated
+from nkinetics.readers._plate import check_end, check_repeated, check_shape, joined, named_ntc, repeated
 from nkinetics.settings import Settings
 
 _MARKS: Mapping[str, tuple[str, ...]] = {
@@ -136,7 +136,8 @@ def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], cells: Check
     if not (sample or named or any(texts)):
         return {**raw, "role": "empty", "detection": "not_done", "note": "empty well"}
     remarks = ["" if named or not channel else f"the target has no name and is called by its channel {channel}"]
-    if named_ntc(role, sample):
+    # Unknown is the software's default and stays on most plates; the name is what the operator typed.
+    if role == "unknown" and named_ntc(sample):
         raw["role"] = "ntc"
         remarks.append(f"a no-template control by its name {sample}")
     if raw["role"] == "unknown":

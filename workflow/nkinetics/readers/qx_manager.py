@@ -10,9 +10,9 @@ from typing import Any
 
 from nkinetics.plugins import Claim, Reader, Reading
 from nkinetics.readers._cells import Checked, Kind, columns, normalised, notation
-from nkinetics.readers._droplets import Counted, merged, named_ntc, result, well_of
+from nkinetics.readers._droplets import Counted, merged, result, well_of
 from nkinetics.readers._export import Export, Row, Sheet
-from nkinetics.readers._plate import check_end, check_repeated, check_shape, repeated
+from nkinetics.readers._plate import check_end, check_repeated, check_shape, named_ntc, repeated
 from nkinetics.settings import Settings
 
 _MARKS: Mapping[str, tuple[str, ...]] = {
@@ -111,6 +111,7 @@ def read(export: Export, settings: Settings) -> Reading:
 def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], cells: Checked) -> dict[str, Any]:
     """One row of the table as a raw row."""
     sample = row.cell(at["Sample description 1"])
+    named, dye = row.cell(at["Target"]), row.cell(more.get("dyenames"))
     kind = row.cell(at["SampleType"])
     role = _ROLES.get(normalised(kind))
     if role is None:
@@ -122,14 +123,15 @@ def _well(row: Row, at: Mapping[str, int], more: Mapping[str, int], cells: Check
         "well": well_of(row.cell(at["Well"]), row.number, cells),
         "sample_id": sample,
         "role": role or "unknown",
-        "target": row.cell(at["Target"]),
+        "target": named or dye,
         "measure": "partitions",
         "value_raw": texts.concentration,
     }
-    if not (sample or raw["target"] or any(texts)):
+    if not (sample or named or any(texts)):
         return {**raw, "role": "empty", "detection": "not_done", "note": "empty well"}
-    remarks = []
-    if named_ntc(raw["role"], sample):
+    remarks = ["" if named or not dye else f"the target has no name and is called by its dye {dye}"]
+    # Unknown is the software's default and stays on most plates; the name is what the operator typed.
+    if raw["role"] == "unknown" and named_ntc(sample):
         raw["role"] = "ntc"
         remarks.append(f"a no-template control by its name {sample}")
     if raw["role"] == "unknown":
