@@ -18,7 +18,7 @@ from nkinetics.columns import NCA, NCA_POINTS
 from nkinetics.errors import InputError, Problem
 from nkinetics.nca.curves import Curves
 from nkinetics.nca.parameters import BY_NAME, PARAMETERS, UNITS, Parameter, Values
-from nkinetics.nca.profiles import ABOVE, NAMED, Batch, Profiles, batches, one_profile, profiles
+from nkinetics.nca.profiles import ABOVE, NAMED, ONE_PROFILE, Batch, Profiles, batches, one_profile, profiles
 from nkinetics.nca.reasons import Sentence, Why, texts
 from nkinetics.settings import Blq, LambdaZ, Nca, section
 from nkinetics.store import empty
@@ -138,7 +138,8 @@ def profile(
     **options
         Keys of the sections ``nca``, ``nca.lambda_z`` and ``blq`` of the configuration, as ``auc_rule``, ``start``,
         ``windows``, ``points_min``, ``include_tmax``; ``blq`` itself as a mapping, or ``first``, ``middle``, ``last``;
-        ``lod`` and ``uloq`` like ``lloq``.
+        ``lod`` and ``uloq`` like ``lloq``; ``amount`` given; ``lambda_z_include`` or ``lambda_z_exclude``: times of
+        quantified samples that make the terminal fit, or that it must not use.
 
     Returns
     -------
@@ -174,7 +175,8 @@ def profile(
     if {blq.first, blq.middle, blq.last} & {"lloq", "half_lloq"} and ((said == "blq") & np.isnan(below)).any():
         mend = "give lloq, or choose zero or drop"
         raise InputError(Problem("profile", column="lloq", found="a BLQ sample without LLOQ", mend=mend))
-    return _as_dict(one_profile(clock, values, said, below, low, high, settings.replicates), settings, blq)
+    whole = one_profile(clock, values, said, below, low, high, settings, float(limits.get("amount", np.nan)))
+    return _as_dict(whole, settings, blq)
 
 
 def _as_dict(whole: Profiles, settings: Nca, blq: Blq) -> dict[str, Any]:
@@ -202,12 +204,15 @@ def _as_dict(whole: Profiles, settings: Nca, blq: Blq) -> dict[str, Any]:
 
 def _options(options: Mapping[str, Any]) -> tuple[Nca, Blq, dict[str, Any]]:
     given = dict(options)
-    limits: dict[str, Any] = {k: given.pop(k) for k in ("lod", "uloq") if k in given}
+    limits: dict[str, Any] = {k: given.pop(k) for k in ("lod", "uloq", "amount") if k in given}
+    by_hand = {k: list(given.pop(f"lambda_z_{k}", ())) for k in ("include", "exclude")}
     rules = given.pop("blq", {})
     blq: dict[str, Any] = dict.fromkeys(("first", "middle", "last"), rules) if isinstance(rules, str) else dict(rules)
     blq |= {k: given.pop(k) for k in list(given) if k in Blq.model_fields}
     slope = dict(given.pop("lambda_z", {}))
     slope |= {k: given.pop(k) for k in list(given) if k in LambdaZ.model_fields}
+    if any(by_hand.values()):
+        slope["manual"] = [{**ONE_PROFILE, **by_hand, "reason": "as asked"}]
     nca = {**given, "lambda_z": slope} if slope else given
     return section("nca", json.dumps(nca)), section("blq", json.dumps(blq)), limits
 
@@ -237,7 +242,9 @@ def _long(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> pd.Data
 
     reasons = [texts(done[p.name].flags, {**sentences, **_own_sentences(p.name)}) for p in _SORTED]
     kinds = [p.unit for p in _SORTED]
-    units = np.array([[UNITS[k](u) for k in kinds] for u in pd.unique(whole.table["level_unit"])], dtype=object)
+    units = np.array(
+        [[UNITS[k](u, whole.dose_unit) for k in kinds] for u in pd.unique(whole.table["level_unit"])], dtype=object
+    )
     which = pd.factorize(whole.table["level_unit"])[0][b.profile][order]
     table = whole.table
     finite = np.isfinite(b.end)
@@ -357,6 +364,10 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
         lloq = b.lloq[i, b.trough[i]]
         return "below LLOQ before the next infusion" + (f" ({lloq:.6g})" if lloq == lloq else "")
 
+    def by_hand(i: int) -> str:
+        return b.manual.reason.get(int(b.parent[i]), "") if b.manual is not None else ""
+
+    finish = "Tlast" if blq.last == "drop" else "the last point of the curve"
     sentences: dict[Why, Sentence] = {
         Why.NO_DATA: lambda i: str(no_data[b.profile[i]]),
         Why.NO_SAMPLE: lambda i: (
@@ -392,6 +403,13 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
         Why.NO_LATER_INFUSION: "no infusion follows",
         Why.NO_TROUGH: f"no sample within {share} of the interval before the next infusion",
         Why.TROUGH_BLQ: trough_limit,
+        Why.FIRST_INFUSION: "later infusions are compared with the first",
+        Why.NO_REFERENCE: "the first infusion has no value above 0 to compare with",
+        Why.PREDOSE_BLQ: lambda i: f"the level before this infusion is below its LLOQ ({b.lloq[i, 0]:.6g})",
+        Why.NO_AMOUNT: "the amount given is not known",
+        Why.NO_LIMIT: "no limit is configured for this unit (nca.above_limit)",
+        Why.NOT_BRACKETED: lambda i: f"no levels on both sides of the start of the window (d {_day(b, i, b.start[i])})",
+        Why.TOBIT_FAILED: "the censored fit found no falling line",
         Why.FOLLOW_UP_ENDED: ended,
         Why.START_ZERO: lambda i: f"level 0 assumed at the start, first sample at d {_day(b, i, start_sample(i))}",
         Why.START_FIRST: lambda i: f"first level (d {_day(b, i, start_sample(i))}) assumed at the start",
@@ -419,6 +437,16 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
             f"extrapolation {curves.extrapolated_pct[i]:.3g} % > {limits.extrapolation_pct_max:g} %"
         ),
         Why.TAIL_UNKNOWN: "extrapolated share unknown",
+        Why.START_BLQ: f"the sample at the start is below its LLOQ and counts as {blq.first} (blq.first)",
+        Why.ABOVE_AT_LAST: f"still above the limit at {finish}: what follows is not counted",
+        Why.LIMIT_BELOW_LLOQ: "the limit lies below the LLOQ of a sample",
+        Why.COMMON_INTERVAL: lambda i: f"both areas over {curves.accumulated_area[2][i]:.4g} d from their infusion",
+        Why.CHOSEN_BY_HAND: lambda i: f"points chosen by hand: {by_hand(i)}",
+        Why.LEFT_OUT_BY_HAND: lambda i: f"points left out by hand: {by_hand(i)}",
+        Why.CENSORED_FIT: lambda i: (
+            f"censored fit that counts {curves.terminal.n_censored[i]} BLQ sample"
+            f"{'s' if curves.terminal.n_censored[i] != 1 else ''} after Tlast"
+        ),
     }
     # Many parameters of a row share a note; it is worded once.
     return {why: text if isinstance(text, str) else cache(text) for why, text in sentences.items()}
