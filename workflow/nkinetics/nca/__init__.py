@@ -205,7 +205,7 @@ def _as_dict(whole: Profiles, settings: Nca, blq: Blq) -> dict[str, Any]:
 def _options(options: Mapping[str, Any]) -> tuple[Nca, Blq, dict[str, Any]]:
     given = dict(options)
     limits: dict[str, Any] = {k: given.pop(k) for k in ("lod", "uloq", "amount") if k in given}
-    by_hand = {k: list(given.pop(f"lambda_z_{k}", ())) for k in ("include", "exclude")}
+    by_hand = {k: np.ravel(given.pop(f"lambda_z_{k}", ())).astype(float).tolist() for k in ("include", "exclude")}
     rules = given.pop("blq", {})
     blq: dict[str, Any] = dict.fromkeys(("first", "middle", "last"), rules) if isinstance(rules, str) else dict(rules)
     blq |= {k: given.pop(k) for k in list(given) if k in Blq.model_fields}
