@@ -1,6 +1,7 @@
 """Non-compartmental analysis: parameters of every patient, assay, specimen and window, each with its reason.
 
-`profile` analyses one profile, `analyse` and `analyse_with_points` a whole study.
+`profile` analyses one profile, `analyse` and `analyse_with_points` a whole study, `sparse_auc` and `sparse_table` mean
+curves of patients who have no whole profile.
 """
 
 from __future__ import annotations
@@ -20,10 +21,21 @@ from nkinetics.nca.curves import Curves
 from nkinetics.nca.parameters import BY_NAME, PARAMETERS, UNITS, Parameter, Values
 from nkinetics.nca.profiles import ABOVE, NAMED, ONE_PROFILE, Batch, Profiles, batches, one_profile, profiles
 from nkinetics.nca.reasons import Sentence, Why, texts
+from nkinetics.nca.sparse import sparse_auc, sparse_table
 from nkinetics.settings import Blq, LambdaZ, Nca, section
 from nkinetics.store import empty
 
-__all__ = ["BY_NAME", "PARAMETERS", "Parameter", "analyse", "analyse_with_points", "points", "profile"]
+__all__ = [
+    "BY_NAME",
+    "PARAMETERS",
+    "Parameter",
+    "analyse",
+    "analyse_with_points",
+    "points",
+    "profile",
+    "sparse_auc",
+    "sparse_table",
+]
 
 _SORTED = tuple(sorted(PARAMETERS, key=lambda p: p.name))
 
