@@ -156,10 +156,10 @@ def profile(
     Returns
     -------
     dict
-        Each parameter's identifier with its value over the whole profile (NaN where missing); ``auc_int`` and
-        ``auc_int_extrap_pct`` are those of the first named window. ``reasons``: text by identifier, for values that
-        are missing or to be read with care. ``windows``: for each named window a dict of its own parameters and
-        their ``reasons``.
+        Each parameter's identifier with its value over the whole profile (NaN where missing); ``auc_int``,
+        ``auc_int_extrap_pct`` and ``auc_int_dose_norm`` are those of the first named window. ``reasons``: text by
+        identifier, for values that are missing or to be read with care. ``windows``: for each named window a dict of
+        its own parameters and their ``reasons``.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def _as_dict(whole: Profiles, settings: Nca, blq: Blq) -> dict[str, Any]:
     windows = {name: row(i) for name, i in rows.items() if batch.window_kind[i] == NAMED}
     overall = row(rows["overall"])
     first = next(iter(windows.values()), None)
-    for name in ("auc_int", "auc_int_extrap_pct") if first else ():
+    for name in ("auc_int", "auc_int_extrap_pct", "auc_int_dose_norm") if first else ():
         overall[name] = first[name]  # type: ignore[index]
         overall["reasons"].pop(name, None)
         if name in first["reasons"]:  # type: ignore[index]

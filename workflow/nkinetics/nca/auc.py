@@ -220,8 +220,10 @@ def piece_times_above(pieces: Segments, limit: Floats) -> Floats:
     crosses = (first > limit) != (last > limit)
     straight = drop == 0.0
     step = np.where(crosses & straight, last - first, 1.0)
-    log_share = np.log(np.where(crosses & ~straight, first, 1.0) / np.where(crosses & ~straight, limit, 1.0))
-    share = np.where(straight, (limit - first) / step, log_share / np.where(straight, 1.0, drop))
+    curved = crosses & ~straight
+    # As `drop` itself by log1p: a ratio of neighbours would lie before or beyond the piece.
+    part_of_drop = log_drop(np.where(curved, first, 1.0), np.where(curved, limit, 1.0))
+    share = np.where(straight, (limit - first) / step, part_of_drop / np.where(straight, 1.0, drop))
     # Of a piece that crosses, the part before the crossing lies above where it falls, the part after it where it rises.
     part = np.where(first > last, share, 1 - share)
     part = np.where(crosses, part, np.where((first > limit) & (last > limit), 1.0, 0.0))
