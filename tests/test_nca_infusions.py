@@ -145,6 +145,8 @@ def test_what_time_above_cannot_know_is_said() -> None:
     ends_high = nca.profile([0, 2, 4, 7], [0, 400, 200, 0], lloq=10.0, above_limit=100.0)
     assert ends_high["time_above"] == 3.5
     assert ends_high["reasons"]["time_above"] == "still above the limit at Tlast: what follows is not counted"
+    whole = nca.profile([0, 2, 4], [0, 400, 200], above_limit=100.0, windows=[[0, 4]])["windows"]["D0-4"]
+    assert whole["time_above"] == 3.5 and "time_above" not in whole["reasons"], "the window ends with the curve"
     counted = nca.profile([0, 2, 4, 7], [0, 400, 200, 0], lloq=10.0, above_limit=100.0, last="zero")
     assert counted["time_above"] == 3.5 + 1.5 and "time_above" not in counted["reasons"]
     low = nca.profile([0, 2, 4, 7], [0, 400, 200, 0], lloq=10.0, above_limit=5.0)

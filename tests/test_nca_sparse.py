@@ -65,6 +65,16 @@ def test_batches_that_share_no_time_add_the_variances_of_their_parts() -> None:
     assert one["df"] == pytest.approx(variances.sum() ** 2 / (variances**2 / [4, 5]).sum(), rel=1e-9)
 
 
+def test_subjects_in_common_count_with_the_unbiased_covariance_of_holder() -> None:
+    # A, B, C at 0 and B, C, D at 1: variances 7 and 7; (-1)(-2) + 3(-1) = -1 over 1 + 1/9; weights 1/2.
+    one = nca.sparse_auc([0, 0, 0, 1, 1, 1], [1, 2, 6, 4, 5, 9], list("ABCBCD"))
+    assert one["auc"] == 4.5
+    assert one["se"] ** 2 == pytest.approx(2 * 0.25 * 7 / 3 + 2 * 0.25 * 2 / 9 * -0.9, rel=1e-13)
+    # 10 over 10/9 would be a correlation of 9/7: it is taken for 1.
+    other = nca.sparse_auc([0, 0, 0, 1, 1, 1], [1, 2, 6, 4, 8, 3], list("ABCBCD"))
+    assert other["se"] ** 2 == pytest.approx(2 * 0.25 * 7 / 3 + 2 * 0.25 * 2 / 9 * 7, rel=1e-13)
+
+
 # ------------------------------------------------------------------------------------------------------------ by law
 
 
