@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from nkinetics import nca
 from nkinetics.nca.auc import LINEAR_UP_LOG_DOWN, log_drop, piece_areas, piece_moments, segments
-from nkinetics.settings import LambdaZ, Nca
+from nkinetics.settings import LambdaZ, ManualPoints, Nca
 from scipy.integrate import quad
 
 NAN = math.nan
@@ -257,6 +257,26 @@ def test_a_study_gives_the_same_numbers_whole_shuffled_and_patient_by_patient() 
     pd.testing.assert_frame_equal(points, shuffled_points)
     one_by_one = pd.concat([nca.analyse(own) for _, own in frame.groupby("patient_id")], ignore_index=True)
     pd.testing.assert_frame_equal(whole, one_by_one)
+
+
+def test_a_study_of_several_infusions_gives_the_same_numbers_whole_shuffled_and_patient_by_patient() -> None:
+    frame = three_infusions(15, 20)
+    given = given_at(frame, 0, 4, 8)
+    by_hand = tuple(
+        ManualPoints(patient_id=str(p), assay="qpcr", exclude=(float(own["time_actual"].max()),), reason="a test")
+        for p, own in frame[frame["level"] >= frame["lloq"]].groupby("patient_id")
+        if str(p) < "010"
+    )
+    settings = Nca(above_limit=80.0, lambda_z=LambdaZ(method="tobit", manual=by_hand))
+    whole = nca.analyse(frame, given, settings)
+    assert whole["reason"].str.contains("left out by hand").any() and whole["reason"].str.contains("censored").any()
+    mixed = nca.analyse(frame.sample(frac=1, random_state=2), given.sample(frac=1, random_state=3), settings)
+    pd.testing.assert_frame_equal(whole, mixed)
+    one_by_one = pd.concat(
+        [nca.analyse(own, given[given["patient_id"] == p], settings) for p, own in frame.groupby("patient_id")],
+        ignore_index=True,
+    )
+    pd.testing.assert_frame_equal(whole, one_by_one, rtol=1e-12)
 
 
 @pytest.mark.parametrize("rule", ["zero", "drop", "lloq", "half_lloq"])

@@ -25,10 +25,18 @@ NAN = math.nan
 @dataclass(frozen=True)
 class Sample:
     time: float
-    level: float | None  # None: below the LLOQ
+    level: float | None  # None: below the LLOQ, or above the ULOQ
     lloq: float
     detected: bool
     predose: bool = False
+    over: bool = False
+
+    @property
+    def present(self) -> bool:
+        return self.over or self.level is not None
+
+    def at(self, time: float, predose: bool = False) -> Sample:
+        return replace(self, time=time, predose=predose)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ def plain_windows(
     study = [s for s in samples if s.time >= 0]
     before = [s for s in samples if s.time < 0]
     if before and not any(s.time == 0 for s in study):
-        study = [Sample(0.0, before[-1].level, before[-1].lloq, before[-1].detected), *study]
+        study = [before[-1].at(0.0), *study]
     out = {"overall": Window(study, 0.0, math.inf, True, amount=sum(amounts))}
     for k, begin in enumerate(infusions):
         until = infusions[k + 1] if k + 1 < len(infusions) else math.inf
@@ -68,11 +76,11 @@ def plain_windows(
         own = [s for s in samples if s.predose and (k == 0 or infusions[k - 1] < s.time) and s.time <= begin]
         inner = [s for s in samples if begin <= s.time < until and s not in own and s not in trough] + trough
         inner.sort(key=lambda s: s.time)
-        shifted = [Sample(s.time - begin, s.level, s.lloq, s.detected, s in trough) for s in inner]
+        shifted = [s.at(s.time - begin, s in trough) for s in inner]
         before_it = None
         if own and not any(s.time == 0 for s in shifted):
             before_it = own[-1]
-            shifted = [Sample(0.0, own[-1].level, own[-1].lloq, own[-1].detected), *shifted]
+            shifted = [own[-1].at(0.0), *shifted]
         end = until - begin if until < math.inf else max((s.time for s in shifted), default=0.0) or math.inf
         held = next((s for s in shifted if s.predose), None)
         out[f"infusion_{k + 1}"] = Window(
@@ -104,11 +112,11 @@ def substitute(rule: str, lloq: float) -> float | None:
 
 def plain_curve(window: Window, settings: Nca, blq: Blq) -> list[tuple[float, float]] | None:
     """Points of the curve; None where it has no start."""
-    found = [i for i, s in enumerate(window.samples) if s.level is not None]
+    found = [i for i, s in enumerate(window.samples) if s.present]
     points: list[tuple[float, float]] = []
     for i, s in enumerate(window.samples):
         level = s.level
-        if level is None and found:
+        if not s.present and found:
             rule = blq.first if i < found[0] else blq.last if i > found[-1] else blq.middle
             level = substitute(rule, s.lloq)
         if level is not None:
@@ -216,7 +224,8 @@ def plain_terminal(
     if not levels:
         return None
     tmax = min(t for t, c in levels if c == max(c for _, c in levels))
-    usable = [(t, c) for t, c in levels if t > tmax or (settings.include_tmax and t == tmax)]
+    begins = max([tmax, *(s.time for s in samples if s.over)])
+    usable = [(t, c) for t, c in levels if t > begins or (settings.include_tmax and t == begins)]
     numbers = range(settings.points_min, len(usable) + 1)
     if chosen is not None and chosen.include:
         usable = [(t, c) for t, c in levels if t in chosen.include]
@@ -243,7 +252,7 @@ def plain_terminal(
     adjusted, n, rate, r2, start, end, predicted = max(
         (f for f in fits if f[0] >= best - settings.tolerance), key=lambda f: f[1]
     )
-    below = [s for s in samples if s.level is None and s.time > levels[-1][0]]
+    below = [s for s in samples if not s.present and s.time > levels[-1][0]]
     if settings.method == "tobit" and below:
         points = usable[-n:]
         slope, at_end = plain_censored(
@@ -287,6 +296,13 @@ class Whole:
     accepted: bool
 
 
+def hidden(window: Window, curve: list[tuple[float, float]], end: float) -> bool:
+    """A level above the ULOQ stands on the curve from the start of the window to a time, or on a piece cut there."""
+    before = max((t for t, _ in curve if t <= window.start), default=-math.inf)
+    after = min((t for t, _ in curve if t >= end), default=math.inf)
+    return any(s.over and before <= s.time <= after for s in window.samples)
+
+
 def plain_whole(window: Window, settings: Nca, blq: Blq, chosen: ManualPoints | None) -> Whole:
     levels = [(s.time, s.level) for s in window.samples if s.level is not None]
     curve = plain_curve(window, settings, blq)
@@ -304,17 +320,18 @@ def plain_whole(window: Window, settings: Nca, blq: Blq, chosen: ManualPoints | 
             and fit["span_ratio"] >= limits.span_ratio_min
             and 100 * tail / (area + tail) <= limits.extrapolation_pct_max
             and t_end > 0
+            and not any(s.over for s in window.samples)
         )
     return Whole(curve, levels, fit, tmax, accepted)
 
 
 def plain_window_area(window: Window, whole: Whole, end: float, rule: str) -> tuple[float, float]:
     """Area from the start of a window to a time, and the share of it that was extrapolated."""
-    if not whole.levels or whole.curve is None or not math.isfinite(end):
+    if not whole.levels or whole.curve is None or not math.isfinite(end) or hidden(window, whole.curve, end):
         return NAN, NAN
     t_end, c_end = whole.levels[-1]
     value = plain_area(whole.curve, window.start, end, whole.tmax, rule)[0]
-    if end > t_end and not any(s.level is None and s.time > t_end for s in window.samples):
+    if end > t_end and not any(not s.present and s.time > t_end for s in window.samples):
         if window.trough is not None and window.trough.time == t_end:
             value += c_end * (end - t_end)
         elif whole.accepted and whole.fit is not None:
@@ -326,6 +343,24 @@ def plain_window_area(window: Window, whole: Whole, end: float, rule: str) -> tu
     return (value, 0.0) if len(whole.curve) > 1 else (NAN, NAN)
 
 
+def plain_start_beside_uloq(window: Window, whole: Whole, settings: Nca, blq: Blq) -> float:
+    """Level at the start of a window whose profile has a level above the ULOQ."""
+    if not whole.levels:
+        return NAN
+    own = plain_curve(replace(window, first_infusion=True), settings.model_copy(update={"start": "first"}), blq) or []
+    real = [t for t, _ in own if any(s.time == t for s in window.samples)]
+    imputed = not real or real[0] > 0
+    curve = whole.curve if whole.curve is not None else [p for p in own if p[0] in real]
+    if not curve or hidden(window, curve, window.start):
+        return NAN
+    rule = settings.start if window.first_infusion else "missing"
+    if imputed and rule in ("first", "back_extrapolate"):
+        second = real[1] if len(real) > 1 else math.inf
+        if any(s.over and s.time <= second for s in window.samples):
+            return NAN
+    return plain_level(curve, window.start, whole.tmax, settings.auc_rule)
+
+
 def plain_parameters(window: Window, settings: Nca, blq: Blq, chosen: ManualPoints | None = None) -> dict[str, float]:
     out = dict.fromkeys((p.name for p in nca.PARAMETERS), NAN)
     inside = [s for s in window.samples if window.start <= s.time <= window.end or not window.named]
@@ -333,7 +368,7 @@ def plain_parameters(window: Window, settings: Nca, blq: Blq, chosen: ManualPoin
     whole = plain_whole(window, settings, blq, chosen)
     curve, everywhere, fit, tmax_all = whole.curve, whole.levels, whole.fit, whole.tmax
     if not window.named:
-        out["t_blq"] = plain_loss([(s.time, s.level is not None) for s in inside], settings.consecutive_blq)[1]
+        out["t_blq"] = plain_loss([(s.time, s.present) for s in inside], settings.consecutive_blq)[1]
         last, lost = plain_loss([(s.time, s.detected) for s in inside], settings.consecutive_blq)
         out |= {"tlast_detected": last, "t_not_detected": lost}
     if window.infusion and window.trough is not None and window.trough.level is not None:
@@ -341,9 +376,9 @@ def plain_parameters(window: Window, settings: Nca, blq: Blq, chosen: ManualPoin
     rule = settings.auc_rule
     if levels:
         peak = max(c for _, c in levels)
+        if not any(s.over for s in inside):
+            out |= {"cmax": peak, "tmax": min(t for t, c in levels if c == peak)}
         out |= {
-            "cmax": peak,
-            "tmax": min(t for t, c in levels if c == peak),
             "tfirst": levels[0][0],
             "tlast": levels[-1][0],
             "clast": levels[-1][1],
@@ -352,11 +387,12 @@ def plain_parameters(window: Window, settings: Nca, blq: Blq, chosen: ManualPoin
         out["tlag"] = earlier[-1] if earlier else window.start
         if not window.named and fit is not None:
             out |= fit
-        if curve is not None and levels[-1][0] > window.start:
+        known = not any(s.over for s in inside) and not (curve and hidden(window, curve, levels[-1][0]))
+        if curve is not None and levels[-1][0] > window.start and known:
             t_last, c_last = levels[-1]
             area, moment = plain_area(curve, window.start, t_last, tmax_all, rule)
             out |= {"auc_last": area, "aumc_last": moment, "mrt_last": moment / area, "auc_all": area}
-            blq_after = [s for s in inside if s.level is None and s.time > t_last]
+            blq_after = [s for s in inside if not s.present and s.time > t_last]
             value = substitute(blq.last, blq_after[0].lloq) if blq_after else None
             if value is not None:
                 end = [(t_last, c_last), (blq_after[0].time, value)]
@@ -373,13 +409,16 @@ def plain_parameters(window: Window, settings: Nca, blq: Blq, chosen: ManualPoin
                     "mrt_inf_obs": total_moment / total,
                 }
     out["auc_int"], out["auc_int_extrap_pct"] = plain_window_area(window, whole, window.end, rule)
-    if window.start > 0 and everywhere and curve is None:
+    if any(s.over for s in window.samples):
+        out["c0"] = plain_start_beside_uloq(window, whole, settings, blq)
+    elif window.start > 0 and everywhere and curve is None:
         # A level between two samples needs no level at time 0.
         begun = plain_curve(replace(window, first_infusion=True), settings.model_copy(update={"start": "first"}), blq)
         out["c0"] = plain_level(begun[1:], window.start, tmax_all, rule) if begun else NAN
     if everywhere and curve is not None:
-        out["c0"] = plain_level(curve, window.start, tmax_all, rule)
-        if isinstance(settings.above_limit, float) and len(curve) > 1:
+        if not any(s.over for s in window.samples):
+            out["c0"] = plain_level(curve, window.start, tmax_all, rule)
+        if isinstance(settings.above_limit, float) and len(curve) > 1 and not hidden(window, curve, window.end):
             out["time_above"] = plain_time_above(curve, settings.above_limit, window.start, window.end, tmax_all, rule)
     for name in ("cmax", "auc_last", "auc_int"):
         out[f"{name}_dose_norm"] = out[name] / window.amount
@@ -400,7 +439,7 @@ def plain_parameters(window: Window, settings: Nca, blq: Blq, chosen: ManualPoin
 # ----------------------------------------------------------------------------------------------------- the comparison
 
 
-def random_patient(rng: np.random.Generator, infusions: list[float]) -> list[Sample]:
+def random_patient(rng: np.random.Generator, infusions: list[float], uloq: float = math.inf) -> list[Sample]:
     grid = np.array([0.1, 0.5, 1, 2, 2.9, 3.1, 4, 5, 5.9, 6.1, 7, 9, 10, 13, 16, 20, 27, 41, 55, 84.5])
     times = sorted(rng.choice(grid, size=rng.integers(0, 15), replace=False) + rng.uniform(-0.02, 0.02))
     if rng.random() < 0.6:
@@ -416,7 +455,9 @@ def random_patient(rng: np.random.Generator, infusions: list[float]) -> list[Sam
         lod = lloq / 3
         early = any(0 <= at - t <= 0.05 * 3 for at in infusions[1:])
         quantified = level >= lloq
-        out.append(Sample(float(t), level if quantified else None, lloq, quantified or level >= lod, t < 0 or early))
+        over = level > uloq
+        number = level if quantified and not over else None
+        out.append(Sample(float(t), number, lloq, quantified or level >= lod, t < 0 or early, over))
     return sorted(out, key=lambda s: s.time)
 
 
@@ -428,7 +469,13 @@ def as_rows(patient: str, samples: list[Sample]) -> list[dict[str, Any]]:
             "observation_id": f"{patient}-{i}",
             "time_actual": s.time,
             "level": NAN if s.level is None else s.level,
-            "status": "quantified" if s.level is not None else "blq" if s.detected else "not_detected",
+            "status": "above_uloq"
+            if s.over
+            else "quantified"
+            if s.level is not None
+            else "blq"
+            if s.detected
+            else "not_detected",
             "lloq": s.lloq,
             "lod": s.lloq / 3,
             "predose": s.predose,
@@ -459,6 +506,11 @@ OPTIONS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         {"last": "half_lloq"},
         {"method": "tobit", "span_ratio_min": 0.5, "extrapolation_pct_max": 60.0},
     ),
+    (
+        {"start": "back_extrapolate", "above_limit": 400.0, "windows": ((0.0, 28.0), (0.0, 9.5), (5.0, 11.0))},
+        {"last": "zero"},
+        {"span_ratio_min": 0.5, "extrapolation_pct_max": 60.0},
+    ),
 ]
 
 
@@ -482,7 +534,9 @@ def test_batch_and_plain_implementation_agree_on_a_thousand_random_patients(numb
     choices, rules, slope = OPTIONS[number]
     rng = np.random.default_rng(100 + number)
     infusions = [0.0, 3.0, 6.0]
-    study = {f"P{i:04d}": random_patient(rng, infusions) for i in range(1000)}
+    # Under the last options the assay has an upper limit that every other patient crosses.
+    uloq = 3000.0 if number == len(OPTIONS) - 1 else math.inf
+    study = {f"P{i:04d}": random_patient(rng, infusions, uloq) for i in range(1000)}
     # Choices by hand under one set of options: the points of the others are chosen by the rule.
     manual = by_hand(study, rng) if number == 1 else ()
     chosen = {m.patient_id: m for m in manual}
@@ -527,6 +581,7 @@ def test_batch_and_plain_implementation_agree_on_a_thousand_random_patients(numb
     assert seen.total() > 30_000 and worst > 0
     never = {"time_above"} if settings.above_limit is None else set()
     assert set(nca.BY_NAME) - set(seen) == never and min(seen.values()) > 20, seen
+    assert (table["reason"].str.contains("above the ULOQ").sum() > 1000) == (uloq < math.inf)
     half_lives = table[(table["parameter"] == "half_life") & table["value"].notna()]["reason"]
     assert (half_lives.str.contains("by hand").sum() > 100) == bool(manual)
     assert (half_lives.str.contains("censored fit").sum() > 100) == (settings.lambda_z.method == "tobit")

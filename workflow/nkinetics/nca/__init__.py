@@ -379,6 +379,13 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
     def by_hand(i: int) -> str:
         return b.manual.reason.get(int(b.parent[i]), "") if b.manual is not None else ""
 
+    def because(i: int) -> str:
+        """Where a fit is missing although, or because, somebody chose its points."""
+        return f" (points chosen by hand: {by_hand(i)})" if by_hand(i) else ""
+
+    falls = f"no window of {limits.points_min} or more points that ends at Tlast falls"
+    too_few = f"quantified {few}, {limits.points_min} needed"
+
     finish = "Tlast" if blq.last == "drop" else "the last point of the curve"
     sentences: dict[Why, Sentence] = {
         Why.NO_DATA: lambda i: str(no_data[b.profile[i]]),
@@ -395,8 +402,8 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
         Why.NO_START: "no level at the start of the infusion (nca.start is missing)",
         Why.NO_PREDOSE: f"no pre-dose sample within {share} of the interval before this infusion",
         Why.ONE_POINT: "an area needs two points",
-        Why.TOO_FEW: lambda i: f"{curves.terminal.n_available[i]} quantified {few}, {limits.points_min} needed",
-        Why.NOT_FALLING: f"no window of {limits.points_min} or more points that ends at Tlast falls",
+        Why.TOO_FEW: lambda i: f"{curves.terminal.n_available[i]} {too_few}{because(i)}",
+        Why.NOT_FALLING: falls if b.manual is None else lambda i: falls + because(i),
         Why.STILL_QUANTIFIED: still("quantified"),
         Why.UNCONFIRMED: lambda i: (
             f"{curves.quantifiable.n_after[i]} BLQ sample after Tlast, {nca.consecutive_blq} in a row make a loss"

@@ -271,8 +271,8 @@ class Curves:
         over = (b.kind == ABOVE) & guessed[:, None]
         if not over.any():
             return np.zeros(len(guessed), dtype=bool)
-        count = np.cumsum(~np.isnan(self._levels), axis=1)
-        second = np.where(count >= 2, b.time, np.inf).min(axis=1, initial=np.inf)
+        kept = ~np.isnan(self._levels)
+        second = np.where(kept & (np.cumsum(kept, axis=1) == 2), b.time, np.inf).min(axis=1, initial=np.inf)
         return np.asarray(np.logical_or.reduce(over & (b.time <= second[:, None]), axis=1))
 
     @cached_property
