@@ -49,7 +49,7 @@ def _terminal(z: LambdaZ, s: Mapping[str, Any]) -> list[str]:
     """What departs from the rule for terminal fits: the censored line, and points chosen by hand with their reasons."""
     said = [s["method_tobit"]] if z.method == "tobit" else []
     choices = [
-        s["manual_include" if m.include else "manual_exclude"].format(
+        (s["manual_include"] if m.include else s["manual_exclude"]).format(
             name=m.name, days=", ".join(f"{t:g}" for t in m.include or m.exclude), reason=m.reason
         )
         for m in z.manual
