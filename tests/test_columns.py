@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pandas as pd
 import pytest
 from nkinetics.columns import NCA, PATIENTS, SAMPLES, SCHEMAS
 from nkinetics.errors import InputError
-from nkinetics.store import complete, csv_text, defused, read_table, replacing, typed, write_table
+from nkinetics.store import complete, csv_text, defused, read_table, replacing, table_writer, typed, write_table
 
 
 def write(path: Path, text: str) -> Path:
@@ -107,3 +109,73 @@ def test_a_failed_write_leaves_the_old_file_and_no_trace(tmp_path: Path) -> None
         raise RuntimeError("power cut")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["nca.csv"]
+
+
+def test_our_csv_is_that_of_the_standard_writer_and_reads_back_the_same() -> None:
+    texts = ["plain", "a,b", 'said "no"', "two\nlines", "", "é中", "cr\rhere", " blank "]
+    rng = np.random.default_rng(2)
+    n = 500
+    frame = pd.DataFrame(
+        {
+            "text": pd.Series(rng.choice(texts, n), dtype="str"),
+            "number": np.where(rng.random(n) < 0.3, np.nan, np.exp(rng.normal(0, 20, n))),
+            "whole": pd.array(rng.integers(-5, 5, n), dtype="Int64"),
+            "mark": pd.array(rng.random(n) < 0.5, dtype="boolean"),
+        }
+    )
+    frame.loc[::7, "whole"] = pd.NA
+    frame.loc[::5, "mark"] = pd.NA
+    said = csv_text(frame)
+    rows = list(csv.reader(io.StringIO(said, newline="")))
+    assert rows[0] == list(frame.columns) and len(rows) == n + 1
+    for row, (text, number, whole, mark) in zip(rows[1:], frame.itertuples(index=False), strict=True):
+        shown = "" if number != number else f"{number:.10g}"
+        flag = "" if mark is pd.NA else str(mark).lower()
+        assert row == [text, shown, "" if whole is pd.NA else str(whole), flag]
+    handle = io.StringIO(newline="")
+    csv.writer(handle, lineterminator="\n").writerows(rows)
+    # The standard writer leaves a carriage return bare, which other programs take for the end of a line.
+    assert said == handle.getvalue().replace("cr\rhere", '"cr\rhere"').replace('""cr', '"cr').replace('here""', 'here"')
+
+
+def test_a_column_alone_keeps_its_empty_rows() -> None:
+    assert csv_text(pd.DataFrame({"text": ["a", "", "b"]})) == 'text\na\n""\nb\n'
+
+
+def test_a_table_written_in_pieces_is_the_table_written_at_once(tmp_path: Path) -> None:
+    rows = [{"patient_id": f"{i:02d}", "window": "overall", "parameter": "cmax", "value": i / 3} for i in range(9)]
+    frame = pd.DataFrame(rows)
+    write_table(frame.sample(frac=1, random_state=3), tmp_path / "whole.csv", NCA)
+    with table_writer(tmp_path / "pieces.csv", NCA) as write_rows:
+        for begin in (0, 4, 8):
+            write_rows(frame.iloc[begin : begin + 4])
+    assert (tmp_path / "pieces.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    with table_writer(tmp_path / "none.csv", NCA):
+        pass
+    assert (tmp_path / "none.csv").read_text() == ",".join(NCA.names) + "\n"
+
+
+def test_a_table_cut_off_while_it_is_written_in_pieces_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), table_writer(tmp_path / "nca.csv", NCA) as write_rows:
+        write_rows(pd.DataFrame({"patient_id": ["01"], "window": "overall", "parameter": "cmax"}))
+        raise RuntimeError("disk full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_sorted_by_key_whatever_comes_with_them() -> None:
+    rng = np.random.default_rng(4)
+    n = 300
+    frame = pd.DataFrame(
+        {
+            "patient_id": rng.choice(["01", "1", "10", "a"], n),
+            "window": rng.choice(["overall", "D0-28"], n),
+            "parameter": "cmax",
+            "value": rng.normal(size=n),
+            "n_points": pd.array(rng.integers(0, 3, n), dtype="Int64"),
+        }
+    )
+    made = complete(frame, NCA)
+    keys = list(made[list(NCA.key)].itertuples(index=False, name=None))
+    assert keys == sorted(keys)
+    pd.testing.assert_frame_equal(made, complete(frame.iloc[::-1], NCA))
+    pd.testing.assert_frame_equal(made, complete(made, NCA))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from nkinetics import nca
+from nkinetics.errors import InputError
 from nkinetics.nca.auc import LINEAR_UP_LOG_DOWN, log_drop, piece_areas, piece_moments, segments
 from nkinetics.settings import LambdaZ, ManualPoints, Nca
 from scipy.integrate import quad
@@ -398,3 +400,53 @@ def test_blocks_of_profiles_give_what_one_block_gives() -> None:
     assert one.keys() == other.keys()
     for key, values in one.items():
         np.testing.assert_array_equal(values, other[key])
+
+
+def table_of(seed: int, n: int) -> pd.DataFrame:
+    """Observations of random profiles, some patients with two assays, in no order."""
+    rows = [
+        {"patient_id": f"{i // 2:03d}", "assay": ("qpcr", "flow")[i % 2], "sample_id": f"{j}", "time_actual": t,
+         "level": c, "lloq": q, "status": "quantified", "observation_id": f"{i}-{j}",
+         "level_unit": ("copies/ug", "cells/uL")[i % 2]}
+        for i, (time, level, lloq) in enumerate(profiles(seed, n))
+        for j, (t, c, q) in enumerate(zip(time, level, lloq, strict=True))
+    ]  # fmt: skip
+    return pd.DataFrame(rows).sample(frac=1, random_state=seed)
+
+
+@pytest.mark.parametrize("most", [1, 4, 1000])
+def test_a_study_in_pieces_gives_the_tables_of_the_whole(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = table_of(12, 31)
+    patients = pd.DataFrame({"patient_id": ["010", "000", "zzz"], "dose_level": ["DL2", "DL1", "DL1"]})
+    whole, points = nca.analyse_with_points(frame, patients=patients)
+    monkeypatch.setattr(nca, "PATIENTS", most)
+    # The function of that name hides the module.
+    monkeypatch.setattr(sys.modules["nkinetics.nca.profiles"], "ROWS", 13)
+    pieces = list(nca.in_blocks(frame, patients=patients))
+    assert len(pieces) > 1 or most == 1000
+    pd.testing.assert_frame_equal(pd.concat([p for p, _ in pieces], ignore_index=True), whole)
+    pd.testing.assert_frame_equal(pd.concat([p for _, p in pieces], ignore_index=True), points)
+    assert set(whole.loc[whole["patient_id"] == "zzz", "reason"]) > {"no sample of this patient"}
+
+
+def test_arrays_give_the_numbers_of_the_table() -> None:
+    drawn = profiles(13, 40)
+    owner = np.repeat(np.arange(40), [len(t) for t, _, _ in drawn])
+    time, level, lloq = (np.concatenate(column) for column in zip(*drawn, strict=True))
+    order = np.random.default_rng(1).permutation(len(owner))
+    settings = Nca(windows=((0, 28), (3, 9)))
+    windows, values = nca.evaluate(owner[order], time[order], level[order], lloq[order], settings=settings)
+    assert windows == ["overall", "infusion_1", "D0-28", "D3-9"]
+    names = [f"{i:02d}" for i in owner]
+    frame = pd.DataFrame({"patient_id": names, "time_actual": time, "level": level, "lloq": lloq})
+    table = nca.analyse(frame.assign(status="quantified"), settings=settings)
+    for (window, parameter), own in table.groupby(["window", "parameter"]):
+        found = values[str(parameter)][:, windows.index(str(window))]
+        # A named window stands in the table once follow-up reaches it.
+        rows = own["patient_id"].astype(int).to_numpy()
+        np.testing.assert_array_equal(found[rows], own["value"].to_numpy(), err_msg=f"{window} {parameter}")
+
+
+def test_arrays_with_two_samples_at_one_time_are_refused() -> None:
+    with pytest.raises(InputError, match="two samples of profile 1 at 2"):
+        nca.evaluate([0, 1, 1, 1], [2, 1, 2, 2], [1.0, 2, 3, 4])

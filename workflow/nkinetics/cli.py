@@ -52,18 +52,20 @@ def _ingest(args: argparse.Namespace) -> int:
 def _nca(args: argparse.Namespace) -> int:
     from nkinetics import inputs, nca, observations, settings
     from nkinetics.columns import NCA, NCA_POINTS
-    from nkinetics.store import write_table
+    from nkinetics.store import table_writer
 
-    observed = observations.load(args.observations)
-    table, points = nca.analyse_with_points(
-        observed,
+    blocks = nca.in_blocks(
+        observations.load(args.observations),
         infusions=inputs.load_infusions(args.infusions) if args.infusions else None,
         settings=settings.section("nca", args.settings),
         blq=settings.section("blq", args.blq),
         patients=inputs.load_patients(args.patients) if args.patients else None,
     )
-    write_table(table, args.output, NCA)
-    write_table(points, args.points or args.output.with_name("nca_points.csv"), NCA_POINTS)
+    points = args.points or args.output.with_name("nca_points.csv")
+    with table_writer(args.output, NCA) as write_numbers, table_writer(points, NCA_POINTS) as write_points:
+        for numbers, used in blocks:
+            write_numbers(numbers)
+            write_points(used)
     return DONE
 
 

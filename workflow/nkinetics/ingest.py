@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -551,6 +553,10 @@ def _without_level(
     rows: list[dict[str, object]] = []
     problems = []
     done, known = set(levels["sample_id"]), set(manifest["sample_id"])
+    seen_in: dict[str, list[tuple[int, str]]] = {}
+    for label, name, role, measure in zip(raw.index, raw["sample_id"], raw["role"], raw["measure"], strict=True):
+        if role == "unknown":
+            seen_in.setdefault(name, []).append((label, measure))
     for sample in records(manifest):
         if sample["sample_id"] in done:
             if sample["state"]:
@@ -558,15 +564,15 @@ def _without_level(
                     f"Sample {sample['sample_id']} is {sample['state']} in the manifest, and an export has a result."
                 )
             continue
-        own = raw[(raw["sample_id"] == sample["sample_id"]) & (raw["role"] == "unknown")]
+        own = seen_in.get(sample["sample_id"], [])
         status, why, assay = "not_done", "", first
         if sample["state"]:
             why = {"not_done": "not done", "pending": "pending: not assayed yet"}[sample["state"]]
-        elif len(own):
-            reasons = dict.fromkeys(account.set_aside.get(label, "") for label in own.index)
+        elif own:
+            reasons = dict.fromkeys(account.set_aside.get(label, "") for label, _ in own)
             why = "no usable row in the exports: " + "; ".join(r for r in reasons if r)
             status = "failed"
-            assay = next((a for m in own["measure"] if (a := ASSAY_OF.get(m, "")) in assays), first)
+            assay = next((a for _, m in own if (a := ASSAY_OF.get(m, "")) in assays), first)
         elif not complete_set:
             why = NOT_FOUND
         else:
@@ -922,11 +928,10 @@ def _account_table(account: _Account, exported: pd.Series, reports: list[FileRep
         for report in reports
         if report.problems
     ]
-    for report in reports:
-        own = rows[rows["source_file"] == report.label]
-        used = int(own["used"].sum())
-        aside = int((own["reason"] != "").sum())
-        assert len(own) == report.n_rows == used + aside, f"{report.label}: rows are lost in the account"
+    read, used = Counter(rows["source_file"]), Counter(rows.loc[rows["used"].astype(bool), "source_file"])
+    aside = Counter(rows.loc[rows["reason"] != "", "source_file"])
+    for name, n in ((report.label, report.n_rows) for report in reports):
+        assert read[name] == n == used[name] + aside[name], f"{name}: rows are lost in the account"
     return _stacked([rows, frame_of(whole, INGEST)] if whole else [rows], INGEST)
 
 
@@ -1046,21 +1051,26 @@ def check(settings: Settings, root: Path) -> Checked:
     """
     made = run(settings, root)
     lines = []
+    rows = made.ingest[made.ingest["source_row"].notna()]
+    fate_of: dict[str, list[tuple[bool, str]]] = {}
+    for file, was_used, reason in zip(rows["source_file"], rows["used"].tolist(), rows["reason"], strict=True):
+        fate_of.setdefault(file, []).append((was_used, reason))
+    runs_of: dict[str, list[dict[str, Any]]] = {}
+    for run_row in records(made.runs):
+        for file in run_row["source_file"].split(" "):
+            runs_of.setdefault(file, []).append(run_row)
     for report in made.file_reports:
-        own = made.ingest[(made.ingest["source_file"] == report.label) & made.ingest["source_row"].notna()]
+        own = fate_of.get(report.label, [])
         lines.append(f"{report.label}: {report.reader or 'not read'}")
         lines += [f"  {problem}" for problem in report.problems]
         if report.problems:
             continue
-        used = int(own["used"].sum())
-        lines.append(f"  {len(own)} rows read = {used} used + {len(own) - used} set aside")
-        counts = own[~own["used"].astype(bool)]["reason"].value_counts()
-        for reason in sorted(counts.index):
-            lines.append(f"    {counts[reason]} {reason}")
+        reasons = Counter(reason for was_used, reason in own if not was_used)
+        lines.append(f"  {len(own)} rows read = {len(own) - reasons.total()} used + {reasons.total()} set aside")
+        lines += [f"    {reasons[reason]} {reason}" for reason in sorted(reasons)]
         if report.duplicate_of:
             continue
-        of_file = [report.label in files.split(" ") for files in made.runs["source_file"]]
-        for run_row in records(made.runs[np.array(of_file, dtype=bool)]):
+        for run_row in runs_of.get(report.label, []):
             verdict = "accepted" if run_row["accepted"] else f"NOT accepted: {run_row['reason']}"
             lines.append(f"  run {run_row['run_id']}, {run_row['assay']} {run_row['target']}: {verdict}")
             lines += [f"    {fact}" for fact in _run_facts(run_row)]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pandas as pd
 from nkinetics.columns import OBSERVATIONS, schema_problems
 from nkinetics.errors import InputError, Problem, nearest, raise_any
 from nkinetics.inputs import NOMINAL_USED, Study, assumed_infusions, read_user_frame
-from nkinetics.store import complete, read_table, records, text_to_typed
+from nkinetics.store import complete, filled, read_table, records, text_to_typed
 
 PREDOSE = re.compile(r"(?i)pre[- ]?(dose|infusion)|before")
 """A visit that is meant to lie before the infusion."""
@@ -137,9 +138,10 @@ def phase(
     >>> phase([0, 1, 3, 3.1], ["Pre-dose", "", "D3 pre-dose", ""], [0, 3])
     ([0, 1, 1, 2], [nan, 1.0, 3.0, 0.10000000000000009], [True, False, True, False])
     """
-    begun = np.asarray(starts, dtype=float)
-    worded = [bool(PREDOSE.search(v)) for v in visit]
-    at_start = [bool(len(begun)) and bool(np.min(np.abs(begun - t)) <= _SAME) for t in time]
+    # Plain numbers: for one to three infusions an array costs ten times what it computes.
+    begun = [float(start) for start in starts]
+    worded = [bool(v and PREDOSE.search(v)) for v in visit]
+    at_start = [any(abs(start - t) <= _SAME for start in begun) for t in time]
     # Before each infusion only the nearest sample can be its pre-dose sample.
     candidates = [t - (_SAME * 2 if a and w else 0) for t, a, w in zip(time, at_start, worded, strict=True)]
     last_before = [max((c for c in candidates if c < s - _SAME), default=math.nan) for s in begun]
@@ -150,7 +152,7 @@ def phase(
             after.append(math.nan)
             predose.append(False)
             continue
-        k = int((begun <= t + _SAME).sum())
+        k = sum(start <= t + _SAME for start in begun)
         if at and (says or t <= _SAME):
             k, before = k - 1, True
         elif t <= 0:
@@ -168,31 +170,33 @@ def phase(
 
 def _timed(frame: pd.DataFrame, infusions: pd.DataFrame, predose_share: float) -> pd.DataFrame:
     """The frame with infusion, time_after_dose and predose, profile by profile."""
-    starts: dict[str, list[float]] = {
-        str(p): rows["time"].tolist()
-        for p, rows in infusions.sort_values(["patient_id", "infusion"]).groupby("patient_id")
-    }
+    starts: dict[str, list[float]] = {}
+    in_order = infusions.sort_values(["patient_id", "infusion"])
+    for patient, start in zip(in_order["patient_id"], in_order["time"], strict=True):
+        starts.setdefault(str(patient), []).append(start)
     frame = frame.reset_index(drop=True)
-    infusion = pd.Series(pd.NA, index=frame.index, dtype="Int64")
-    after = pd.Series(math.nan, index=frame.index, dtype="float64")
-    predose = pd.Series(False, index=frame.index, dtype="boolean")
-    time_actual, flag = frame["time_actual"].copy(), frame["time_flag"].copy()
-    for (patient, _, _), rows in frame.groupby(["patient_id", "assay", "specimen"]):
+    n = len(frame)
+    infusion: list[Any] = [pd.NA] * n
+    after, predose = np.full(n, math.nan), [False] * n
+    times, flags, visits = (frame[name].tolist() for name in ("time_actual", "time_flag", "visit"))
+    for (patient, _, _), rows in frame.groupby(["patient_id", "assay", "specimen"]).indices.items():
         begun = starts.get(str(patient), [])
-        for label in rows.index[rows["time_flag"] == NOMINAL_USED]:
+        for i in rows:
             # A pre-dose sample known by its nominal time only cannot lie after an infusion that came early.
-            late = [i for i, s in enumerate(begun, start=1) if 0 < rows.at[label, "time_actual"] - s <= 0.5]
-            if late and PREDOSE.search(str(rows.at[label, "visit"])):
-                time_actual[label] = begun[late[0] - 1]
-                flag[label] = f"{NOMINAL_USED}, moved to the start of infusion {late[0]} because the visit is pre-dose"
-        numbers, since, before = phase(time_actual[rows.index].tolist(), rows["visit"].tolist(), begun, predose_share)
-        known = time_actual[rows.index].notna()
-        infusion[rows.index] = pd.array(numbers, dtype="Int64")
-        infusion[rows.index[~known]] = pd.NA
-        after[rows.index] = pd.Series(since, index=rows.index)
-        predose[rows.index] = pd.array(before, dtype="boolean")
+            late = [k for k, s in enumerate(begun, start=1) if flags[i] == NOMINAL_USED and 0 < times[i] - s <= 0.5]
+            if late and PREDOSE.search(visits[i]):
+                times[i] = begun[late[0] - 1]
+                flags[i] = f"{NOMINAL_USED}, moved to the start of infusion {late[0]} because the visit is pre-dose"
+        own = phase([times[i] for i in rows], [visits[i] for i in rows], begun, predose_share)
+        for i, number, since, before in zip(rows, *own, strict=True):
+            infusion[i] = pd.NA if math.isnan(times[i]) else number
+            after[i], predose[i] = since, before
     return frame.assign(
-        time_actual=time_actual, time_flag=flag, infusion=infusion, time_after_dose=after, predose=predose
+        time_actual=np.array(times, dtype="float64"),
+        time_flag=pd.array(flags, dtype="str"),
+        infusion=pd.array(infusion, dtype="Int64"),
+        time_after_dose=after,
+        predose=pd.array(predose, dtype="boolean"),
     )
 
 
@@ -347,31 +351,34 @@ def _exclusions(frame: pd.DataFrame, study: Study, keep_after_therapy: bool, dat
     return reasons
 
 
-def _latest(labels: Iterable[int], runs: pd.Series, dates: Mapping[str, str]) -> int:
+def _latest(labels: Iterable[int], runs: Mapping[int, str], dates: Mapping[str, str]) -> int:
     """The row of the latest run: by its date where every run has one, else by its name, numbers as numbers."""
     rows = list(labels)
-    if all(dates.get(str(runs[i])) for i in rows):
-        return max(rows, key=lambda i: (dates[str(runs[i])], natural(str(runs[i]))))
-    return max(rows, key=lambda i: natural(str(runs[i])))
+    if all(dates.get(runs[i]) for i in rows):
+        return max(rows, key=lambda i: (dates[runs[i]], natural(runs[i])))
+    return max(rows, key=lambda i: natural(runs[i]))
 
 
 def _one_per_sample(frame: pd.DataFrame, run_dates: Mapping[str, str]) -> pd.DataFrame:
     """Among the results of one sample the one that stands; the others say which."""
-    reasons = frame["exclusion_reason"].copy()
+    reasons = dict(zip(frame.index, frame["exclusion_reason"], strict=True))
     key = ["patient_id", "assay", "specimen", "sample_id"]
-    for _, rows in frame[frame.duplicated(key, keep=False)].groupby(key):
-        measured = rows[rows["status"].isin(MEASURED)]
-        if measured.empty:
+    again = frame[frame.duplicated(key, keep=False)]
+    run_of = dict(zip(again.index, again["run_id"], strict=True))
+    status_of = dict(zip(again.index, again["status"], strict=True))
+    for _, rows in sorted(again.groupby(key).groups.items()):
+        measured = [i for i in rows if status_of[i] in MEASURED]
+        if not measured:
             continue
-        stands = _latest(measured.index, rows["run_id"], run_dates)
-        run = rows.at[stands, "run_id"]
-        for i in rows.index:
+        stands = _latest(measured, run_of, run_dates)
+        run = run_of[stands]
+        for i in rows:
             if i != stands:
                 said = [reasons[i]] if reasons[i] else []
                 # The level that stands may itself be excluded, as after the data cut.
                 is_are = "which is reported" if not reasons[stands] else "which stands"
                 reasons[i] = "; ".join([*said, f"re-assayed on run {run}, {is_are}"])
-    return frame.assign(exclusion_reason=reasons)
+    return frame.assign(exclusion_reason=pd.Series(reasons, dtype="str"))
 
 
 # ------------------------------------------------------------------------------------------------------ files of users
@@ -459,10 +466,11 @@ def _brought(
     stated = frame["reportable"] if "reportable" in frame.columns else pd.Series(True, index=frame.index)
     stated = stated.astype("boolean").fillna(True)
     frame["reportable"] = stated
-    full = _completed(frame)
+    full = filled(frame, OBSERVATIONS)
     problems += [p for p in schema_problems(full, OBSERVATIONS, file, rows) if (p.row, p.column) not in bad_cells]
     flagged = {(p.row, p.column) for p in problems}
-    for i, row in enumerate(records(full)):
+    doubtful = full[full["status"].ne("quantified") | full["level"].isna() | (full["level"] == 0) | _no_time(full)]
+    for i, row in zip(doubtful.index, records(doubtful), strict=True):
         problems += [p for p in _row_problems(row, file, int(rows.iloc[i])) if (p.row, p.column) not in flagged]
     problems += _repeated(full, rows, file, by_sample=own_samples)
     raise_any(problems)
@@ -488,10 +496,8 @@ def _brought(
     return complete(timed.assign(exclusion_reason=reason.astype("str")), OBSERVATIONS)
 
 
-def _completed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every column of observations.csv, in the order of the rows given (`store.complete` sorts)."""
-    order = frame.assign(_order=range(len(frame)))
-    return complete(order, OBSERVATIONS).sort_values("_order", ignore_index=True).drop(columns="_order")
+def _no_time(full: pd.DataFrame) -> pd.Series:
+    return full["time_actual"].isna() & full["time_nominal"].isna()
 
 
 def _row_problems(row: Mapping[str, object], file: str, number: int) -> Iterable[Problem]:

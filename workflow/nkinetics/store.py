@@ -9,14 +9,16 @@ import csv
 import hashlib
 import io
 import os
+import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nkinetics.columns import SCHEMAS, Schema, schema_problems
 from nkinetics.errors import InputError, Problem, raise_any
@@ -82,9 +84,15 @@ def typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         if column.name in frame.columns:
             values = frame[column.name]
             if column.kind == "text":
-                changed[column.name] = values.astype("object").where(values.notna(), "").astype("str")
+                settled = values.dtype == "str" and not values.hasnans
+                changed[column.name] = (
+                    values if settled else values.astype("object").where(values.notna(), "").astype("str")
+                )
             elif column.kind == "float":
-                changed[column.name] = pd.to_numeric(values.astype("object"), errors="raise").astype("float64")
+                settled = values.dtype == "float64"
+                changed[column.name] = (
+                    values if settled else pd.to_numeric(values.astype("object"), errors="raise").astype("float64")
+                )
             else:
                 changed[column.name] = values.astype(_DTYPES[column.kind])
     return frame.assign(**changed)
@@ -92,11 +100,13 @@ def typed(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as plain mappings, for logic that goes row by row."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    names = [str(name) for name in frame.columns]
+    columns = [frame.iloc[:, i].tolist() for i in range(len(names))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def complete(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """The frame typed, with every column of the schema, in its order (further columns last), sorted by the key."""
+def filled(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The frame typed, with every column of the schema, in its order (further columns last)."""
     blank = {"text": "", "float": np.nan, "int": pd.NA, "bool": pd.NA}
     missing = {
         c.name: pd.Series(blank[c.kind], index=frame.index, dtype=_DTYPES[c.kind])
@@ -104,10 +114,32 @@ def complete(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         if c.name not in frame.columns
     }
     full = typed(frame.assign(**missing), schema)
-    order = [*schema.names, *(c for c in full.columns if c not in schema.by_name)]
-    # Remaining columns break ties, so that the order of input rows can never show.
-    by = [*schema.key, *(c for c in schema.names if c not in schema.key)]
-    return full[order].sort_values(by, kind="stable", na_position="first", ignore_index=True)
+    return full[[*schema.names, *(c for c in full.columns if c not in schema.by_name)]]
+
+
+def complete(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The frame typed, with every column of the schema, in its order (further columns last), sorted by the key."""
+    full = filled(frame, schema)
+    ranks = [pd.factorize(full[name], sort=True)[0] for name in schema.key]
+    if _increasing(ranks):
+        return full.reset_index(drop=True)
+    order = np.lexsort(ranks[::-1])
+    if not _increasing([rank[order] for rank in ranks]):
+        # Remaining columns break ties, so that the order of input rows can never show.
+        more = [pd.factorize(full[name], sort=True)[0] for name in schema.names if name not in schema.key]
+        order = np.lexsort([*more[::-1], *ranks[::-1]])
+    return full.take(order).reset_index(drop=True)
+
+
+def _increasing(ranks: Sequence[NDArray[np.int64]]) -> bool:
+    """Whether each row comes after the one before it, by the first column that differs; equal rows do not."""
+    undecided = np.ones(max(len(ranks[0]) - 1, 0), dtype=bool) if ranks else np.zeros(0, dtype=bool)
+    for rank in ranks:
+        step = np.diff(rank)
+        if (undecided & (step < 0)).any():
+            return False
+        undecided &= step == 0
+    return not undecided.any()
 
 
 def text_to_typed(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Series) -> pd.DataFrame:
@@ -279,25 +311,89 @@ def defused(text: str) -> str:
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    """The frame as CSV: floats ``%.10g``, booleans true/false, missing empty, line feeds, texts defused."""
-    columns = {}
-    for name in frame.columns:
-        values = frame[name]
-        if pd.api.types.is_bool_dtype(values.dtype):
-            columns[name] = values.map({True: "true", False: "false"}).astype("object").where(values.notna(), "")
-        elif pd.api.types.is_float_dtype(values.dtype):
-            # -0 would differ from 0 in bytes and mean the same.
-            columns[name] = ["" if v != v else f"{v + 0.0:.10g}" for v in values.to_numpy(dtype=float)]
-        elif pd.api.types.is_integer_dtype(values.dtype):
-            columns[name] = values.astype("object").where(values.notna(), "")
-        else:
-            columns[name] = ["" if v is None or v != v else defused(str(v)) for v in values.astype("object")]
-    return pd.DataFrame(columns, index=frame.index, columns=frame.columns).to_csv(index=False, lineterminator="\n")
+    """The frame as CSV: floats ``%.10g``, booleans true/false, missing empty, line feeds, texts defused.
+
+    Examples
+    --------
+    >>> print(csv_text(pd.DataFrame({"level": [1.5, None, -0.0], "text": ["a,b", "=1+1", None]})), end="")
+    level,text
+    1.5,"a,b"
+    ,'=1+1
+    0,
+    """
+    header = ",".join(_quoted(str(name)) for name in frame.columns)
+    return "".join([f"{header}\n", *_csv_pieces(frame)])
+
+
+_PIECE = 100_000
+"""Rows worded at once: bounds the memory of the largest table."""
+
+
+def _csv_pieces(frame: pd.DataFrame) -> Iterator[str]:
+    for begin in range(0, len(frame), _PIECE):
+        piece = frame.iloc[begin : begin + _PIECE]
+        columns = [_words(piece.iloc[:, i]) for i in range(piece.shape[1])]
+        if len(columns) == 1:
+            # A blank line is no row: an empty cell that stands alone is quoted.
+            columns[0] = [word or '""' for word in columns[0]]
+        yield "\n".join(map(",".join, zip(*columns, strict=True))) + "\n"
+
+
+def _words(values: pd.Series) -> list[str]:
+    """Each cell of a column as it is written; a value that comes again is worded once."""
+    which, distinct = pd.factorize(values)
+    kind = values.dtype
+    if pd.api.types.is_bool_dtype(kind):
+        words = ["true" if value else "false" for value in distinct.tolist()]
+    elif pd.api.types.is_float_dtype(kind):
+        # -0 would differ from 0 in bytes and mean the same.
+        words = [f"{value + 0.0:.10g}" for value in distinct.tolist()]
+    elif pd.api.types.is_integer_dtype(kind):
+        words = [str(value) for value in distinct.tolist()]
+    else:
+        words = [_quoted(defused(str(value))) for value in distinct.tolist()]
+    # A missing value has the number -1, and the last word.
+    return np.array([*words, ""], dtype=object)[which].tolist()
+
+
+_SPECIAL = re.compile('[,"\n\r]')
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
 
 
 def write_table(frame: pd.DataFrame, path: Path, schema: Schema) -> None:
     """Write a canonical table: every column, sorted by the key, at once."""
-    write_text(path, csv_text(complete(frame, schema)))
+    with table_writer(path, schema) as write:
+        write(frame)
+
+
+@contextmanager
+def table_writer(path: Path, schema: Schema) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that adds rows to a canonical table, which appears under its name when the block ends well.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    schema : Schema
+        Its columns. Each frame added is completed and sorted by the key; its rows come after those added before.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+        begun = False
+
+        def write(frame: pd.DataFrame) -> None:
+            nonlocal begun
+            full = complete(frame, schema)
+            if not begun:
+                handle.write(",".join(_quoted(str(name)) for name in full.columns) + "\n")
+                begun = True
+            handle.writelines(_csv_pieces(full))
+
+        yield write
+        if not begun:
+            write(empty(schema))
 
 
 def gather(paths: Iterable[Path], schema: Schema) -> pd.DataFrame:

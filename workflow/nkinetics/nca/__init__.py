@@ -7,7 +7,7 @@ curves of patients who have no whole profile.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -18,9 +18,24 @@ from numpy.typing import ArrayLike, NDArray
 from nkinetics.columns import NCA, NCA_POINTS
 from nkinetics.errors import InputError, Problem
 from nkinetics.nca.curves import Curves
-from nkinetics.nca.parameters import BY_NAME, PARAMETERS, UNITS, Parameter, Values
-from nkinetics.nca.profiles import ABOVE, NAMED, ONE_PROFILE, Batch, Profiles, batches, one_profile, profiles
-from nkinetics.nca.reasons import Sentence, Why, texts
+from nkinetics.nca.parameters import BY_NAME, PARAMETERS, UNITS, Ints, Parameter, Values
+from nkinetics.nca.profiles import (
+    ABOVE,
+    KEY,
+    NAMED,
+    ONE_PROFILE,
+    PATIENTS,
+    Batch,
+    Profiles,
+    batches,
+    kinds_of,
+    one_profile,
+    patients_at_a_time,
+    profiles,
+    ragged,
+    window_name,
+)
+from nkinetics.nca.reasons import Sentence, Vocabulary, Why, numbered, texts
 from nkinetics.nca.sparse import sparse_auc, sparse_table
 from nkinetics.settings import Blq, LambdaZ, Nca, section
 from nkinetics.store import empty
@@ -31,6 +46,8 @@ __all__ = [
     "Parameter",
     "analyse",
     "analyse_with_points",
+    "evaluate",
+    "in_blocks",
     "points",
     "profile",
     "sparse_auc",
@@ -112,12 +129,39 @@ def analyse_with_points(
     if not len(whole.table):
         return empty(NCA), empty(NCA_POINTS)
     ends = _follow_up_ends(whole, patients)
+    reasons = Vocabulary()
+    names = _names(observations)
     numbers, used = [], []
     for batch in batches(whole, settings):
         curves = Curves(batch, settings, blq)
-        numbers.append(_long(whole, curves, ends))
-        used.append(_used(whole, curves, observations))
-    return pd.concat(numbers, ignore_index=True), pd.concat(used, ignore_index=True)
+        numbers.append(_numbers(whole, curves, ends, reasons))
+        used.append(_used(whole, curves, names))
+    return _long(whole, numbers, reasons), pd.concat(used, ignore_index=True)
+
+
+def in_blocks(
+    observations: pd.DataFrame,
+    infusions: pd.DataFrame | None = None,
+    settings: Nca | None = None,
+    blq: Blq | None = None,
+    patients: pd.DataFrame | None = None,
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """The two tables of `analyse_with_points` in pieces, in order, for studies whose tables do not fit into memory.
+
+    Yields
+    ------
+    tuple of DataFrame
+        Rows of `nkinetics.columns.NCA` and of `NCA_POINTS` for the next patients; put together they are the tables.
+    """
+    settings, blq = settings or Nca(), blq or Blq()
+    names, kinds = _names(observations), kinds_of(observations)
+    for places, people in patients_at_a_time(observations, patients, PATIENTS):
+        whole = profiles(observations, infusions, people, settings, kinds, places)
+        ends = _follow_up_ends(whole, people)
+        for batch in batches(whole, settings):
+            curves, reasons = Curves(batch, settings, blq), Vocabulary()
+            numbers = _numbers(whole, curves, ends, reasons)
+            yield _long(whole, [numbers], reasons), _used(whole, curves, names)
 
 
 def computed(curves: Curves, parameters: Sequence[Parameter] = PARAMETERS) -> dict[str, Values]:
@@ -125,6 +169,64 @@ def computed(curves: Curves, parameters: Sequence[Parameter] = PARAMETERS) -> di
     # Rows without a level carry NaN and infinity through the arithmetic; their cause is in the flags.
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return {p.name: p.function(curves) for p in parameters}
+
+
+def evaluate(
+    profile: ArrayLike,
+    time: ArrayLike,
+    level: ArrayLike,
+    lloq: ArrayLike | None = None,
+    status: ArrayLike | None = None,
+    settings: Nca | None = None,
+    blq: Blq | None = None,
+) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
+    """Every parameter of many profiles, arrays in and arrays out: no names, no tables, no texts.
+
+    Parameters
+    ----------
+    profile : array of int [samples]
+        Number of the profile of each sample, from 0.
+    time : array [samples; d]
+        From the start of the infusion, in any order; a sample before 0 counts as taken at 0.
+    level : array [samples; level unit]
+        NaN where not measured.
+    lloq : array [samples; level unit] or float, optional
+        LLOQ of each sample; a level below it is BLQ whatever number it carries.
+    status : array of str [samples], optional
+        As in `nkinetics.columns.STATUSES`; by default told by level and LLOQ.
+    settings, blq : Nca, Blq, optional
+        As in `analyse`.
+
+    Returns
+    -------
+    windows : list of str
+        overall, infusion_1, and the named windows.
+    values : dict of array [profiles, windows]
+        By parameter; NaN where missing. `analyse` and `profile` give the reasons.
+
+    Examples
+    --------
+    >>> windows, values = evaluate([0, 0, 0, 1, 1, 1], [0, 1, 2] * 2, [0.0, 8, 4, 0, 6, 0.1], lloq=0.5)
+    >>> windows[0], values["cmax"][:, 0].tolist(), values["tlast"][:, 0].tolist()
+    ('overall', [8.0, 6.0], [2.0, 1.0])
+    """
+    settings, blq = settings or Nca(), blq or Blq()
+    owner = np.asarray(profile, dtype=np.int64)
+    limits = np.broadcast_to(np.asarray(np.nan if lloq is None else lloq, dtype=float), owner.shape)
+    nothing = np.full(owner.shape, np.nan)
+    said = None if status is None else np.asarray(status, dtype=object)
+    clock, levels = np.asarray(time, dtype=float), np.asarray(level, dtype=float)
+    whole = ragged(owner, clock, levels, said, limits, nothing, nothing, settings)
+    n = len(whole.table)
+    windows = ["overall", "infusion_1", *(window_name(*ends) for ends in settings.windows)]
+    place = {name: i for i, name in enumerate(windows)}
+    values = {p.name: np.full((n, len(windows)), np.nan) for p in PARAMETERS}
+    for batch in batches(whole, settings):
+        names, distinct = pd.factorize(batch.window)
+        column = np.array([place[name] for name in distinct])[names]
+        for name, found in computed(Curves(batch, settings, blq)).items():
+            values[name][batch.profile, column] = found.value
+    return windows, values
 
 
 def profile(
@@ -232,81 +334,120 @@ def _options(options: Mapping[str, Any]) -> tuple[Nca, Blq, dict[str, Any]]:
 # -------------------------------------------------------------------------------------------------------- long tables
 
 
-def _text_column(values: NDArray[np.object_]) -> pd.Series:
-    """Text column from few distinct values: the texts are made once and then only pointed at."""
-    codes, distinct = pd.factorize(values)
-    return pd.Series(pd.Series(distinct, dtype="str").array.take(codes))
+def _text_column(distinct: ArrayLike, which: NDArray) -> Any:
+    """Text column of few distinct values: the texts are made once and then only pointed at."""
+    return pd.Series(np.asarray(distinct, dtype=object), dtype="str").array.take(which)
 
 
-def _long(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> pd.DataFrame:
-    """Long table of one batch, sorted by patient, assay, specimen, window and parameter."""
+def _numbers(whole: Profiles, curves: Curves, ends: NDArray[np.object_], reasons: Vocabulary) -> dict[str, NDArray]:
+    """What one batch adds to the long table, as numbers: rows by patient, assay, specimen, window and parameter."""
     b = curves.batch
-    order = np.lexsort((pd.Categorical(b.window, ordered=True).codes, b.profile))
+    order = np.lexsort((pd.factorize(b.window, sort=True)[0], b.profile))
     done = computed(curves, _SORTED)
     sentences = _sentences(whole, curves, ends)
-    size = len(_SORTED)
 
     def stacked(values: list[NDArray]) -> NDArray:
         return np.stack([v[order] for v in values], axis=1).ravel()
 
-    def each(values: NDArray | pd.Series) -> pd.Series:
-        return _text_column(np.repeat(np.asarray(values, dtype=object)[b.profile][order], size))
-
-    reasons = [texts(done[p.name].flags, {**sentences, **_own_sentences(p.name)}) for p in _SORTED]
-    kinds = [p.unit for p in _SORTED]
-    units = np.array(
-        [[UNITS[k](u, whole.dose_unit) for k in kinds] for u in pd.unique(whole.table["level_unit"])], dtype=object
-    )
-    which = pd.factorize(whole.table["level_unit"])[0][b.profile][order]
-    table = whole.table
     finite = np.isfinite(b.end)
-    rows = len(order)
+    return {
+        "profile": b.profile[order],
+        "window": b.window[order],
+        "window_start": (b.start + b.origin)[order],
+        "window_end": np.where(finite, b.end + b.origin, np.nan)[order],
+        "value": stacked([done[p.name].value for p in _SORTED]),
+        "n_points": stacked([done[p.name].n_points for p in _SORTED]),
+        "reason": stacked(_reasons(done, sentences, reasons)),
+    }
+
+
+def _long(whole: Profiles, parts: Sequence[Mapping[str, NDArray]], reasons: Vocabulary) -> pd.DataFrame:
+    """The long table of some batches from their numbers."""
+    made = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    size = len(_SORTED)
+    # A block's own profiles: looking at all of them for every block would take time with the square of their number.
+    table = whole.table.iloc[made["profile"].min() : made["profile"].max() + 1]
+    profile = made["profile"] - made["profile"].min()
+
+    def each(name: str) -> Any:
+        codes, distinct = pd.factorize(table[name])
+        return _text_column(distinct, np.repeat(codes[profile], size))
+
+    def tiled(values: list[str]) -> Any:
+        return _text_column(values, np.tile(np.arange(size), len(profile)))
+
+    windows, window_names = pd.factorize(made["window"])
+    level_units, units_of = pd.factorize(table["level_unit"])
+    units = [UNITS[p.unit](u, whole.dose_unit) for u in units_of for p in _SORTED]
     return pd.DataFrame(
         {
-            "patient_id": each(table["patient_id"]),
-            "dose_level": each(table["dose_level"]),
-            "assay": each(table["assay"]),
-            "window": _text_column(np.repeat(b.window[order], size)),
-            "window_start": np.repeat((b.start + b.origin)[order], size),
-            "window_end": np.repeat(np.where(finite, b.end + b.origin, np.nan)[order], size),
-            "parameter": _text_column(np.tile(np.array([p.name for p in _SORTED], dtype=object), rows)),
-            "pptestcd": _text_column(np.tile(np.array([p.code for p in _SORTED], dtype=object), rows)),
-            "value": stacked([done[p.name].value for p in _SORTED]),
-            "unit": _text_column(units[which].ravel()),
-            "n_points": pd.array(stacked([done[p.name].n_points for p in _SORTED]), dtype="Int64"),
-            "reason": _text_column(stacked(reasons)),
-            "specimen": each(table["specimen"]),
-        }
+            "patient_id": each("patient_id"),
+            "dose_level": each("dose_level"),
+            "assay": each("assay"),
+            "window": _text_column(window_names, np.repeat(windows, size)),
+            "window_start": np.repeat(made["window_start"], size),
+            "window_end": np.repeat(made["window_end"], size),
+            "parameter": tiled([p.name for p in _SORTED]),
+            "pptestcd": tiled([p.code for p in _SORTED]),
+            "value": made["value"],
+            "unit": _text_column(units, (level_units[profile][:, None] * size + np.arange(size)).ravel()),
+            "n_points": pd.array(made["n_points"], dtype="Int64"),
+            "reason": _text_column(reasons.texts, made["reason"]),
+            "specimen": each("specimen"),
+        },
+        copy=False,
     )
 
 
-def _used(whole: Profiles, curves: Curves, observations: pd.DataFrame) -> pd.DataFrame:
+def _reasons(done: Mapping[str, Values], sentences: Mapping[Why, Sentence], vocabulary: Vocabulary) -> list[Ints]:
+    """Number of the text of each row, parameter by parameter; parameters with the same flags share the work."""
+    known: dict[tuple[bytes, str], Ints] = {}
+    numbers = []
+    for p in _SORTED:
+        own, flags = _own_sentences(p.name), done[p.name].flags
+        key = (flags.tobytes(), p.name if own else "")
+        if key not in known:
+            known[key] = numbered(flags, {**sentences, **own}, vocabulary)
+        numbers.append(known[key])
+    return numbers
+
+
+def _names(observations: pd.DataFrame) -> NDArray[np.object_]:
+    """What each observation is called in nca_points.csv: its id, or its row where it has none."""
+    if "observation_id" in observations.columns:
+        return observations["observation_id"].to_numpy(dtype=object)
+    return np.array([str(i + 1) for i in range(len(observations))], dtype=object)
+
+
+def _used(whole: Profiles, curves: Curves, names: NDArray[np.object_]) -> pd.DataFrame:
     """Samples behind the areas and terminal fits of one batch."""
     b = curves.batch
-    if "observation_id" in observations.columns:
-        names = observations["observation_id"].to_numpy(dtype=object)
-    else:
-        names = np.array([str(i + 1) for i in range(len(observations))], dtype=object)
+    first = b.profile.min()
+    table = whole.table.iloc[first : b.profile.max() + 1]
     with np.errstate(invalid="ignore", divide="ignore"):
         fits = curves.terminal.used & (b.window_kind != NAMED)[:, None]
-        parts = []
-        for use, mask in (("auc", curves.points), ("lambda_z", fits)):
-            row, column = np.nonzero(mask & (b.sample >= 0))
-            table = whole.table.iloc[b.profile[row]]
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "patient_id": table["patient_id"].to_numpy(),
-                        "assay": table["assay"].to_numpy(),
-                        "specimen": table["specimen"].to_numpy(),
-                        "window": pd.array(b.window[row], dtype="str"),
-                        "observation_id": pd.array(names[b.sample[row, column]], dtype="str"),
-                        "used_in": pd.array(np.full(len(row), use, dtype=object), dtype="str"),
-                    }
-                )
-            )
-    both = pd.concat(parts, ignore_index=True)
-    return both.astype("str").sort_values(list(NCA_POINTS.key), kind="stable", ignore_index=True)
+    row_a, column_a = np.nonzero(curves.points & (b.sample >= 0))
+    row_z, column_z = np.nonzero(fits & (b.sample >= 0))
+    row, use = np.concatenate([row_a, row_z]), np.repeat([0, 1], [len(row_a), len(row_z)])
+    taken = names[b.sample[row, np.concatenate([column_a, column_z])]]
+    ids, distinct = pd.factorize(taken, sort=True)
+    windows, window_names = pd.factorize(b.window, sort=True)
+    # Profiles stand in the order of patient, assay and specimen.
+    order = np.lexsort((ids, use, windows[row], b.profile[row]))
+    row, use, ids = row[order], use[order], ids[order]
+    columns = {}
+    for name in KEY:
+        codes, values = pd.factorize(table[name])
+        columns[name] = _text_column(values, codes[b.profile[row] - first])
+    return pd.DataFrame(
+        {
+            **columns,
+            "window": _text_column(window_names, windows[row]),
+            "observation_id": _text_column(distinct, ids),
+            "used_in": _text_column(["auc", "lambda_z"], use),
+        },
+        copy=False,
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- sentences
@@ -336,7 +477,7 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
     """The sentence of every flag for one batch."""
     b, nca, blq = curves.batch, curves.settings, curves.blq
     limits = nca.lambda_z
-    no_data = whole.table["no_data"].to_numpy(dtype=object)
+    no_data = whole.table["no_data"].array
     share = f"{100 * nca.predose_share:g} %"
 
     def start_sample(i: int) -> float:
@@ -350,9 +491,12 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
         what = f": {highest:.6g} or more" if np.isfinite(highest) else ""
         return f"a level above the ULOQ at d {_day(b, i, b.time[i, above[0]])}{what}"
 
+    quantified = ~np.isnan(b.level)
+    final = b.time.shape[1] - 1 - np.argmax(quantified[:, ::-1], axis=1)
+    final_day = np.where(quantified.any(axis=1), b.time[np.arange(len(final)), final] + b.origin, np.nan).tolist()
+
     def tlast_text(i: int) -> str:
-        level = np.flatnonzero(~np.isnan(b.level[i]))
-        return _day(b, i, b.time[i, level[-1]]) if len(level) else ""
+        return "" if final_day[i] != final_day[i] else f"{final_day[i]:.4g}"
 
     def ended(i: int) -> str:
         fit = curves.terminal

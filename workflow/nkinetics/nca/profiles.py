@@ -14,7 +14,7 @@ from nkinetics.errors import Problem, raise_any
 from nkinetics.nca.doses import above_limits, amounts, dose_unit
 from nkinetics.nca.manual import Manual, manual_points
 from nkinetics.settings import Nca
-from nkinetics.store import complete
+from nkinetics.store import filled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,7 +34,17 @@ OVERALL, INFUSION, NAMED = 0, 1, 2
 KEY = ["patient_id", "assay", "specimen"]
 ONE_PROFILE = {"patient_id": "1", "assay": "qpcr", "specimen": "blood"}
 """Key of a profile that was given as arrays."""
-BLOCK = 8192
+_READ = (
+    *KEY,
+    *("dose_level", "sample_id", "observation_id", "time_nominal", "time_actual", "level", "level_unit", "lod", "lloq"),
+    *("uloq", "status", "reportable", "exclusion_reason", "predose", "detected"),
+)
+_OBSERVED = replace(OBSERVATIONS, columns=tuple(c for c in OBSERVATIONS.columns if c.name in _READ))
+"""What the analysis reads of observations."""
+ROWS, PATIENTS = 500_000, 20_000
+"""Observations looked through, and patients laid out, at once: bounds the memory beside that of the input."""
+
+BLOCK = 2048
 """Profiles worked on at once: bounds the memory, and keeps the arrays in the processor's cache."""
 
 
@@ -148,13 +158,88 @@ class Batch:
 # ----------------------------------------------------------------------------------------------- observations in
 
 
+@dataclass(frozen=True)
+class Kinds:
+    """What a study measures, which its patients need not all have.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        assay, specimen: every patient has a profile of each.
+    usual : DataFrame
+        assay, specimen, usual: the most frequent unit.
+    units_given : bool
+        Some row names the unit of its level.
+    """
+
+    pairs: pd.DataFrame
+    usual: pd.DataFrame
+    units_given: bool
+
+
+def kinds_of(observations: pd.DataFrame) -> Kinds:
+    """What a study measures, read from its rows some at a time."""
+    pairs, others, units = [], [], []
+    for begin in range(0, max(len(observations), 1), ROWS):
+        rows = _with_defaults(observations.iloc[begin : begin + ROWS])
+        reportable = rows[rows["reportable"]]
+        pairs.append(reportable[["assay", "specimen"]].drop_duplicates())
+        others.append(rows[["assay", "specimen"]].drop_duplicates())
+        named = rows.loc[rows["level_unit"] != "", ["assay", "specimen", "level_unit"]]
+        units.append(named.value_counts().reset_index())
+    found, seen = pd.concat(pairs).drop_duplicates(), pd.concat(others).drop_duplicates()
+    # An assay without any reportable row stands in the table all the same.
+    found = pd.concat([found, seen[~seen["assay"].isin(found["assay"])]])
+    if not len(found):
+        # A study without any observation: its patients still stand in the table, under the default assay.
+        found = pd.DataFrame({"assay": ["qpcr"], "specimen": ["blood"]})
+    counted = pd.concat(units).groupby(["assay", "specimen", "level_unit"], as_index=False)["count"].sum()
+    usual = counted.sort_values(["count", "level_unit"], ascending=[False, True]).drop_duplicates(["assay", "specimen"])
+    return Kinds(
+        found.sort_values(["assay", "specimen"], ignore_index=True),
+        usual[["assay", "specimen", "level_unit"]].rename(columns={"level_unit": "usual"}),
+        bool(len(counted)),
+    )
+
+
+def patients_at_a_time(
+    observations: pd.DataFrame, patients: pd.DataFrame | None, most: int
+) -> Iterator[tuple[Ints, pd.DataFrame | None]]:
+    """Rows of the observations, and patients, of some patients at a time, in the order of their ids."""
+    n = len(observations)
+    listed = observations["patient_id"]
+    if patients is not None:
+        listed = pd.concat([listed, patients["patient_id"]], ignore_index=True)
+    codes, people = pd.factorize(listed, sort=True)
+    if len(people) <= most:
+        yield np.arange(n), patients
+        return
+    order = np.argsort(codes[:n], kind="stable")
+    ranked = codes[:n][order]
+    for begin in range(0, len(people), most):
+        first, last = np.searchsorted(ranked, [begin, begin + most])
+        own = None if patients is None else patients[(codes[n:] >= begin) & (codes[n:] < begin + most)]
+        yield np.sort(order[first:last]), own
+
+
 def profiles(
     observations: pd.DataFrame,
     infusions: pd.DataFrame | None,
     patients: pd.DataFrame | None,
     settings: Nca,
+    kinds: Kinds | None = None,
+    places: Ints | None = None,
 ) -> Profiles:
     """Lay observations out as profiles; every patient of `patients` has one per assay and specimen.
+
+    Parameters
+    ----------
+    observations, infusions, patients, settings
+        As `nkinetics.nca.analyse` takes them.
+    kinds : Kinds, optional
+        What the whole study measures, where these are some of its patients.
+    places : array of int, optional
+        The rows of the observations that are meant; all of them by default.
 
     Raises
     ------
@@ -162,8 +247,10 @@ def profiles(
         For a quantified row without a level, several units in one profile, or two reportable rows at one time under
         ``replicates: error``.
     """
-    rows = _with_defaults(observations)
-    table = _profile_table(rows, patients)
+    kinds = kinds or kinds_of(observations)
+    places = np.arange(len(observations)) if places is None else places
+    rows = _with_defaults(observations.take(places), places, units_given=kinds.units_given)
+    table = _profile_table(rows, patients, kinds)
     used = _used_rows(rows, table)
     used = _without_ties(used, settings.replicates)
     n = len(table)
@@ -199,40 +286,30 @@ def profiles(
     )
 
 
-def _with_defaults(observations: pd.DataFrame) -> pd.DataFrame:
+def _with_defaults(observations: pd.DataFrame, places: Ints | None = None, *, units_given: bool = True) -> pd.DataFrame:
     """Observations with every column; documented defaults where a user's file leaves one out."""
-    absent = [c for c in OBSERVATIONS.names if c not in observations.columns]
-    rows = observations if not absent else complete(observations.assign(__row=range(len(observations))), OBSERVATIONS)
-    if "__row" in rows.columns:
-        rows = rows.sort_values("__row", ignore_index=True).drop(columns="__row")
-    else:
-        rows = rows.reset_index(drop=True)
+    known = [c for c in _READ if c in observations.columns]
+    rows = filled(observations[known].reset_index(drop=True), _OBSERVED)
     blank = {"assay": "qpcr", "specimen": "blood", "level_unit": "copies/ug"}
-    filled = {name: rows[name].where(rows[name] != "", value) for name, value in blank.items() if name != "level_unit"}
-    if not (rows["level_unit"] != "").any():
-        filled["level_unit"] = rows["level_unit"].where(rows["level_unit"] != "", blank["level_unit"])
+    usual = {name: rows[name].where(rows[name] != "", value) for name, value in blank.items() if name != "level_unit"}
+    if not units_given:
+        usual["level_unit"] = rows["level_unit"].where(rows["level_unit"] != "", blank["level_unit"])
     return rows.assign(
-        row=np.arange(len(rows)),
+        row=np.arange(len(rows)) if places is None else places,
         time=rows["time_actual"].fillna(rows["time_nominal"]),
         reportable=rows["reportable"].fillna(True).astype(bool),
-        **filled,
+        **usual,
     )
 
 
-def _profile_table(rows: pd.DataFrame, patients: pd.DataFrame | None) -> pd.DataFrame:
+def _profile_table(rows: pd.DataFrame, patients: pd.DataFrame | None, kinds: Kinds) -> pd.DataFrame:
     """Every patient with every assay and specimen of the study, and why a profile has no sample."""
     listed = rows[["patient_id", "dose_level"]]
     if patients is not None:
         listed = pd.concat([patients[["patient_id", "dose_level"]], listed], ignore_index=True)
     people = listed.drop_duplicates("patient_id").sort_values("patient_id", ignore_index=True)
     reportable = rows[rows["reportable"]]
-    kinds = reportable[["assay", "specimen"]].drop_duplicates()
-    others = rows.loc[~rows["assay"].isin(kinds["assay"]), ["assay", "specimen"]].drop_duplicates()
-    kinds = pd.concat([kinds, others]).sort_values(["assay", "specimen"], ignore_index=True)
-    if not len(kinds):
-        # A study without any observation: its patients still stand in the table, under the default assay.
-        kinds = pd.DataFrame({"assay": ["qpcr"], "specimen": ["blood"]})
-    table = people.merge(kinds, how="cross").sort_values(KEY, ignore_index=True)
+    table = people.merge(kinds.pairs, how="cross").sort_values(KEY, ignore_index=True)
     units = reportable.loc[reportable["level_unit"] != "", [*KEY, "level_unit"]].drop_duplicates()
     raise_any(
         Problem(
@@ -242,18 +319,9 @@ def _profile_table(rows: pd.DataFrame, patients: pd.DataFrame | None) -> pd.Data
             expected="one unit per patient, assay and specimen",
             mend="convert the levels, or give the assays different names",
         )
-        for key, own in units.groupby(KEY, sort=True)
-        if len(own) > 1
+        for key, own in units[units.duplicated(KEY, keep=False)].groupby(KEY, sort=True)
     )
-    usual = (
-        rows.loc[rows["level_unit"] != "", ["assay", "specimen", "level_unit"]]
-        .value_counts()
-        .reset_index()
-        .sort_values(["count", "level_unit"], ascending=[False, True])
-        .drop_duplicates(["assay", "specimen"])[["assay", "specimen", "level_unit"]]
-        .rename(columns={"level_unit": "usual"})
-    )
-    table = table.merge(units, on=KEY, how="left").merge(usual, on=["assay", "specimen"], how="left")
+    table = table.merge(units, on=KEY, how="left").merge(kinds.usual, on=["assay", "specimen"], how="left")
     table["level_unit"] = table["level_unit"].fillna(table["usual"]).fillna("").astype("str")
     return table.drop(columns="usual").assign(no_data=_no_data(table, rows))
 
@@ -368,6 +436,78 @@ def one_profile(
     )
 
 
+def ragged(
+    profile: Ints,
+    time: Floats,
+    level: Floats,
+    status: Texts | None,
+    lloq: Floats,
+    lod: Floats,
+    uloq: Floats,
+    settings: Nca,
+) -> Profiles:
+    """Profiles without names from columns of samples, each infused at 0; see `Profiles`.
+
+    Parameters
+    ----------
+    profile : array of int [samples]
+        Number of the profile of each sample, from 0.
+    time, level, lloq, lod, uloq : arrays [samples]
+        In any order; NaN where not measured, or without a limit.
+    status : array of str [samples] or None
+        As in `nkinetics.columns.STATUSES`; without it a level is quantified at or above its LLOQ, and BLQ below.
+    settings : Nca
+        ``above_limit``.
+
+    Raises
+    ------
+    InputError
+        For two samples of one profile at one time.
+    """
+    used = ~np.isnan(time)
+    used &= ~np.isnan(level) if status is None else np.isin(status, ["quantified", "blq", "not_detected", "above_uloq"])
+    n = int(profile.max()) + 1 if len(profile) else 0
+    rows = np.flatnonzero(used)
+    rows = rows[np.lexsort((time[rows], profile[rows]))]
+    owner, at = profile[rows], time[rows]
+    again = np.flatnonzero((np.diff(owner) == 0) & (np.diff(at) == 0))
+    mend = "leave one, or combine them"
+    raise_any(
+        Problem("samples", int(rows[i + 1]), "time", f"two samples of profile {owner[i]} at {at[i]:g}", "one", mend)
+        for i in again
+    )
+    said = np.full(len(rows), "quantified", dtype=object) if status is None else status[rows]
+    kind, detection, levels = coded(said, level[rows], lloq[rows], lod[rows])
+    count = np.bincount(owner, minlength=n)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
+    width = int(count.max()) if n else 0
+
+    def laid(values: NDArray, blank: float, dtype: type) -> NDArray:
+        out: NDArray = np.full((n, width), blank, dtype=dtype)
+        out[owner, place] = values
+        return out
+
+    text = {"patient_id": "", "assay": "qpcr", "specimen": "blood", "dose_level": "", "level_unit": ""}
+    table = pd.DataFrame({**{k: np.full(n, v, dtype=object) for k, v in text.items()}, "no_data": "no sample"})
+    return Profiles(
+        table=table,
+        time=laid(at, np.nan, np.float64),
+        level=laid(levels, np.nan, np.float64),
+        lloq=laid(lloq[rows], np.nan, np.float64),
+        uloq=laid(uloq[rows], np.nan, np.float64),
+        kind=laid(kind, NONE, np.int8),
+        detection=laid(detection, UNKNOWN, np.int8),
+        predose=np.zeros((n, width), dtype=np.int8),
+        sample=laid(rows, -1, np.int64),
+        reach=np.full(n, np.inf),
+        infusion_start=np.zeros((n, 1)),
+        infusion_number=np.ones((n, 1), dtype=np.int64),
+        infusion_amount=np.full((n, 1), np.nan),
+        dose_unit="",
+        above_limit=above_limits(table, settings.above_limit),
+    )
+
+
 def _used_rows(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Reportable measurements with a time, coded, with their profile, in order of profile and time."""
     measured = rows["status"].isin(["quantified", "blq", "not_detected", "above_uloq"])
@@ -465,11 +605,11 @@ def batches(whole: Profiles, settings: Nca, block: int = BLOCK) -> Iterator[Batc
     for begin in range(0, len(whole.table), block):
         batch = _batch(whole, np.arange(begin, min(begin + block, len(whole.table))), settings)
         if settings.lambda_z.manual:
-            rows = {
-                (*key, str(batch.window[i])): i
-                for i, key in enumerate(whole.table[KEY].iloc[batch.profile].itertuples(index=False, name=None))
-                if batch.window_kind[i] != NAMED
-            }
+            people = {m.patient_id for m in settings.lambda_z.manual}
+            named = whole.table["patient_id"].isin(people).to_numpy()[batch.profile] & (batch.window_kind != NAMED)
+            keys = whole.table[KEY].iloc[batch.profile[named]].itertuples(index=False, name=None)
+            fits = zip(keys, batch.window[named], np.flatnonzero(named).tolist(), strict=True)
+            rows = {(*key, str(window)): i for key, window, i in fits}
             study = np.where(batch.kind == QUANTIFIED, batch.time + batch.origin[:, None], np.nan)
             batch = replace(batch, manual=manual_points(rows, study, settings.lambda_z.manual))
         yield batch

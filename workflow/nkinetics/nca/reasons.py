@@ -87,6 +87,43 @@ def flagged(where: NDArray[np.bool_], why: Why) -> Ints:
     return np.where(where, int(why), 0)
 
 
+class Vocabulary:
+    """Texts by number, each kept once; number 0 is the empty text."""
+
+    def __init__(self) -> None:
+        self._number: dict[str, int] = {"": 0}
+
+    def number(self, text: str) -> int:
+        """Number of a text, a new one where it was not met before."""
+        return self._number.setdefault(text, len(self._number))
+
+    @property
+    def texts(self) -> NDArray[np.object_]:
+        """Every text met so far, at the place of its number."""
+        return np.array(list(self._number), dtype=object)
+
+
+def numbered(flags: Ints, sentences: Mapping[Why, Sentence], vocabulary: Vocabulary) -> Ints:
+    """Number of each row's text in the vocabulary; 0 where it has no flag; see `texts`."""
+    out = np.zeros(len(flags), dtype=np.int64)
+    for value in np.unique(flags).tolist():
+        if not value:
+            continue
+        rows = np.flatnonzero(flags == value)
+        parts = [(why, sentences[why]) for why in Why if int(why) & value]
+        if all(isinstance(s, str) for _, s in parts):
+            out[rows] = vocabulary.number(_joined([(why, str(s)) for why, s in parts]))
+            continue
+        each = rows.tolist()
+        worded = [(why, [s] * len(each) if isinstance(s, str) else [s(i) for i in each]) for why, s in parts]
+        plain = [column for why, column in worded if not why & OUTSIDE_ACCEPTANCE]
+        outside = [column for why, column in worded if why & OUTSIDE_ACCEPTANCE]
+        if outside:
+            plain.append(["outside acceptance: " + ", ".join(texts) for texts in zip(*outside, strict=True)])
+        out[rows] = [vocabulary.number("; ".join(texts)) for texts in zip(*plain, strict=True)]
+    return out
+
+
 def texts(flags: Ints, sentences: Mapping[Why, Sentence]) -> NDArray[np.object_]:
     """Text of each row; empty where it has no flag.
 
@@ -103,17 +140,9 @@ def texts(flags: Ints, sentences: Mapping[Why, Sentence]) -> NDArray[np.object_]
     >>> texts(np.array([0, 4, 12]), sentences).tolist()
     ['', 'no quantified level', 'no quantified level; row 2']
     """
-    out = np.full(len(flags), "", dtype=object)
-    for value in np.unique(flags):
-        if value:
-            rows = np.flatnonzero(flags == value)
-            parts = [(why, sentences[why]) for why in Why if why & int(value)]
-            if all(isinstance(s, str) for _, s in parts):
-                out[rows] = _joined([(why, str(s)) for why, s in parts])
-            else:
-                for i in rows.tolist():
-                    out[i] = _joined([(why, s if isinstance(s, str) else s(i)) for why, s in parts])
-    return out
+    vocabulary = Vocabulary()
+    numbers = numbered(flags, sentences, vocabulary)
+    return vocabulary.texts[numbers]
 
 
 def _joined(parts: Sequence[tuple[Why, str]]) -> str:

@@ -14,18 +14,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from nkinetics.quantify.levels import (
-    Need,
-    Quantified,
-    cv_pct,
-    left,
-    outcome,
-    provenance,
-    run_facts,
-    source_rows,
-    unusable,
-)
+from nkinetics.quantify.levels import Behind, Need, Quantified, cv_pct, outcome, provenance, run_facts, unusable
 from nkinetics.quantify.qpcr import scale_to_unit
+from nkinetics.quantify.wells import Wells, left
 from nkinetics.settings import Ddpcr
 from nkinetics.store import records
 
@@ -53,6 +44,9 @@ SMALL_PLATE_NL = 0.5
 SMALL_PLATE = (8600, 4250, 0.31, 0.77)
 """Partitions that a well of the small plate has at most, how many it must have (half of them, as 10,000 is half of
 what other instruments make), and the usual volume [nL] of the small and the large plate."""
+
+_WELL_VOLUME = "partition_nl"
+"""Name of the column with the partition volume of each well, beside those of the raw rows."""
 
 USUAL_UL: Mapping[str, str] = {
     "qiacuity": "12 uL on a plate of 8,500 partitions a well and 40 uL on one of 26,000",
@@ -197,10 +191,10 @@ def well_volumes(wells: pd.DataFrame, volume: float, settings: Ddpcr) -> pd.Seri
     return volumes
 
 
-def _pooled_volume(wells: pd.DataFrame, volumes: pd.Series) -> float:
+def _pooled_volume(wells: Wells) -> float:
     """Mean volume of the partitions of several wells [nL]."""
-    n = wells["n_partitions"].to_numpy(dtype="float64")
-    return float((n * volumes.loc[wells.index].to_numpy()).sum() / n.sum())
+    n = wells["n_partitions"].astype("float64")
+    return float((n * wells[_WELL_VOLUME]).sum() / n.sum())
 
 
 def printed_agrees(k: float, n: float, printed: float, text: str, volume: float, tolerance: float) -> bool:
@@ -259,47 +253,43 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
             )
     levels: list[dict[str, object]] = []
     runs: list[dict[str, object]] = []
-    sources: list[dict[str, object]] = []
+    sources: list[Behind] = []
     needs: list[Need] = []
     warnings: list[str] = []
     problems: list[str] = []
-    ordered = left(raw, set_aside).sort_values(["run_id", "source_file", "source_row", "target"])
-    for run, wells in ordered.groupby("run_id"):
+    for run, of_run in left(raw, set_aside).groupby("run_id"):
         run_id = str(run)
-        volume = partition_volume(wells, settings)
+        volume = partition_volume(of_run, settings)
         if math.isnan(volume):
-            problems.append(_no_volume(run_id, wells))
+            problems.append(_no_volume(run_id, of_run))
             continue
-        usual = PARTITION_NL.get(str(wells["reader"].iloc[0]), (volume,))[0]
+        reader = str(of_run["reader"].iloc[0])
+        usual = PARTITION_NL.get(reader, (volume,))[0]
         if settings.partition_nl is None and volume != usual:
             warnings.append(
                 f"Run {run_id}: its printed concentrations follow from partitions of {volume:g} nL, not of the usual "
                 f"{usual:g} nL; {volume:g} nL are used."
             )
-        volumes = well_volumes(wells, volume, settings)
-        if "reaction_ul" not in settings.model_fields_set and (usual_ul := USUAL_UL.get(str(wells["reader"].iloc[0]))):
+        wells = Wells.of(of_run.assign(**{_WELL_VOLUME: well_volumes(of_run, volume, settings)}))
+        if "reaction_ul" not in settings.model_fields_set and (usual_ul := USUAL_UL.get(reader)):
             warnings.append(
                 f"Run {run_id}: assays.ddpcr.reaction_ul is not set, and {settings.reaction_ul:g} uL are taken; usual "
                 f"on this instrument are {usual_ul}."
             )
-        for label, why in _bad_wells(wells, settings, volume).items():
-            set_aside[label] = why
-        good = left(wells, set_aside)
-        reference = pd.Series([is_reference[label] for label in wells.index], index=wells.index, dtype=bool)
-        genes = wells[reference & (wells["role"] == "unknown")]
-        for name, of_target in wells[~reference].groupby("target"):
-            ntc = good[good.index.isin(of_target.index) & (good["role"] == "ntc")]
+        set_aside.update(_bad_wells(wells, settings, volume))
+        reference = np.array([is_reference[label] for label in wells.index.tolist()], dtype=bool)
+        genes = dict(wells.where(reference & (wells["role"] == "unknown")).by("sample_id"))
+        for name, of_target in wells.where(~reference).by("target"):
+            ntc = of_target.where(of_target["role"] == "ntc").without(set_aside)
             ntc_ok: object = pd.NA
             if len(ntc):
-                ntc_ok = all(
-                    _is_clean(k, n, nl, settings)
-                    for k, n, nl in zip(ntc["n_positive"], ntc["n_partitions"], volumes[ntc.index], strict=True)
-                )
+                counted = (ntc[column] for column in ("n_positive", "n_partitions", _WELL_VOLUME))
+                ntc_ok = all(_is_clean(k, n, nl, settings) for k, n, nl in zip(*counted, strict=True))
             else:
                 warnings.append(f"Run {run_id}, {name}: the plate has no no-template control; the rule is not applied.")
             failed = "" if ntc_ok is pd.NA or ntc_ok else "a no-template control is detected at or above the LOD"
-            unknown = of_target[of_target["role"] == "unknown"]
-            for label in of_target.index[(of_target["role"] == "standard")]:
+            unknown = of_target.where(of_target["role"] == "unknown")
+            for label in of_target.where(of_target["role"] == "standard").index.tolist():
                 set_aside[label] = "standard; digital PCR needs no curve"
             runs.append(
                 {
@@ -310,24 +300,22 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
                     "reason": failed,
                     "target": name,
                     "n_ntc": len(ntc),
-                    "n_samples": unknown["sample_id"].nunique(),
+                    "n_samples": len(set(unknown["sample_id"])),
                     **run_facts(of_target, set_aside),
-                    **_facts(of_target, ntc, volume, volumes, settings, set_aside),
+                    **_facts(of_target, ntc, volume, settings, set_aside),
                 }
             )
-            for sample_id, replicates in unknown.groupby("sample_id"):
+            for sample_id, replicates in unknown.by("sample_id"):
                 if sample_id not in manifest:
                     continue
-                of_gene = left(genes[genes["sample_id"] == sample_id], set_aside)
-                level, lacking = _level(
-                    replicates, of_gene, manifest[str(sample_id)], volume, volumes, failed, settings, set_aside
+                of_gene = genes.get(sample_id, wells.none()).without(set_aside)
+                level, lacking = _level(replicates, of_gene, manifest[sample_id], volume, failed, settings, set_aside)
+                needs += [Need(sample_id, column, why) for column, why in lacking]
+                levels.append(
+                    {"assay": "ddpcr", "run_id": run_id, "sample_id": sample_id, "analyte": settings.analyte, **level}
                 )
-                needs += [Need(str(sample_id), column, why) for column, why in lacking]
-                key = {"assay": "ddpcr", "run_id": run_id, "sample_id": sample_id}
-                levels.append({**key, "analyte": settings.analyte, **level})
-                sources += source_rows(left(replicates, set_aside), "replicate", key)
-                sources += source_rows(of_gene, "reference", key)
-                sources += source_rows(ntc, "ntc", key)
+                pieces = {"replicate": replicates.without(set_aside), "reference": of_gene, "ntc": ntc}
+                sources += [Behind("ddpcr", run_id, sample_id, role, part) for role, part in pieces.items()]
     return outcome(
         levels,
         runs,
@@ -341,26 +329,25 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Ddpcr) -> Quant
 
 
 def _facts(
-    wells: pd.DataFrame,
-    ntc: pd.DataFrame,
+    wells: Wells,
+    ntc: Wells,
     volume: float,
-    volumes: pd.Series,
     settings: Ddpcr,
     set_aside: Mapping[int, str],
 ) -> dict[str, object]:
     """What the row of runs.csv says of the partitions and of the no-template controls of one target."""
-    used = left(wells, set_aside)
-    counted = wells["n_partitions"].dropna()
+    used = [int(n) for n in wells.without(set_aside)["n_partitions"]]
+    counted = [int(n) for n in wells["n_partitions"] if n is not pd.NA]
     copies = [
         copies_per_partition(float(k), float(n)) / nl * 1000 * settings.reaction_ul
-        for k, n, nl in zip(ntc["n_positive"], ntc["n_partitions"], volumes[ntc.index], strict=True)
+        for k, n, nl in zip(ntc["n_positive"], ntc["n_partitions"], ntc[_WELL_VOLUME], strict=True)
     ]
     return {
         "n_ntc_detected": sum(found > 0 for found in copies),
         "ntc_most_copies": max(copies, default=math.nan),
         "partition_nl": volume,
-        "partitions_median": float(used["n_partitions"].median()) if len(used) else math.nan,
-        "partitions_lowest": int(counted.min()) if len(counted) else pd.NA,
+        "partitions_median": float(np.median(used)) if used else math.nan,
+        "partitions_lowest": min(counted) if counted else pd.NA,
     }
 
 
@@ -391,16 +378,17 @@ def _is_clean(k: float, n: float, volume: float, settings: Ddpcr) -> bool:
     return settings.lod_copies is not None and copies < settings.lod_copies
 
 
-def _bad_wells(wells: pd.DataFrame, settings: Ddpcr, volume: float) -> dict[int, str]:
+def _bad_wells(wells: Wells, settings: Ddpcr, volume: float) -> dict[int, str]:
     """Reason by index label of the wells that cannot be used."""
     rule = settings.acceptance
     fewest, tolerance = rule.partitions_min, rule.concentration_tolerance
-    if str(wells["reader"].iloc[0]) in WELL_NL:
+    if str(wells["reader"][0]) in WELL_NL:
         tolerance = WELL_SPREAD
         fewest = min(fewest, SMALL_PLATE[1]) if volume < SMALL_PLATE_NL else fewest
     bad: dict[int, str] = {}
     columns = ("n_partitions", "n_positive", "value", "value_raw", "detection", "remark")
-    for label, n, k, printed, text, detection, remark in zip(wells.index, *(wells[c] for c in columns), strict=True):
+    rows = zip(wells.index.tolist(), *(wells[c].tolist() for c in columns), strict=True)
+    for label, n, k, printed, text, detection, remark in rows:
         if n is pd.NA or k is pd.NA or n == 0:
             bad[label] = "no accepted partitions" if detection != "not_done" else "not measured"
         elif k > n:
@@ -428,23 +416,22 @@ def _saturated(k: float, n: float, settings: Ddpcr) -> bool:
 
 
 def _level(
-    replicates: pd.DataFrame,
-    genes: pd.DataFrame,
+    replicates: Wells,
+    genes: Wells,
     sample: Mapping[str, object],
     volume: float,
-    volumes: pd.Series,
     failed: str,
     settings: Ddpcr,
     set_aside: Mapping[int, str],
 ) -> tuple[dict[str, object], list[tuple[str, str]]]:
     """One sample on one run: level, limits, status and reason, and what the manifest lacks for it."""
-    wells = left(replicates, set_aside)
+    wells = replicates.without(set_aside)
     k, n = float(wells["n_positive"].sum()), float(wells["n_partitions"].sum())
-    per_reaction = 1000 / (_pooled_volume(wells, volumes) if len(wells) else volume) * settings.reaction_ul
+    per_reaction = 1000 / (_pooled_volume(wells) if len(wells) else volume) * settings.reaction_ul
     reference_copies = math.nan
     if len(genes):
         of_gene = copies_per_partition(float(genes["n_positive"].sum()), float(genes["n_partitions"].sum()))
-        reference_copies = of_gene / _pooled_volume(genes, volumes) * 1000 * settings.reaction_ul
+        reference_copies = of_gene / _pooled_volume(genes) * 1000 * settings.reaction_ul
     factor, lacking = scale_to_unit(settings.level_unit, sample, reference_copies)
     reasons = [f"run not accepted: {failed}"] if failed else []
     if settings.level_unit == "copies/cell" and not 0 < reference_copies < math.inf:
@@ -453,8 +440,8 @@ def _level(
     each = [
         copies_per_partition(a, b) for a, b in zip(wells["n_positive"], wells["n_partitions"], strict=True) if a < b
     ]
-    if wells.empty:
-        why = sorted({set_aside[label] for label in replicates.index})
+    if not len(wells):
+        why = sorted({set_aside[label] for label in replicates.index.tolist()})
         reasons.append("no usable well: " + "; ".join(why))
         status = "failed"
     elif k == 0:

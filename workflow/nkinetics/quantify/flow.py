@@ -11,9 +11,11 @@ import math
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
-from nkinetics.quantify.levels import Need, Quantified, left, outcome, provenance, run_facts, source_rows, unusable
+from nkinetics.quantify.levels import Behind, Need, Quantified, outcome, provenance, run_facts, unusable
+from nkinetics.quantify.wells import Wells, left
 from nkinetics.settings import Flow
 from nkinetics.store import records
 
@@ -78,64 +80,66 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Flow) -> Quanti
     second = {"dual_platform": settings.denominator_pattern, "beads": settings.beads_pattern}.get(settings.method)
     levels: list[dict[str, object]] = []
     runs: list[dict[str, object]] = []
-    sources: list[dict[str, object]] = []
+    sources: list[Behind] = []
     needs: list[Need] = []
     problems: list[str] = []
     if settings.method == "beads" and second is None:
         problems.append("the method beads needs assays.flow.beads_pattern")
-    usable = left(raw, set_aside).sort_values(["run_id", "source_file", "source_row", "target"])
-    headers, ordered = usable[usable["reader"] == HEADER], usable[usable["reader"] != HEADER]
+    usable = Wells.of(left(raw, set_aside))
+    headers = usable.where(usable["reader"] == HEADER)
+    of_sample = dict(headers.by("sample_id")) if settings.method == "volumetric" else {}
     used_headers: set[int] = set()
-    for run, rows in ordered.groupby("run_id"):
-        run_id = str(run)
+    for run_id, rows in usable.where(usable["reader"] != HEADER).by("run_id"):
         targets = sorted(set(rows["target"]))
         gates = _one_gate(settings.gate_pattern, targets, run_id, "assays.flow.gate_pattern", problems)
         others = ""
         if second is not None:
             key_name = "denominator_pattern" if settings.method == "dual_platform" else "beads_pattern"
             others = _one_gate(second, [t for t in targets if t != gates], run_id, f"assays.flow.{key_name}", problems)
-        for label, target in rows["target"].items():
-            if target not in (gates, others):
-                set_aside[label] = f"gate {gate_leaf(target)} is not needed"
-        unknown = rows[(rows["role"] == "unknown") & rows["target"].isin([gates, others])]
-        for label in rows.index[(rows["role"] != "unknown") & rows["target"].isin([gates, others])]:
+        needed = (rows["target"] == gates) | (rows["target"] == others)
+        spare = rows.where(~needed)
+        for label, target in zip(spare.index.tolist(), spare["target"], strict=True):
+            set_aside[label] = f"gate {gate_leaf(target)} is not needed"
+        for label in rows.where(needed & (rows["role"] != "unknown")).index.tolist():
             set_aside[label] = "control tube; no acceptance rule uses it"
+        unknown = rows.where(needed & (rows["role"] == "unknown"))
         runs.append(
             {
                 "run_id": run_id,
                 "assay": "flow",
                 "accepted": True,
                 "target": gate_leaf(gates),
-                "n_samples": unknown["sample_id"].nunique(),
-                **run_facts(rows[rows["target"] == gates], set_aside),
+                "n_samples": len(set(unknown["sample_id"])),
+                **run_facts(rows.where(rows["target"] == gates), set_aside),
                 "source_file": " ".join(dict.fromkeys(rows["source_file"])),
-                **_denominators(unknown[unknown["target"] == others]),
+                **_denominators(unknown.where(unknown["target"] == others)),
             }
         )
-        for sample_id, tubes in unknown.groupby("sample_id"):
+        for sample_id, tubes in unknown.by("sample_id"):
             if sample_id not in manifest:
                 continue
-            of_sample = headers[headers["sample_id"] == sample_id] if settings.method == "volumetric" else headers[:0]
-            sample, acquired = _with_volume(manifest[str(sample_id)], tubes[tubes["target"] == gates], of_sample)
-            level, lacking = _level(tubes, gates, others, sample, settings)
-            used_headers.update(acquired.index)
-            needs += [Need(str(sample_id), column, why) for column, why in lacking]
-            key = {"assay": "flow", "run_id": run_id, "sample_id": sample_id}
-            levels.append({**key, "analyte": settings.analyte, **level})
-            sources += source_rows(tubes[tubes["target"] == gates], "replicate", key)
-            if others:
-                sources += source_rows(tubes[tubes["target"] == others], "reference", key)
-            sources += source_rows(acquired, "reference", key)
-    for label, volume in headers["volume_ul"].items():
+            counts, beside = (tubes.where(tubes["target"] == gate) for gate in (gates, others))
+            own = of_sample.get(sample_id, headers.none())
+            sample, acquired = _with_volume(manifest[sample_id], counts, own)
+            level, lacking = _level(tubes, counts, beside if others else tubes.none(), sample, settings)
+            used_headers.update(acquired.index.tolist())
+            needs += [Need(sample_id, column, why) for column, why in lacking]
+            levels.append(
+                {"assay": "flow", "run_id": run_id, "sample_id": sample_id, "analyte": settings.analyte, **level}
+            )
+            pieces = [("replicate", counts), *([("reference", beside)] if others else []), ("reference", acquired)]
+            sources += [Behind("flow", run_id, sample_id, role, wells) for role, wells in pieces]
+    for label, volume in zip(headers.index.tolist(), headers["volume_ul"].tolist(), strict=True):
         if label not in used_headers:
             set_aside[label] = _header_unused(volume, settings)
     return outcome(levels, runs, sources, set_aside, needs=tuple(needs), problems=tuple(problems))
 
 
-def _denominators(tubes: pd.DataFrame) -> dict[str, object]:
+def _denominators(tubes: Wells) -> dict[str, object]:
     """What the row of runs.csv says of the events in the denominator or bead gate."""
-    events = tubes["value"].dropna()
-    return {} if events.empty else {"denominator_lowest": events.min(), "denominator_median": events.median()}
+    events = tubes["value"]
+    events = events[~np.isnan(events)]
+    return {"denominator_lowest": events.min(), "denominator_median": np.median(events)} if len(events) else {}
 
 
 def _one_gate(pattern: str, targets: list[str], run_id: object, key: str, problems: list[str]) -> str:
@@ -148,22 +152,20 @@ def _one_gate(pattern: str, targets: list[str], run_id: object, key: str, proble
     return ""
 
 
-def _with_volume(
-    sample: Mapping[str, object], counts: pd.DataFrame, headers: pd.DataFrame
-) -> tuple[Mapping[str, object], pd.DataFrame]:
+def _with_volume(sample: Mapping[str, object], counts: Wells, headers: Wells) -> tuple[Mapping[str, object], Wells]:
     """The manifest's row with the volume acquired for the tubes that are pooled, and the FCS headers that told it.
 
     The manifest goes before the export, the export before the FCS files. A volume that is not known for every tube is
     not known.
     """
-    counted = counts[counts["value"].notna()]
-    if _number(sample.get("volume_ul")) > 0 or counted.empty:
-        return sample, headers[:0]
-    if counted["volume_ul"].notna().all():
-        return {**sample, "volume_ul": float(counted["volume_ul"].sum())}, headers[:0]
-    if len(headers) == len(counted) and headers["volume_ul"].notna().all():
+    counted = counts.where(~np.isnan(counts["value"]))
+    if _number(sample.get("volume_ul")) > 0 or not len(counted):
+        return sample, headers.none()
+    if not np.isnan(counted["volume_ul"]).any():
+        return {**sample, "volume_ul": float(counted["volume_ul"].sum())}, headers.none()
+    if len(headers) == len(counted) and not np.isnan(headers["volume_ul"]).any():
         return {**sample, "volume_ul": float(headers["volume_ul"].sum())}, headers
-    return sample, headers[:0]
+    return sample, headers.none()
 
 
 def _header_unused(volume: float, settings: Flow) -> str:
@@ -209,14 +211,12 @@ def _number(value: object) -> float:
 
 
 def _level(
-    tubes: pd.DataFrame, gate: str, other: str, sample: Mapping[str, object], settings: Flow
+    tubes: Wells, counts: Wells, others: Wells, sample: Mapping[str, object], settings: Flow
 ) -> tuple[dict[str, object], list[tuple[str, str]]]:
     """One sample on one run: level, limits, status and reason, and what the manifest lacks for it."""
-    counts = tubes[tubes["target"] == gate]
-    others = tubes[tubes["target"] == other] if other else tubes.iloc[:0]
-    done = counts["value"].notna()
-    events = float(counts["value"].sum())
-    factor, lacking = _factor(float(others["value"].sum()), sample, settings)
+    done = ~np.isnan(counts["value"])
+    events = float(np.nansum(counts["value"]))
+    factor, lacking = _factor(float(np.nansum(others["value"])), sample, settings)
     reason, status = "", "quantified"
     if not done.any():
         said = {remark or repr(text) for remark, text in zip(counts["remark"], counts["value_raw"], strict=True)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from nkinetics.columns import CALIBRATORS, RUNS, Column, Schema
+from nkinetics.quantify.wells import Wells
 from nkinetics.store import complete, empty
 
 LEVELS = Schema(
@@ -105,10 +106,34 @@ def frame_of(rows: Iterable[Mapping[str, object]], schema: Schema) -> pd.DataFra
     return complete(pd.DataFrame(list(rows), columns=schema.names), schema)
 
 
+@dataclass(frozen=True)
+class Behind:
+    """Raw rows behind one level, in one role: the rows of `SOURCES` before they are written out."""
+
+    assay: str
+    run_id: str
+    sample_id: str
+    role: str
+    wells: Wells
+
+
+def _sources(pieces: Sequence[Behind]) -> pd.DataFrame:
+    if not pieces:
+        return empty(SOURCES)
+    sizes = [len(piece.wells) for piece in pieces]
+    named = ("assay", "run_id", "sample_id", "role")
+    columns = {n: np.repeat(np.array([getattr(p, n) for p in pieces], dtype=object), sizes) for n in named}
+    columns |= {
+        name: np.concatenate([piece.wells[name] for piece in pieces])
+        for name in ("source_sha256", "source_file", "source_row")
+    }
+    return complete(pd.DataFrame(columns), SOURCES)
+
+
 def outcome(
     levels: list[dict[str, object]],
     runs: list[dict[str, object]],
-    sources: list[dict[str, object]],
+    sources: Sequence[Behind],
     set_aside: Mapping[int, str],
     **more: object,
 ) -> Quantified:
@@ -116,31 +141,19 @@ def outcome(
     return Quantified(
         frame_of(levels, LEVELS),
         frame_of(runs, RUNS),
-        frame_of(sources, SOURCES),
+        _sources(sources),
         dict(set_aside),
         **more,  # type: ignore[arg-type]
     )
 
 
-def left(rows: pd.DataFrame, set_aside: Mapping[int, str]) -> pd.DataFrame:
-    """The rows that were not set aside; costs what the rows cost, however many were set aside elsewhere."""
-    return rows[np.array([label not in set_aside for label in rows.index], dtype=bool)]
-
-
-def source_rows(raw: pd.DataFrame, role: str, key: Mapping[str, object]) -> list[dict[str, object]]:
-    """The raw rows behind one level, in the role given."""
-    return [
-        {**key, "source_sha256": sha, "source_file": file, "source_row": row, "role": role}
-        for sha, file, row in zip(raw["source_sha256"], raw["source_file"], raw["source_row"], strict=True)
-    ]
-
-
-def provenance(raw: pd.DataFrame) -> dict[str, str]:
+def provenance(wells: Wells) -> dict[str, str]:
     """Hashes and row numbers of raw rows, as `observations.csv` holds them."""
-    ordered = raw.sort_values(["source_file", "source_row"], kind="stable")
+    rows = zip(*(wells[name].tolist() for name in ("source_file", "source_row", "source_sha256")), strict=True)
+    placed = sorted(rows, key=lambda row: row[:2])
     return {
-        "source_sha256": " ".join(dict.fromkeys(ordered["source_sha256"])),
-        "source_rows": " ".join(dict.fromkeys(str(r) for r in ordered["source_row"])),
+        "source_sha256": " ".join(dict.fromkeys(sha for _, _, sha in placed)),
+        "source_rows": " ".join(dict.fromkeys(str(row) for _, row, _ in placed)),
     }
 
 
@@ -157,12 +170,12 @@ def cv_pct(values: np.ndarray) -> float:
     return float(100 * values.std(ddof=1) / values.mean())
 
 
-def run_facts(wells: pd.DataFrame, set_aside: Mapping[int, str]) -> dict[str, object]:
+def run_facts(wells: Wells, set_aside: Mapping[int, str]) -> dict[str, object]:
     """What the row of runs.csv says of any run: its exports, its date, its wells and those used.
 
     Parameters
     ----------
-    wells : DataFrame
+    wells : Wells
         Usable raw rows of one run and target.
     set_aside : mapping of int to str
         Reason by index label, complete for these rows.
@@ -171,7 +184,7 @@ def run_facts(wells: pd.DataFrame, set_aside: Mapping[int, str]) -> dict[str, ob
         "source_file": " ".join(dict.fromkeys(wells["source_file"])),
         "run_date": max(wells["run_date"], default=""),
         "n_wells": len(wells),
-        "n_wells_used": sum(label not in set_aside for label in wells.index),
+        "n_wells_used": sum(label not in set_aside for label in wells.index.tolist()),
     }
 
 

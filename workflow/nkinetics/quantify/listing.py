@@ -9,7 +9,8 @@ import pandas as pd
 
 from nkinetics.columns import LEVEL_UNITS
 from nkinetics.errors import Problem
-from nkinetics.quantify.levels import Quantified, outcome, unusable
+from nkinetics.quantify.levels import Behind, Quantified, outcome, unusable
+from nkinetics.quantify.wells import Wells
 from nkinetics.store import records
 
 STATUS_OF: Mapping[str, str] = {
@@ -44,8 +45,9 @@ def quantify(raw: pd.DataFrame, analytes: Mapping[str, str]) -> tuple[Quantified
     set_aside = unusable(raw)
     problems: list[Problem] = []
     levels: list[dict[str, object]] = []
-    sources: list[dict[str, object]] = []
-    for label, row in zip(raw.index, records(raw), strict=True):
+    sources: list[Behind] = []
+    wells = Wells.of(raw)
+    for place, (label, row) in enumerate(zip(raw.index, records(raw), strict=True)):
         if label in set_aside:
             continue
         status, value, limits, reason, wrong = _read(row)
@@ -69,8 +71,7 @@ def quantify(raw: pd.DataFrame, analytes: Mapping[str, str]) -> tuple[Quantified
                 "source_rows": str(row["source_row"]),
             }
         )
-        where = {name: row[name] for name in ("source_sha256", "source_file", "source_row")}
-        sources.append({**key, **where, "role": "replicate"})
+        sources.append(Behind(row["assay"], row["run_id"], row["sample_id"], "replicate", wells.row(place)))
     return outcome(levels, [], sources, set_aside), problems
 
 

@@ -17,18 +17,18 @@ import pandas as pd
 
 from nkinetics.columns import CALIBRATORS
 from nkinetics.quantify.levels import (
+    Behind,
     Need,
     Quantified,
     cv_pct,
     frame_of,
-    left,
     outcome,
     provenance,
     run_facts,
-    source_rows,
     spread,
     unusable,
 )
+from nkinetics.quantify.wells import Wells, left
 from nkinetics.settings import Qpcr, QpcrAcceptance
 from nkinetics.store import records
 
@@ -112,13 +112,12 @@ def back_calculated(ct: np.ndarray, copies: np.ndarray, curve: StandardCurve) ->
     DataFrame
         copies, n_wells, found, deviation_pct; by increasing copies.
     """
-    frame = pd.DataFrame({"copies": copies, "ct": ct}).groupby("copies")["ct"].agg(["mean", "size"])
-    found = copies_per_reaction(frame["mean"].to_numpy(), curve.slope, curve.intercept)
-    nominal = frame.index.to_numpy(dtype=float)
+    nominal, level, n_wells = np.unique(copies, return_inverse=True, return_counts=True)
+    found = copies_per_reaction(np.bincount(level, ct) / n_wells, curve.slope, curve.intercept)
     return pd.DataFrame(
         {
             "copies": nominal,
-            "n_wells": frame["size"].to_numpy(),
+            "n_wells": n_wells,
             "found": found,
             "deviation_pct": 100 * (found / nominal - 1),
         }
@@ -281,38 +280,41 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
     replicates, so that counting gives their mean a relative variance of 1/n.
     """
     set_aside = unusable(raw)
-    target, reference = _targets(raw, settings)
-    usable = ~raw.index.isin(list(set_aside))
-    for label in raw.index[usable & ~target & ~reference]:
-        name = raw.at[label, "target"] or "without a name"
-        set_aside[label] = f"target {name} is neither the transgene nor the reference gene of assays.qpcr"
-    roles = dict.fromkeys(raw.index[reference & (raw["role"] == "unknown")], "reference")
+    kinds = {name: _kind(name, settings) for name in raw["target"].unique()}
+    roles: dict[int, str] = {}
+    for label, name, role in zip(raw.index.tolist(), raw["target"], raw["role"], strict=True):
+        if kinds[name] == "reference" and role == "unknown":
+            roles[label] = "reference"
+        elif kinds[name] == "" and label not in set_aside:
+            set_aside[label] = (
+                f"target {name or 'without a name'} is neither the transgene nor the reference gene of assays.qpcr"
+            )
     manifest = {row["sample_id"]: row for row in records(samples)}
     levels: list[dict[str, object]] = []
     runs: list[dict[str, object]] = []
-    sources: list[dict[str, object]] = []
+    sources: list[Behind] = []
     calibrators: list[dict[str, object]] = []
     needs: list[Need] = []
     warnings: list[str] = []
-    ordered = left(raw, set_aside).sort_values(["run_id", "source_file", "source_row", "target"])
-    for run, wells in ordered.groupby("run_id"):
-        run_id = str(run)
-        is_reference = reference.loc[wells.index]
+    for run_id, wells in Wells.of(left(raw, set_aside)).by("run_id"):
+        of_gene = np.array([kinds[name] == "reference" for name in wells["target"]], dtype=bool)
+        genes, transgene = wells.where(of_gene), wells.where(~of_gene)
         reference_curve = None
         of_run: list[dict[str, object]] = []
-        if settings.level_unit == "copies/cell" or (is_reference & (wells["role"] == "standard")).any():
-            for name, of_gene in wells[is_reference].groupby("target"):
+        if settings.level_unit == "copies/cell" or (genes["role"] == "standard").any():
+            for name, of_target in genes.by("target"):
                 key = {"run_id": run_id, "assay": "qpcr", "target": name}
-                reference_curve, row, _, wells_of = _run(of_gene, settings, set_aside, copies_limit=False)
-                of_run.append({**row, **run_facts(of_gene, set_aside), **key})
+                reference_curve, row, _, wells_of = _run(of_target, settings, set_aside, copies_limit=False)
+                of_run.append({**row, **run_facts(of_target, set_aside), **key})
                 calibrators += [{**well, **key} for well in wells_of]
             runs += of_run
         else:
-            for label in wells.index[is_reference & (wells["role"] != "unknown")]:
+            for label in genes.where(genes["role"] != "unknown").index.tolist():
                 set_aside[label] = "reference gene without a standard curve; only its samples are used"
-        reference_wells = wells[is_reference & (wells["role"] == "unknown")]
-        expected_ct = _expected_reference(reference_wells, manifest, settings)
-        for name, of_target in wells[~is_reference].groupby("target"):
+        gene_samples = genes.where(genes["role"] == "unknown")
+        by_sample = dict(gene_samples.by("sample_id"))
+        expected_ct = _expected_reference(by_sample, manifest, settings)
+        for name, of_target in transgene.by("target"):
             curve, row, controls, wells_of = _run(of_target, settings, set_aside, copies_limit=True)
             calibrators += [{**well, "run_id": run_id, "assay": "qpcr", "target": name} for well in wells_of]
             failed = [str(row["reason"])] if not row["accepted"] else []
@@ -320,26 +322,24 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
                 failed += [f"reference gene {r['target']}: {r['reason']}" for r in of_run if not r["accepted"]]
             if row["ntc_ok"] is pd.NA:
                 warnings.append(f"Run {run_id}, {name}: the plate has no no-template control; the rule is not applied.")
-            highest = float(controls["quantity"].max()) if row["n_standards"] else math.nan
+            standards = controls.where(controls["role"] == "standard")
+            highest = float(standards["quantity"].max()) if len(standards) else math.nan
             plate = _Plate(curve, reference_curve, highest, tuple(failed), expected_ct)
-            of_curve = [
-                *source_rows(controls[controls["role"] == "standard"], "standard", {}),
-                *source_rows(controls[controls["role"] == "ntc"], "ntc", {}),
-            ]
+            ntcs = controls.where(controls["role"] == "ntc")
             before, outliers = len(levels), 0
-            for sample_id, replicates in of_target[of_target["role"] == "unknown"].groupby("sample_id"):
+            for sample_id, replicates in of_target.where(of_target["role"] == "unknown").by("sample_id"):
                 if sample_id not in manifest:
                     continue
-                genes = reference_wells[reference_wells["sample_id"] == sample_id]
+                own_genes = by_sample.get(sample_id, gene_samples.none())
                 outliers += _set_outlier_aside(replicates, settings, set_aside)
-                level, lacking = _level(replicates, genes, manifest[str(sample_id)], plate, settings, set_aside)
-                needs += [Need(str(sample_id), column, why) for column, why in lacking]
-                key = {"assay": "qpcr", "run_id": run_id, "sample_id": sample_id}
-                levels.append({**key, "analyte": settings.analyte, **level})
-                kept = left(replicates, set_aside)
-                sources += source_rows(kept, "replicate", key)
-                sources += source_rows(genes, "reference", key)
-                sources += [{**key, **one} for one in of_curve]
+                level, lacking = _level(replicates, own_genes, manifest[sample_id], plate, settings, set_aside)
+                needs += [Need(sample_id, column, why) for column, why in lacking]
+                levels.append(
+                    {"assay": "qpcr", "run_id": run_id, "sample_id": sample_id, "analyte": settings.analyte, **level}
+                )
+                kept = replicates.without(set_aside)
+                pieces = {"replicate": kept, "reference": own_genes, "standard": standards, "ntc": ntcs}
+                sources += [Behind("qpcr", run_id, sample_id, role, part) for role, part in pieces.items()]
             if outliers:
                 warnings.append(
                     f"Run {run_id}, {name}: {outliers} replicate{'s' if outliers > 1 else ''} set aside as "
@@ -368,37 +368,35 @@ def quantify(raw: pd.DataFrame, samples: pd.DataFrame, settings: Qpcr) -> Quanti
     )
 
 
-def _targets(raw: pd.DataFrame, settings: Qpcr) -> tuple[pd.Series, pd.Series]:
-    """Which rows are of the transgene and which of the reference gene; a name that fits both is the transgene's."""
-    pattern = re.compile(settings.target_pattern)
-    target = pd.Series([bool(pattern.search(t)) for t in raw["target"]], index=raw.index, dtype=bool)
-    if settings.reference_pattern is None:
-        return target, pd.Series(False, index=raw.index)
-    gene = re.compile(settings.reference_pattern)
-    return target, ~target & pd.Series([bool(gene.search(t)) for t in raw["target"]], index=raw.index, dtype=bool)
+def _kind(target: str, settings: Qpcr) -> str:
+    """Whether a target is the transgene or the reference gene, or neither; a name that fits both is the transgene's."""
+    if re.search(settings.target_pattern, target):
+        return "transgene"
+    gene = settings.reference_pattern
+    return "reference" if gene is not None and re.search(gene, target) else ""
 
 
-def _detected(wells: pd.DataFrame, settings: Qpcr) -> pd.Series:
-    return wells["value"].notna() & (wells["value"] <= settings.ct_max)
+def _detected(wells: Wells, settings: Qpcr) -> np.ndarray:
+    return wells["value"] <= settings.ct_max
 
 
 def _run(
-    wells: pd.DataFrame, settings: Qpcr, set_aside: dict[int, str], *, copies_limit: bool
-) -> tuple[StandardCurve | None, dict[str, object], pd.DataFrame, list[dict[str, object]]]:
+    wells: Wells, settings: Qpcr, set_aside: dict[int, str], *, copies_limit: bool
+) -> tuple[StandardCurve | None, dict[str, object], Wells, list[dict[str, object]]]:
     """Curve, row of runs.csv, the standards and controls used, and their rows of calibrators.csv, of one target."""
     detected = _detected(wells, settings)
-    standard = (wells["role"] == "standard").to_numpy()
-    for label in wells.index[standard & ~(wells["quantity"] > 0)]:
+    standard, positive = wells["role"] == "standard", wells["quantity"] > 0
+    for label in wells.where(standard & ~positive).index.tolist():
         set_aside[label] = "standard without a positive quantity"
-    for label in wells.index[standard & (wells["quantity"] > 0) & ~detected]:
+    for label in wells.where(standard & positive & ~detected).index.tolist():
         set_aside[label] = "standard without a Ct"
-    on_curve = wells[standard & (wells["quantity"] > 0) & detected]
-    ct, copies = on_curve["value"].to_numpy(dtype=float), on_curve["quantity"].to_numpy(dtype=float)
+    on_curve = wells.where(standard & positive & detected)
+    ct, copies = on_curve["value"], on_curve["quantity"]
     curve = standard_curve(ct, copies)
     read_back = back_calculated(ct, copies, curve) if curve is not None else None
-    ntc = wells[(wells["role"] == "ntc").to_numpy()]
+    ntc = wells.where(wells["role"] == "ntc")
     ntc_ok: object = pd.NA
-    found = ntc[_detected(ntc, settings)]["value"].to_numpy(dtype=float)
+    found = ntc.where(_detected(ntc, settings))["value"]
     if len(ntc):
         limit = settings.lod_copies if copies_limit else None
         if not len(found):
@@ -420,7 +418,7 @@ def _run(
         "n_levels": len(read_back) if read_back is not None else 0,
         "n_levels_within": int(levels_within(read_back, settings.acceptance).sum()) if read_back is not None else 0,
         "n_ntc": len(ntc),
-        "n_samples": wells[(wells["role"] == "unknown").to_numpy()]["sample_id"].nunique(),
+        "n_samples": len(set(wells.where(wells["role"] == "unknown")["sample_id"])),
         "lowest_calibrator": min(copies, default=math.nan),
         "highest_calibrator": max(copies, default=math.nan),
         "n_ntc_detected": len(found),
@@ -432,12 +430,12 @@ def _run(
         row["share_within_pct"] = 100 * int(str(row["n_levels_within"])) / len(read_back)
         if len(found):
             row["ntc_most_copies"] = float(copies_per_reaction(found, curve.slope, curve.intercept).max())
-    controls = wells[standard | (wells["role"] == "ntc").to_numpy()]
-    return curve, row, pd.concat([on_curve, ntc]), _calibrator_rows(controls, curve, read_back, settings, set_aside)
+    controls = wells.where(standard | (wells["role"] == "ntc"))
+    return curve, row, on_curve.followed_by(ntc), _calibrator_rows(controls, curve, read_back, settings, set_aside)
 
 
 def _calibrator_rows(
-    controls: pd.DataFrame,
+    controls: Wells,
     curve: StandardCurve | None,
     read_back: pd.DataFrame | None,
     settings: Qpcr,
@@ -451,18 +449,19 @@ def _calibrator_rows(
             float(n): (float(d), float(limit))
             for n, d, limit in zip(read_back["copies"], read_back["deviation_pct"], limits, strict=True)
         }
+    ct = np.where(controls["value"] <= settings.ct_max, controls["value"], math.nan)
+    found = copies_per_reaction(ct, curve.slope, curve.intercept) if curve is not None else np.full(len(ct), math.nan)
+    names = ("role", "well", "quantity", "source_file", "source_row")
     rows = []
-    for label, well in zip(controls.index, records(controls), strict=True):
-        ct = float(well["value"]) if well["value"] <= settings.ct_max else math.nan
+    columns = (controls[name].tolist() for name in names)
+    for label, one, copies, *values in zip(controls.index.tolist(), ct.tolist(), found.tolist(), *columns, strict=True):
+        well = dict(zip(names, values, strict=True))
         nominal = float(well["quantity"]) if well["role"] == "standard" and label not in set_aside else math.nan
-        copies = math.nan
-        if curve is not None:
-            copies = float(copies_per_reaction(np.array(ct), curve.slope, curve.intercept))
         deviation, limit = levels.get(nominal, (math.nan, math.nan))
         rows.append(
             {
-                **{name: well[name] for name in ("role", "well", "quantity", "source_file", "source_row")},
-                "ct": ct,
+                **well,
+                "ct": one,
                 "back_calculated": copies,
                 "deviation_pct": 100 * (copies / nominal - 1),
                 "level_deviation_pct": deviation,
@@ -474,38 +473,41 @@ def _calibrator_rows(
     return rows
 
 
-def _set_outlier_aside(replicates: pd.DataFrame, settings: Qpcr, set_aside: dict[int, str]) -> int:
+def _set_outlier_aside(replicates: Wells, settings: Qpcr, set_aside: dict[int, str]) -> int:
     """Set the outlier among three detected replicates of a sample aside, where the rule is on; how many there were."""
     limit = settings.acceptance.replicate_outlier_ct
     if limit is None or len(replicates) != 3 or not _detected(replicates, settings).all():
         return 0
-    ct = replicates["value"].to_numpy(dtype=float)
+    ct = replicates["value"]
     found = outlier(ct, limit)
     if found is None:
         return 0
-    set_aside[replicates.index[found]] = (
+    set_aside[int(replicates.index[found])] = (
         f"outlier: Ct {ct[found]:.2f} departs {abs(ct[found] - np.median(ct)):.2f} from the median {np.median(ct):.2f} "
         f"of 3 replicates, the two others agree within {limit:g} (assays.qpcr.acceptance.replicate_outlier_ct)"
     )
     return 1
 
 
-def _expected_reference(genes: pd.DataFrame, manifest: Mapping[str, Mapping[str, object]], settings: Qpcr) -> float:
+def _expected_reference(
+    genes: Mapping[str, Wells], manifest: Mapping[str, Mapping[str, object]], settings: Qpcr
+) -> float:
     """Median over the run of the reference Ct that one nanogram would have given: Ct + log2(ng)."""
     found = []
-    for sample_id, wells in genes[_detected(genes, settings)].groupby("sample_id"):
-        ng = _number(manifest.get(str(sample_id), {}).get("ng_input"))
-        if ng > 0:
-            found.append(float(wells["value"].mean()) + math.log2(ng))
+    for sample_id, wells in genes.items():
+        ct = wells.where(_detected(wells, settings))["value"]
+        ng = _number(manifest.get(sample_id, {}).get("ng_input"))
+        if len(ct) and ng > 0:
+            found.append(float(ct.mean()) + math.log2(ng))
     return float(np.median(found)) if found else math.nan
 
 
-def _reference_failure(genes: pd.DataFrame, sample: Mapping[str, object], expected: float, settings: Qpcr) -> str:
+def _reference_failure(genes: Wells, sample: Mapping[str, object], expected: float, settings: Qpcr) -> str:
     """Why the reference gene says that the sample's DNA is not what the manifest says; empty when all is well."""
-    if genes.empty:
+    if not len(genes):
         return ""
-    detected = genes[_detected(genes, settings)]
-    if detected.empty:
+    detected = genes.where(_detected(genes, settings))
+    if not len(detected):
         return "reference gene not detected: no DNA in the reaction, or inhibition"
     ng = _number(sample.get("ng_input"))
     limit = settings.reference_ct_shift_max
@@ -521,33 +523,40 @@ def _reference_failure(genes: pd.DataFrame, sample: Mapping[str, object], expect
     )
 
 
-def _said(well: pd.Series) -> str:
-    """Why a well has no Ct, in the words of the reader or of the export."""
-    return well["remark"] or (f"no Ct but {well['value_raw']!r}" if well["value_raw"] else "no Ct in the export")
+def _said(wells: Wells) -> list[str]:
+    """Why each well has no Ct, in the words of the reader or of the export."""
+    return [
+        remark or (f"no Ct but {text!r}" if text else "no Ct in the export")
+        for remark, text in zip(wells["remark"], wells["value_raw"], strict=True)
+    ]
+
+
+_WITHOUT_RESULT = frozenset(("failed", "not_done", "below", "above"))
 
 
 def _level(
-    replicates: pd.DataFrame,
-    genes: pd.DataFrame,
+    replicates: Wells,
+    genes: Wells,
     sample: Mapping[str, object],
     plate: _Plate,
     settings: Qpcr,
     set_aside: dict[int, str],
 ) -> tuple[dict[str, object], list[tuple[str, str]]]:
     """One sample on one run: level, limits, status and reason, and what the manifest lacks for it."""
-    bad = replicates["detection"].isin(("failed", "not_done", "below", "above"))
-    for label in replicates.index[bad]:
-        set_aside[label] = _said(replicates.loc[label])
-    wells = left(replicates[~bad], set_aside)
-    detected = wells[_detected(wells, settings)]
+    bad = np.array([d in _WITHOUT_RESULT for d in replicates["detection"].tolist()], dtype=bool)
+    if bad.any():
+        without = replicates.where(bad)
+        set_aside.update(zip(without.index.tolist(), _said(without), strict=True))
+    wells = replicates.where(~bad).without(set_aside)
+    detected = wells.where(_detected(wells, settings))
     copies = np.array([])
     if plate.curve is not None:
-        ct = detected["value"].to_numpy(dtype=float)
+        ct = detected["value"]
         copies = copies_per_reaction(ct, plate.curve.slope, plate.curve.intercept)
     mean = float(copies.mean()) if len(copies) else 0.0
     reference_copies = math.nan
     if plate.reference_curve is not None:
-        ct = genes[_detected(genes, settings)]["value"].to_numpy(dtype=float)
+        ct = genes.where(_detected(genes, settings))["value"]
         if len(ct):
             line = plate.reference_curve
             reference_copies = float(copies_per_reaction(ct, line.slope, line.intercept).mean())
@@ -561,11 +570,11 @@ def _level(
     if settings.level_unit == "copies/cell" and not reference_copies > 0:
         reasons.append("no copies of the reference gene, which copies/cell needs")
     status = "quantified"
-    if wells.empty:
+    if not len(wells):
         not_done = (replicates["detection"] == "not_done").all()
-        reasons.append("no usable replicate: " + "; ".join(sorted({_said(row) for _, row in replicates.iterrows()})))
+        reasons.append("no usable replicate: " + "; ".join(sorted(set(_said(replicates)))))
         status = "not_done" if not_done else "failed"
-    elif detected.empty:
+    elif not len(detected):
         status = "not_detected"
     elif len(wells) < rule.replicates_detected_min and mean >= settings.lloq_copies:
         reasons.append(f"{len(wells)} usable replicate, fewer than {rule.replicates_detected_min}")

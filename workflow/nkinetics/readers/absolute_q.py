@@ -72,6 +72,7 @@ _SINGLE: Mapping[str, tuple[str, ...]] = {
     "ROX": ("rox",),
 }
 _TABLES = {"list": _LIST, "summary": _SUMMARY, "channels": _CHANNELS, "single": _SINGLE}
+_NAMES = frozenset(name for marks in _TABLES.values() for known in marks.values() for name in known)
 _MEMBER = re.compile(r"absolute.?q|_summary\.csv$|_multichannel\.csv$|_fluorescence(_columns)?\.csv$", re.IGNORECASE)
 _DILUTION = re.compile(r"1\s*/\s*(\d+(?:[.,]\d+)?)")
 
@@ -100,6 +101,8 @@ def _best(export: Export) -> _Found | None:
     for sheet in export.tables:
         for i, row in enumerate(sheet.top[:10]):
             names = columns(row.cells)
+            if _NAMES.isdisjoint(names):
+                continue
             for kind, marks in _TABLES.items():
                 at = {m: names[n] for m, known in marks.items() for n in reversed(known) if n in names}
                 rank = (len(at) == len(marks), len(at))

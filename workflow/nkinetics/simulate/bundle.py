@@ -111,7 +111,7 @@ One run fails its acceptance, one export was saved twice: the files are as a lab
 """
 
 
-def _table(frame: pd.DataFrame) -> str:
+def table_text(frame: pd.DataFrame) -> str:
     """A user table as CSV without the columns that nobody filled."""
     filled = [c for c in frame.columns if not (frame[c].isna() | (frame[c].astype("object") == "")).all()]
     return csv_text(frame[filled])
@@ -139,7 +139,7 @@ def files(simulated: Simulated, truth: str = "truth") -> dict[str, bytes]:
     texts = {
         "config/config.yaml": config(simulated.design, simulated.seed),
         **{
-            f"config/{name}.csv": _table(getattr(simulated, name))
+            f"config/{name}.csv": table_text(getattr(simulated, name))
             for name in ("patients", "samples", "infusions", "cytokines", "events")
         },
         "data/raw/README.md": readme(simulated.seed),
