@@ -43,10 +43,13 @@ class Start:
         NaN where a sample stands there, or where the rule gives none.
     flags : array of int [rows]
         `Why` of the rule that was used, or of its failure.
+    column : array of int [rows]
+        The point that stands at time 0: a sample, or column 0 for an imputed level; -1 where there is none.
     """
 
     level: Floats
     flags: Ints
+    column: Ints
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,9 @@ class Curves:
         """Level at time 0 where no sample stands there, by the rule of the configuration."""
         b, curve = self.batch, self._levels
         kept = ~np.isnan(curve)
-        open_start = kept.any(axis=1) & ~(kept & (b.time == 0)).any(axis=1)
+        stands = kept & (b.time == 0)
+        stood = np.logical_or.reduce(stands, axis=1)
+        open_start = kept.any(axis=1) & ~stood
         first = np.argmax(kept, axis=1)
         c1, t1 = curve[self.rows, first], b.time[self.rows, first]
         rest = kept.copy()
@@ -178,7 +183,8 @@ class Curves:
             + flagged(open_start & (rule == "predose"), Why.NO_PREDOSE)
             + flagged((b.lead > 0) & (rule == "predose"), Why.START_PREDOSE)
         )
-        return Start(level, flags)
+        column = np.where(stood, np.argmax(stands, axis=1), np.where(np.isnan(level), -1, 0))
+        return Start(level, flags, column)
 
     @cached_property
     def curve(self) -> Floats:
@@ -225,9 +231,8 @@ class Curves:
     def start_level(self) -> tuple[Floats, Ints]:
         """Level of the curve at the start of the window, and its flags."""
         b, curve = self.batch, self.curve
-        stands = (b.time == 0) & ~np.isnan(curve)
-        at = np.argmax(stands, axis=1)
-        value = np.where(np.logical_or.reduce(stands, axis=1), curve[self.rows, at], np.nan)
+        at = self.begun.column
+        value = np.where(at >= 0, curve[self.rows, at], np.nan)
         observed = np.isnan(self.begun.level) & ~np.isnan(value)
         unbegun = self.begun.flags & int(Why.NO_START | Why.NO_PREDOSE)
         notes = self.area_notes + flagged(observed & (b.kind[self.rows, at] == BLQ), Why.START_BLQ)
@@ -253,10 +258,9 @@ class Curves:
         The curve passes over such a sample; a piece that does is not known where it is cut.
         """
         b = self.batch
-        kind, time = b.kind[rows], b.time[rows]
-        over = kind == ABOVE
-        if not over.any():
-            return np.zeros(len(kind), dtype=bool)
+        if not self._any_above:
+            return np.zeros(len(end), dtype=bool)
+        time, over = b.time[rows], b.kind[rows] == ABOVE
         points = np.where(np.isnan(self.curve[rows]), np.nan, time)
         before = np.where(points <= b.start[rows][:, None], points, -np.inf).max(axis=1, initial=-np.inf)
         after = np.where(points >= end[:, None], points, np.inf).min(axis=1, initial=np.inf)
@@ -264,13 +268,18 @@ class Curves:
         return np.asarray(np.logical_or.reduce(over, axis=1))
 
     @cached_property
+    def _any_above(self) -> bool:
+        """Whether any level lies above the ULOQ, which few studies have."""
+        return bool((self.batch.kind == ABOVE).any())
+
+    @cached_property
     def _guessed_over(self) -> Bools:
         """Rows whose start level comes from their first two points although a level above the ULOQ is among them."""
         b = self.batch
         guessed = (self.begun.flags & int(Why.START_FIRST | Why.START_BACK)) > 0
-        over = (b.kind == ABOVE) & guessed[:, None]
-        if not over.any():
+        if not self._any_above:
             return np.zeros(len(guessed), dtype=bool)
+        over = (b.kind == ABOVE) & guessed[:, None]
         kept = ~np.isnan(self._levels)
         second = np.where(kept & (np.cumsum(kept, axis=1) == 2), b.time, np.inf).min(axis=1, initial=np.inf)
         return np.asarray(np.logical_or.reduce(over & (b.time <= second[:, None]), axis=1))
