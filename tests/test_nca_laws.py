@@ -13,7 +13,7 @@ import pytest
 from nkinetics import nca
 from nkinetics.errors import InputError
 from nkinetics.nca.auc import LINEAR_UP_LOG_DOWN, log_drop, piece_areas, piece_moments, segments
-from nkinetics.settings import Nca
+from nkinetics.settings import LambdaZ, ManualPoints, Nca
 from scipy.integrate import quad
 
 NAN = math.nan
@@ -24,7 +24,10 @@ POWERS = {  # parameter: (power of the level scale, power of the time scale)
     "auc_inf_pred": (1, 1), "auc_extrap_pct": (0, 0), "auc_int_extrap_pct": (0, 0), "aumc_last": (1, 2),
     "aumc_inf_obs": (1, 2), "mrt_last": (0, 1), "mrt_inf_obs": (0, 1), "lambda_z": (0, -1), "half_life": (0, 1),
     "lambda_z_n_points": (0, 0), "lambda_z_start": (0, 1), "lambda_z_end": (0, 1), "r_squared": (0, 0),
-    "r_squared_adj": (0, 0), "corr_xy": (0, 0), "span_ratio": (0, 0),
+    "r_squared_adj": (0, 0), "corr_xy": (0, 0), "span_ratio": (0, 0), "c0": (1, 0), "time_above": (0, 1),
+    "cmax_dose_norm": (1, 0), "auc_last_dose_norm": (1, 1), "auc_int_dose_norm": (1, 1), "accumulation_cmax": (0, 0),
+    "accumulation_auc": (0, 0), "recovery_ratio": (0, 0), "trough": (1, 0), "tlast_detected": (0, 1),
+    "t_not_detected": (0, 1),
 }  # fmt: skip
 RULES = ["linear_up_log_down", "linear", "linear_log"]
 
@@ -54,11 +57,153 @@ def assert_same(one: float, other: float, where: Any) -> None:
 def test_levels_and_times_scale_with_their_units(rule: str) -> None:
     for time, level, lloq in profiles(1):
         a, b = 1000.0, 24.0
-        one = nca.profile(time, level, lloq=lloq, auc_rule=rule, windows=[[0, 28]], **WIDE)
+        some = {"auc_rule": rule, "amount": 5.0, **WIDE}
+        one = nca.profile(time, level, lloq=lloq, windows=[[0, 28]], above_limit=90.0, **some)
         # Hours in place of days, another unit of the level.
-        other = nca.profile(time * b, level * a, lloq=lloq * a, auc_rule=rule, windows=[[0, 28 * b]], **WIDE)
+        other = nca.profile(time * b, level * a, lloq=lloq * a, windows=[[0, 28 * b]], above_limit=90.0 * a, **some)
         for name, (of_level, of_time) in POWERS.items():
             assert_same(other[name], one[name] * a**of_level * b**of_time, (name, time, level, lloq))
+
+
+def three_infusions(seed: int, n: int) -> pd.DataFrame:
+    """Profiles around infusions at 0, 4 and 8, with a pre-dose sample before each; some levels below their LLOQ."""
+    rng, rows = np.random.default_rng(seed), []
+    for i in range(n):
+        time = np.concatenate([[-0.125, 3.875, 7.875], np.sort(rng.choice(np.arange(0.25, 60, 0.25), 12, False))])
+        peak = rng.uniform(6, 14)
+        mean = 1500 * np.exp(np.where(time < peak, 0.4 * (time - peak), -rng.uniform(0.03, 0.4) * (time - peak)))
+        level, lloq = mean * np.exp(rng.normal(0, 0.5, len(time))), np.exp(rng.normal(3, 0.7, len(time)))
+        rows += [
+            {"patient_id": f"{i:03d}", "sample_id": f"{j}", "time_actual": t, "level": c, "lloq": q, "lod": q / 3,
+             "status": "quantified", "predose": t in (-0.125, 3.875, 7.875)}
+            for j, (t, c, q) in enumerate(zip(time, level, lloq, strict=True))
+        ]  # fmt: skip
+    return pd.DataFrame(rows).drop_duplicates(["patient_id", "time_actual"])
+
+
+def given_at(frame: pd.DataFrame, *starts: float, amounts: tuple[float, ...] = (1e9, 2e9, 4e9)) -> pd.DataFrame:
+    patients = frame["patient_id"].unique()
+    return pd.DataFrame(
+        {
+            "patient_id": np.repeat(patients, len(starts)),
+            "infusion": list(range(1, len(starts) + 1)) * len(patients),
+            "time": list(starts) * len(patients),
+            "planned": list(amounts) * len(patients),
+            "given": list(amounts) * len(patients),
+            "unit": "cells",
+        }
+    )
+
+
+@pytest.mark.parametrize("method", ["regression", "tobit"])
+def test_every_parameter_of_every_window_scales_with_the_units_of_level_and_time(method: str) -> None:
+    frame = three_infusions(10, 60)
+    a, b = 1e-3, 24.0
+    slope = LambdaZ(**WIDE, method=method)
+    one = nca.analyse(
+        frame, given_at(frame, 0, 4, 8), Nca(windows=((0.0, 28.0),), above_limit=100.0, lambda_z=slope)
+    ).set_index(["patient_id", "window", "parameter"])["value"]
+    other = nca.analyse(
+        frame.assign(
+            time_actual=frame["time_actual"] * b, level=frame["level"] * a, lloq=frame["lloq"] * a, lod=frame["lod"] * a
+        ),
+        given_at(frame, 0, 4 * b, 8 * b),
+        Nca(windows=((0.0, 28.0 * b),), above_limit=100.0 * a, lambda_z=slope),
+    ).set_index(["patient_id", "window", "parameter"])["value"]
+    assert set(POWERS) == set(nca.BY_NAME)
+    seen = set()
+    for (patient, window, name), value in one.items():
+        where = (patient, window.replace("D0-28", "D0-672"), name)
+        of_level, of_time = POWERS[name]
+        assert_same(other[where], value * a**of_level * b**of_time, where)
+        seen |= {name} if not math.isnan(value) else set()
+    assert seen == set(nca.BY_NAME)
+
+
+def test_values_by_amount_fall_as_the_amount_rises_and_nothing_else_changes() -> None:
+    frame = three_infusions(11, 30)
+    key = ["patient_id", "window", "parameter"]
+    one, other = (
+        nca.analyse(frame, given_at(frame, 0, 4, 8, amounts=amounts)).set_index(key)["value"]
+        for amounts in ((1e9, 2e9, 4e9), (4e9, 8e9, 16e9))
+    )
+    by_amount = one.index.get_level_values("parameter").str.endswith("_dose_norm")
+    pd.testing.assert_series_equal(other[~by_amount], one[~by_amount])
+    np.testing.assert_allclose(other[by_amount], one[by_amount] / 4, rtol=1e-13)
+    assert one[by_amount].notna().sum() > 100
+
+
+def test_the_unit_of_the_level_leaves_no_trace_in_ratios_between_infusions() -> None:
+    frame = three_infusions(12, 30)
+    table = nca.analyse(frame, given_at(frame, 0, 4, 8)).set_index(["parameter", "patient_id", "window"])["value"]
+    for k in (2, 3):
+        cmax, first = (table["cmax"].xs(f"infusion_{i}", level="window") for i in (k, 1))
+        ratio = table["accumulation_cmax"].xs(f"infusion_{k}", level="window")
+        np.testing.assert_allclose(ratio, cmax / first, rtol=1e-14)
+    # Windows of the first two infusions are equally long: their areas are the window areas.
+    area, first = (table["auc_int"].xs(f"infusion_{i}", level="window") for i in (2, 1))
+    ratio = table["accumulation_auc"].xs("infusion_2", level="window")
+    both = ratio.notna()
+    assert both.sum() > 10
+    np.testing.assert_allclose(ratio[both], (area / first)[both], rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_time_above_adds_up_over_windows_falls_with_the_limit_and_fills_the_window_below_every_level(rule: str) -> None:
+    for time, level, lloq in profiles(13):
+        one = {"lloq": lloq, "auc_rule": rule, "start": "first", "first": "drop", **WIDE}
+        cut = float(time[len(time) // 2])
+        limits = [1e-6, 5.0, 80.0, 400.0, 1e5]
+        found = []
+        for limit in limits:
+            done = nca.profile(time, level, **one, above_limit=limit, windows=[[0, 60], [0, cut], [cut, 60]])
+            if math.isnan(done["time_above"]):
+                continue
+            whole, *parts = (w["time_above"] for w in done["windows"].values())
+            assert whole == pytest.approx(done["time_above"], rel=1e-12, abs=1e-12)
+            if not any(map(math.isnan, parts)):
+                assert whole == pytest.approx(sum(parts), rel=1e-12, abs=1e-12)
+            found.append(whole)
+        assert found == sorted(found, reverse=True)
+        if found:
+            assert found[0] == pytest.approx(done["tlast"], rel=1e-12) and found[-1] == 0.0
+
+
+def test_a_limit_next_to_a_level_is_told_apart_from_it() -> None:
+    # Level 100 from 0 to 4, then down: touching is not above, the next number below is.
+    for limit, wanted in ((100.0, 0.0), (np.nextafter(100.0, 0), 4.0), (np.nextafter(100.0, 200), 0.0)):
+        one = nca.profile([0, 4, 8], [100.0, 100.0, 50.0], above_limit=float(limit))
+        assert one["time_above"] == pytest.approx(wanted, abs=1e-12)
+    # Neighbouring levels around a limit: the piece is straight enough for either rule, and nothing overflows.
+    low, high = 100.0, float(np.nextafter(100.0, 200))
+    one = nca.profile([0, 1, 2], [high, low, high], above_limit=low)
+    assert one["time_above"] == pytest.approx(2.0, rel=1e-12)
+    assert one["c0"] == high
+
+
+def test_a_tail_of_neighbouring_numbers_is_a_slope_or_none_but_never_infinite() -> None:
+    c = 70.0
+    down = [c, float(np.nextafter(c, 0)), float(np.nextafter(np.nextafter(c, 0), 0))]
+    for tail in (down, down[::-1], [down[0], down[0], down[1]]):
+        one = nca.profile([0, 1, 2, 3, 4], [0, 900, *tail], **WIDE)
+        for name in nca.BY_NAME:
+            assert math.isfinite(one[name]) or one["reasons"][name], name
+    one = nca.profile([0, 1, 2, 3, 4], [0, 900, *down], points_min=3, tolerance=1e-12, **WIDE)
+    assert one["lambda_z"] > 0
+
+
+def test_an_area_is_additive_at_an_observed_time() -> None:
+    for time, level, lloq in profiles(14):
+        one = nca.profile(time, level, lloq=lloq, windows=[[0, 60]], **WIDE)
+        quantified = time[level >= lloq]
+        for cut in quantified[quantified > 0]:
+            windows = [[0, 60], [0, float(cut)], [float(cut), 60]]
+            whole, *parts = (
+                w["auc_int"] for w in nca.profile(time, level, lloq=lloq, windows=windows, **WIDE)["windows"].values()
+            )
+            if not math.isnan(whole):
+                assert whole == pytest.approx(one["auc_int"], rel=1e-14)
+                assert whole == pytest.approx(sum(parts), rel=1e-12)
 
 
 def test_a_shift_of_time_zero_moves_the_windows_of_an_infusion_with_it() -> None:
@@ -71,7 +216,8 @@ def test_a_shift_of_time_zero_moves_the_windows_of_an_infusion_with_it() -> None
                  "status": "quantified"}
                 for j, (t, c, q) in enumerate(zip(time, level, lloq, strict=True))
             ]  # fmt: skip
-    table = nca.analyse(pd.DataFrame(rows), pd.DataFrame(given))
+    settings = Nca(above_limit=60.0, lambda_z=LambdaZ(method="tobit"))
+    table = nca.analyse(pd.DataFrame(rows), pd.DataFrame(given).assign(planned=2e9, given=1.5e9), settings)
     table = table[table["window"] == "infusion_1"].set_index(["patient_id", "parameter"])["value"]
     for (patient, parameter), value in table.items():
         if patient.startswith("A"):
@@ -113,6 +259,26 @@ def test_a_study_gives_the_same_numbers_whole_shuffled_and_patient_by_patient() 
     pd.testing.assert_frame_equal(points, shuffled_points)
     one_by_one = pd.concat([nca.analyse(own) for _, own in frame.groupby("patient_id")], ignore_index=True)
     pd.testing.assert_frame_equal(whole, one_by_one)
+
+
+def test_a_study_of_several_infusions_gives_the_same_numbers_whole_shuffled_and_patient_by_patient() -> None:
+    frame = three_infusions(15, 20)
+    given = given_at(frame, 0, 4, 8)
+    by_hand = tuple(
+        ManualPoints(patient_id=str(p), assay="qpcr", exclude=(float(own["time_actual"].max()),), reason="a test")
+        for p, own in frame[frame["level"] >= frame["lloq"]].groupby("patient_id")
+        if str(p) < "010"
+    )
+    settings = Nca(above_limit=80.0, lambda_z=LambdaZ(method="tobit", manual=by_hand))
+    whole = nca.analyse(frame, given, settings)
+    assert whole["reason"].str.contains("left out by hand").any() and whole["reason"].str.contains("censored").any()
+    mixed = nca.analyse(frame.sample(frac=1, random_state=2), given.sample(frac=1, random_state=3), settings)
+    pd.testing.assert_frame_equal(whole, mixed)
+    one_by_one = pd.concat(
+        [nca.analyse(own, given[given["patient_id"] == p], settings) for p, own in frame.groupby("patient_id")],
+        ignore_index=True,
+    )
+    pd.testing.assert_frame_equal(whole, one_by_one, rtol=1e-12)
 
 
 @pytest.mark.parametrize("rule", ["zero", "drop", "lloq", "half_lloq"])

@@ -228,6 +228,7 @@ def test_the_table_is_complete_sorted_and_typed_as_its_schema_says() -> None:
     assert set(points["observation_id"]) <= set(frame["observation_id"])
     units = table.drop_duplicates("parameter").set_index("parameter")["unit"]
     assert units["cmax"] == "copies/ug" and units["auc_last"] == "d*copies/ug" and units["lambda_z"] == "1/d"
+    assert units["cmax_dose_norm"] == "copies/ug/cells" and units["accumulation_auc"] == ""
 
 
 def test_a_patient_with_a_level_only_in_one_assay_has_rows_with_reasons_in_the_other() -> None:
@@ -305,12 +306,45 @@ DEGENERATE = {
 
 @pytest.mark.parametrize("name", DEGENERATE)
 @pytest.mark.parametrize("rule", ["linear_up_log_down", "linear", "linear_log"])
-def test_degenerate_profiles_give_finite_numbers_or_reasons(name: str, rule: str) -> None:
+@pytest.mark.parametrize("start", ["zero", "first", "back_extrapolate", "missing"])
+@pytest.mark.parametrize("method", ["regression", "tobit"])
+def test_degenerate_profiles_give_finite_numbers_or_reasons(name: str, rule: str, start: str, method: str) -> None:
     time, level = DEGENERATE[name]
-    one = nca.profile(time, level, auc_rule=rule, lloq=5.0, windows=[[0, 28], [0, 7]])
-    for parameter in (p.name for p in nca.PARAMETERS):
-        number = one[parameter]
-        assert math.isfinite(number) or (math.isnan(number) and one["reasons"][parameter]), parameter
+    options = {"auc_rule": rule, "start": start, "method": method, "above_limit": 60.0, "amount": 2e9}
+    one = nca.profile(time, level, lloq=5.0, windows=[[0, 28], [0, 7], [4, 6], [30, 40]], **options)
+    for window in (one, *one["windows"].values()):
+        for parameter in (p.name for p in nca.PARAMETERS):
+            number = window[parameter]
+            assert math.isfinite(number) or (math.isnan(number) and window["reasons"][parameter]), parameter
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_profiles_around_later_infusions_give_finite_numbers_or_reasons(name: str) -> None:
+    time, level = DEGENERATE[name]
+    rows = [("01", float(t), c if c else None) for t, c in zip(time, level, strict=True) if c == c]
+    frame = observed(rows or [("01", NAN, None)])
+    table = nca.analyse(frame, infused(0, 3, 10), Nca(above_limit=60.0, lambda_z=LambdaZ(method="tobit")))
+    assert len(table) == table["window"].nunique() * len(nca.PARAMETERS)
+    assert (np.isfinite(table["value"]) | (table["value"].isna() & (table["reason"] != ""))).all()
+
+
+def test_only_blq_after_the_peak_is_a_loss_without_a_slope() -> None:
+    one = nca.profile(*DEGENERATE["only BLQ after the peak"], lloq=5.0)
+    assert (one["tlast"], one["t_blq"], one["auc_last"]) == (3.0, 7.0, 25.0 + 950.0)
+    assert one["reasons"]["half_life"] == "0 quantified points after Tmax, 3 needed"
+
+
+def test_missing_values_are_no_samples() -> None:
+    one = nca.profile(*DEGENERATE["missing values"], lloq=5.0)
+    assert (one["tlag"], one["tmax"], one["tlast"]) == (0.0, 3.0, 14.0)
+    assert one["auc_last"] == pytest.approx(1350 + 11 * 800 / math.log(9), rel=1e-13)
+
+
+def test_without_a_pre_dose_sample_the_first_infusion_starts_from_nothing() -> None:
+    one = nca.profile(*DEGENERATE["no pre-dose"], lloq=5.0)
+    assert one["c0"] == 0.0 and one["reasons"]["c0"] == "level 0 assumed at the start, first sample at d 1"
+    area = 150 + 1200 + 4 * 800 / math.log(9) + 7 * 80 / math.log(5)
+    assert one["auc_last"] == pytest.approx(area, rel=1e-13)
 
 
 def test_all_blq_has_no_cmax_and_no_area_but_an_early_loss() -> None:

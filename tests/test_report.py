@@ -17,7 +17,7 @@ import yaml
 from nkinetics import figures, report, tables
 from nkinetics.report import html
 from nkinetics.results import Context, Results
-from nkinetics.settings import Models, Nca
+from nkinetics.settings import ManualPoints, Models, Nca
 
 PATIENTS = ["001", "002", "003", "004", "005", "006"]
 VOID = {"meta", "link", "br", "img", "input", "path", "use", "rect", "circle", "hr", "col"}
@@ -362,6 +362,15 @@ def test_methods_are_those_of_the_configuration(folder, context_small, text):
     built = report.build(folder, context_small.settings.model_copy(update={"nca": nca}), "0.1.0")
     assert "linear trapezoidal" in built and "linear-up log-down rule" not in built
     assert "first of 2 consecutive samples" in built
+    assert "chosen by hand" not in text and "largest likelihood, in which samples below" not in text
+    choice = {"patient_id": "003", "assay": "qpcr", "reason": "rebound after transfusion"}
+    slope = nca.lambda_z.model_copy(
+        update={"method": "tobit", "manual": (ManualPoints(**choice, exclude=(14.0, 21.5)),)}
+    )
+    nca = nca.model_copy(update={"lambda_z": slope})
+    built = report.build(folder, context_small.settings.model_copy(update={"nca": nca}), "0.1.0")
+    assert "largest likelihood, in which samples below" in built
+    assert "chosen by hand: 003 qpcr blood overall, without d 14, 21.5 (rebound after transfusion)." in built
 
 
 def test_provenance_lists_exports_results_versions_and_configuration(text, folder):

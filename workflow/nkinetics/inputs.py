@@ -572,6 +572,19 @@ def _unknown_patients(table: _Table, known: set[str], patients_file: str) -> Non
             table.problem(index, "patient_id", repr(patient), f"a patient of {patients_file}", mend)
 
 
+def _unknown_choices(settings: Settings, known: set[str]) -> list[Problem]:
+    """Points chosen by hand for a patient whom nobody knows: a batch would take them for another batch's."""
+    found = []
+    for i, choice in enumerate(settings.nca.lambda_z.manual):
+        if choice.patient_id not in known:
+            near = nearest(choice.patient_id, known)
+            mend = f"did you mean {near}?" if near else "correct the patient, or remove the entry"
+            column = f"nca.lambda_z.manual.{i}.patient_id"
+            expected = f"a patient of {settings.inputs.patients}"
+            found.append(Problem("config.yaml", None, column, repr(choice.patient_id), expected, mend))
+    return found
+
+
 def _sample_times(table: _Table, warnings: list[str]) -> None:
     """Nominal times where the actual ones are missing, flagged."""
     frame = table.frame
@@ -747,6 +760,7 @@ def read_study(settings: Settings, root: Path, found: list[Problem] | None = Non
 
     if patients is not None and names.patients is not None:
         known = set(patients.frame["patient_id"])
+        problems += _unknown_choices(settings, known)
         for table in (samples, infusions, cytokines, events):
             if table is not None:
                 _unknown_patients(table, known, names.patients)

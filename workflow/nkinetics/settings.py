@@ -387,6 +387,42 @@ class Blq(Section):
     models: Literal["M1", "M3", "M5", "M6", "M7"] = Field("M3", description="In the likelihood of kinetic models.")
 
 
+class ManualPoints(Section):
+    """Points of one terminal fit that are chosen by hand."""
+
+    patient_id: str = Field(description="Patient.")
+    assay: str = Field(description="Assay: qpcr, ddpcr, flow, or its name in the observations.")
+    specimen: str = Field("blood", description="Specimen.")
+    window: str = Field("overall", description="Whose fit: overall, or infusion_1, infusion_2 ...")
+    include: tuple[float, ...] = Field(
+        (),
+        description="Study days of the points that make the fit, 3 or more; each within 0.005 d of a quantified "
+        "sample of the profile.",
+    )
+    exclude: tuple[float, ...] = Field(
+        (), description="Study days of points that are left out; the fit is chosen among the others as usual."
+    )
+    reason: str = Field(min_length=1, description="Why; stands beside every value that the choice touches.")
+
+    @property
+    def name(self) -> str:
+        """The fit as messages name it."""
+        return f"{self.patient_id} {self.assay} {self.specimen} {self.window}"
+
+    @model_validator(mode="after")
+    def _either(self) -> ManualPoints:
+        both = sorted(set(self.include) & set(self.exclude))
+        if both:
+            raise ValueError(f"{self.name}: d {', '.join(f'{t:g}' for t in both)} both included and excluded")
+        if bool(self.include) == bool(self.exclude):
+            raise ValueError(f"{self.name}: either include or exclude, one of them")
+        if self.include and len(set(self.include)) < 3:
+            raise ValueError(f"{self.name}: 3 or more points to include")
+        if not (self.window == "overall" or re.fullmatch(r"infusion_\d+", self.window)):
+            raise ValueError(f"{self.name}: a window with a fit of its own, overall or infusion_1 ...")
+        return self
+
+
 class LambdaZ(Section):
     """The terminal slope (nca.md)."""
 
@@ -398,6 +434,21 @@ class LambdaZ(Section):
     extrapolation_pct_max: Positive = Field(
         20.0, description="Acceptance: largest share of AUC extrapolated to infinity."
     )
+    method: Literal["regression", "tobit"] = Field(
+        "regression",
+        description="Least squares on the quantified points, or maximum likelihood in which the samples below their "
+        "LLOQ after Tlast count as censored there.",
+    )
+    manual: tuple[ManualPoints, ...] = Field((), description="Points chosen by hand, a list of the entries below.")
+
+    @field_validator("manual")
+    @classmethod
+    def _once(cls, value: tuple[ManualPoints, ...]) -> tuple[ManualPoints, ...]:
+        names = [m.name for m in value]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"one entry for each fit; several for {', '.join(twice)}")
+        return value
 
 
 class Nca(Section):
@@ -418,6 +469,11 @@ class Nca(Section):
         0.05, description="A sample this share of the interval before an infusion is its pre-dose."
     )
     consecutive_blq: Literal[1, 2] = Field(1, description="Consecutive BLQ samples that make a loss (t_blq).")
+    above_limit: Positive | dict[Unit, Positive] | None = Field(
+        None,
+        description="Level whose time above it is reported (time_above): a number where the study has one unit, else "
+        "by unit, as {copies/ug: 1000}; empty = none.",
+    )
     lambda_z: LambdaZ = Field(LambdaZ(), description="Terminal slope.")
 
     @field_validator("windows")

@@ -1,6 +1,7 @@
 """Non-compartmental analysis: parameters of every patient, assay, specimen and window, each with its reason.
 
-`profile` analyses one profile, `analyse` and `analyse_with_points` a whole study.
+`profile` analyses one profile, `analyse` and `analyse_with_points` a whole study, `sparse_auc` and `sparse_table` mean
+curves of patients who have no whole profile.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from nkinetics.nca.profiles import (
     ABOVE,
     KEY,
     NAMED,
+    ONE_PROFILE,
     PATIENTS,
     Batch,
     Profiles,
@@ -34,6 +36,7 @@ from nkinetics.nca.profiles import (
     window_name,
 )
 from nkinetics.nca.reasons import Sentence, Vocabulary, Why, numbered, texts
+from nkinetics.nca.sparse import sparse_auc, sparse_table
 from nkinetics.settings import Blq, LambdaZ, Nca, section
 from nkinetics.store import empty
 
@@ -47,6 +50,8 @@ __all__ = [
     "in_blocks",
     "points",
     "profile",
+    "sparse_auc",
+    "sparse_table",
 ]
 
 _SORTED = tuple(sorted(PARAMETERS, key=lambda p: p.name))
@@ -211,7 +216,7 @@ def evaluate(
     nothing = np.full(owner.shape, np.nan)
     said = None if status is None else np.asarray(status, dtype=object)
     clock, levels = np.asarray(time, dtype=float), np.asarray(level, dtype=float)
-    whole = ragged(owner, clock, levels, said, limits, nothing, nothing)
+    whole = ragged(owner, clock, levels, said, limits, nothing, nothing, settings)
     n = len(whole.table)
     windows = ["overall", "infusion_1", *(window_name(*ends) for ends in settings.windows)]
     place = {name: i for i, name in enumerate(windows)}
@@ -247,15 +252,16 @@ def profile(
     **options
         Keys of the sections ``nca``, ``nca.lambda_z`` and ``blq`` of the configuration, as ``auc_rule``, ``start``,
         ``windows``, ``points_min``, ``include_tmax``; ``blq`` itself as a mapping, or ``first``, ``middle``, ``last``;
-        ``lod`` and ``uloq`` like ``lloq``.
+        ``lod`` and ``uloq`` like ``lloq``; ``amount`` given; ``lambda_z_include`` or ``lambda_z_exclude``: times of
+        quantified samples that make the terminal fit, or that it must not use.
 
     Returns
     -------
     dict
-        Each parameter's identifier with its value over the whole profile (NaN where missing); ``auc_int`` and
-        ``auc_int_extrap_pct`` are those of the first named window. ``reasons``: text by identifier, for values that
-        are missing or to be read with care. ``windows``: for each named window a dict of its own parameters and
-        their ``reasons``.
+        Each parameter's identifier with its value over the whole profile (NaN where missing); ``auc_int``,
+        ``auc_int_extrap_pct`` and ``auc_int_dose_norm`` are those of the first named window. ``reasons``: text by
+        identifier, for values that are missing or to be read with care. ``windows``: for each named window a dict of
+        its own parameters and their ``reasons``.
 
     Raises
     ------
@@ -283,7 +289,8 @@ def profile(
     if {blq.first, blq.middle, blq.last} & {"lloq", "half_lloq"} and ((said == "blq") & np.isnan(below)).any():
         mend = "give lloq, or choose zero or drop"
         raise InputError(Problem("profile", column="lloq", found="a BLQ sample without LLOQ", mend=mend))
-    return _as_dict(one_profile(clock, values, said, below, low, high, settings.replicates), settings, blq)
+    whole = one_profile(clock, values, said, below, low, high, settings, float(limits.get("amount", np.nan)))
+    return _as_dict(whole, settings, blq)
 
 
 def _as_dict(whole: Profiles, settings: Nca, blq: Blq) -> dict[str, Any]:
@@ -301,7 +308,7 @@ def _as_dict(whole: Profiles, settings: Nca, blq: Blq) -> dict[str, Any]:
     windows = {name: row(i) for name, i in rows.items() if batch.window_kind[i] == NAMED}
     overall = row(rows["overall"])
     first = next(iter(windows.values()), None)
-    for name in ("auc_int", "auc_int_extrap_pct") if first else ():
+    for name in ("auc_int", "auc_int_extrap_pct", "auc_int_dose_norm") if first else ():
         overall[name] = first[name]  # type: ignore[index]
         overall["reasons"].pop(name, None)
         if name in first["reasons"]:  # type: ignore[index]
@@ -311,12 +318,15 @@ def _as_dict(whole: Profiles, settings: Nca, blq: Blq) -> dict[str, Any]:
 
 def _options(options: Mapping[str, Any]) -> tuple[Nca, Blq, dict[str, Any]]:
     given = dict(options)
-    limits: dict[str, Any] = {k: given.pop(k) for k in ("lod", "uloq") if k in given}
+    limits: dict[str, Any] = {k: given.pop(k) for k in ("lod", "uloq", "amount") if k in given}
+    by_hand = {k: np.ravel(given.pop(f"lambda_z_{k}", ())).astype(float).tolist() for k in ("include", "exclude")}
     rules = given.pop("blq", {})
     blq: dict[str, Any] = dict.fromkeys(("first", "middle", "last"), rules) if isinstance(rules, str) else dict(rules)
     blq |= {k: given.pop(k) for k in list(given) if k in Blq.model_fields}
     slope = dict(given.pop("lambda_z", {}))
     slope |= {k: given.pop(k) for k in list(given) if k in LambdaZ.model_fields}
+    if any(by_hand.values()):
+        slope["manual"] = [{**ONE_PROFILE, **by_hand, "reason": "as asked"}]
     nca = {**given, "lambda_z": slope} if slope else given
     return section("nca", json.dumps(nca)), section("blq", json.dumps(blq)), limits
 
@@ -368,7 +378,7 @@ def _long(whole: Profiles, parts: Sequence[Mapping[str, NDArray]], reasons: Voca
 
     windows, window_names = pd.factorize(made["window"])
     level_units, units_of = pd.factorize(table["level_unit"])
-    units = [UNITS[p.unit](u) for u in units_of for p in _SORTED]
+    units = [UNITS[p.unit](u, whole.dose_unit) for u in units_of for p in _SORTED]
     return pd.DataFrame(
         {
             "patient_id": each("patient_id"),
@@ -510,6 +520,17 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
         lloq = b.lloq[i, b.trough[i]]
         return "below LLOQ before the next infusion" + (f" ({lloq:.6g})" if lloq == lloq else "")
 
+    def by_hand(i: int) -> str:
+        return b.manual.reason.get(int(b.parent[i]), "") if b.manual is not None else ""
+
+    def because(i: int) -> str:
+        """Where a fit is missing although, or because, somebody chose its points."""
+        return f" (points chosen by hand: {by_hand(i)})" if by_hand(i) else ""
+
+    falls = f"no window of {limits.points_min} or more points that ends at Tlast falls"
+    too_few = f"quantified {few}, {limits.points_min} needed"
+
+    finish = "Tlast" if blq.last == "drop" else "the last point of the curve"
     sentences: dict[Why, Sentence] = {
         Why.NO_DATA: lambda i: str(no_data[b.profile[i]]),
         Why.NO_SAMPLE: lambda i: (
@@ -525,8 +546,8 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
         Why.NO_START: "no level at the start of the infusion (nca.start is missing)",
         Why.NO_PREDOSE: f"no pre-dose sample within {share} of the interval before this infusion",
         Why.ONE_POINT: "an area needs two points",
-        Why.TOO_FEW: lambda i: f"{curves.terminal.n_available[i]} quantified {few}, {limits.points_min} needed",
-        Why.NOT_FALLING: f"no window of {limits.points_min} or more points that ends at Tlast falls",
+        Why.TOO_FEW: lambda i: f"{curves.terminal.n_available[i]} {too_few}{because(i)}",
+        Why.NOT_FALLING: falls if b.manual is None else lambda i: falls + because(i),
         Why.STILL_QUANTIFIED: still("quantified"),
         Why.UNCONFIRMED: lambda i: (
             f"{curves.quantifiable.n_after[i]} BLQ sample after Tlast, {nca.consecutive_blq} in a row make a loss"
@@ -545,6 +566,13 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
         Why.NO_LATER_INFUSION: "no infusion follows",
         Why.NO_TROUGH: f"no sample within {share} of the interval before the next infusion",
         Why.TROUGH_BLQ: trough_limit,
+        Why.FIRST_INFUSION: "later infusions are compared with the first",
+        Why.NO_REFERENCE: "the first infusion has no value above 0 to compare with",
+        Why.PREDOSE_BLQ: lambda i: f"the level before this infusion is below its LLOQ ({b.lloq[i, 0]:.6g})",
+        Why.NO_AMOUNT: "the amount given is not known",
+        Why.NO_LIMIT: "no limit is configured for this unit (nca.above_limit)",
+        Why.NOT_BRACKETED: lambda i: f"no levels on both sides of the start of the window (d {_day(b, i, b.start[i])})",
+        Why.TOBIT_FAILED: "the censored fit found no falling line",
         Why.FOLLOW_UP_ENDED: ended,
         Why.START_ZERO: lambda i: f"level 0 assumed at the start, first sample at d {_day(b, i, start_sample(i))}",
         Why.START_FIRST: lambda i: f"first level (d {_day(b, i, start_sample(i))}) assumed at the start",
@@ -572,6 +600,16 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
             f"extrapolation {curves.extrapolated_pct[i]:.3g} % > {limits.extrapolation_pct_max:g} %"
         ),
         Why.TAIL_UNKNOWN: "extrapolated share unknown",
+        Why.START_BLQ: f"the sample at the start is below its LLOQ and counts as {blq.first} (blq.first)",
+        Why.ABOVE_AT_LAST: f"still above the limit at {finish}: what follows is not counted",
+        Why.LIMIT_BELOW_LLOQ: "the limit lies below the LLOQ of a sample",
+        Why.COMMON_INTERVAL: lambda i: f"both areas over {curves.accumulated_area[2][i]:.4g} d from their infusion",
+        Why.CHOSEN_BY_HAND: lambda i: f"points chosen by hand: {by_hand(i)}",
+        Why.LEFT_OUT_BY_HAND: lambda i: f"points left out by hand: {by_hand(i)}",
+        Why.CENSORED_FIT: lambda i: (
+            f"censored fit that counts {curves.terminal.n_censored[i]} BLQ sample"
+            f"{'s' if curves.terminal.n_censored[i] != 1 else ''} after Tlast"
+        ),
     }
     # Many parameters of a row share a note; it is worded once.
     return {why: text if isinstance(text, str) else cache(text) for why, text in sentences.items()}

@@ -38,7 +38,7 @@ class Segments:
     last: Floats
     drop: Floats
 
-    def of(self, rows: Ints) -> Segments:
+    def of(self, rows: Ints | slice) -> Segments:
         """The pieces of some profiles."""
         return Segments(self.start[rows], self.end[rows], self.first[rows], self.last[rows], self.drop[rows])
 
@@ -198,3 +198,34 @@ def piece_moments(pieces: Segments) -> Floats:
     curved = pieces.start * piece_areas(pieces) + width * width * pieces.first * _ramp(pieces.drop)
     moments = np.where(pieces.drop == 0.0, straight, curved)
     return np.where(np.isnan(moments), 0.0, moments)
+
+
+def piece_times_above(pieces: Segments, limit: Floats) -> Floats:
+    """Time that each whole piece spends above a level [time]; touching it is not above; 0 where there is none.
+
+    Parameters
+    ----------
+    pieces : Segments
+        As `segments` returns them.
+    limit : array, broadcast against the pieces [level]
+        Positive.
+
+    Examples
+    --------
+    >>> one = segments(np.array([[0.0, 1.0, 2.0]]), np.array([[0.0, 8.0, 2.0]]), LINEAR_UP_LOG_DOWN, np.array([1.0]))
+    >>> piece_times_above(one, np.array([[4.0]])).tolist()  # from 1/2 to 1; then ln 2 of ln 4
+    [[0.0, 0.5, 0.5]]
+    """
+    first, last, drop = pieces.first, pieces.last, pieces.drop
+    crosses = (first > limit) != (last > limit)
+    straight = drop == 0.0
+    step = np.where(crosses & straight, last - first, 1.0)
+    curved = crosses & ~straight
+    # As `drop` itself by log1p: a ratio of neighbours would lie before or beyond the piece.
+    part_of_drop = log_drop(np.where(curved, first, 1.0), np.where(curved, limit, 1.0))
+    share = np.where(straight, (limit - first) / step, part_of_drop / np.where(straight, 1.0, drop))
+    # Of a piece that crosses, the part before the crossing lies above where it falls, the part after it where it rises.
+    part = np.where(first > last, share, 1 - share)
+    part = np.where(crosses, part, np.where((first > limit) & (last > limit), 1.0, 0.0))
+    time = (pieces.end - pieces.start) * part
+    return np.where(np.isnan(time), 0.0, time)

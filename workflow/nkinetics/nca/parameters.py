@@ -10,21 +10,27 @@ from numpy.typing import NDArray
 
 from nkinetics.nca.curves import Curves
 from nkinetics.nca.profiles import BLQ, INFUSION, NAMED, QUANTIFIED
-from nkinetics.nca.reasons import LAST_CAUSE, Why, flagged
+from nkinetics.nca.reasons import CAUSES, Why, flagged
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-UNITS: Mapping[str, Callable[[str], str]] = {
-    "level": lambda level: level,
-    "time": lambda level: "d",
-    "area": lambda level: f"d*{level}",
-    "moment": lambda level: f"d^2*{level}",
-    "rate": lambda level: "1/d",
-    "percent": lambda level: "%",
-    "none": lambda level: "",
+UNITS: Mapping[str, Callable[[str, str], str]] = {
+    "level": lambda level, dose: level,
+    "time": lambda level, dose: "d",
+    "area": lambda level, dose: f"d*{level}",
+    "moment": lambda level, dose: f"d^2*{level}",
+    "rate": lambda level, dose: "1/d",
+    "percent": lambda level, dose: "%",
+    "none": lambda level, dose: "",
+    "level_per_dose": lambda level, dose: f"{level}/{_divisor(dose)}",
+    "area_per_dose": lambda level, dose: f"d*{level}/{_divisor(dose)}",
 }
-"""Unit of each kind of value, from the unit of the level."""
+"""Unit of each kind of value, from the units of the level and of the amounts given."""
+
+
+def _divisor(unit: str) -> str:
+    return f"({unit})" if "/" in unit else unit
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,17 @@ def trough(c: Curves) -> Values:
     return _values(b.level[c.rows, column], causes, np.ones(len(c.rows), dtype=np.int64))
 
 
+def c0(c: Curves) -> Values:
+    """Level at the start of the window, that the areas start from.
+
+    The sample taken there, or the pre-dose sample that stands for it (0 where it is below its LLOQ, unless the BLQ rule
+    `first` says otherwise); where there is neither, the start rule (``nca.start``). In a named window that begins later
+    the curve at that time, by interpolation.
+    """
+    value, flags = c.start_level
+    return _values(value, flags & CAUSES, np.ones(len(c.rows), dtype=np.int64), flags)
+
+
 # ------------------------------------------------------------------------------------------------------------ areas
 
 
@@ -140,14 +157,14 @@ def auc_all(c: Curves) -> Values:
 def auc_int(c: Curves) -> Values:
     """Area from the start to the end of the window."""
     value, flags, _ = c.window_area
-    causes = flags & (2 * int(LAST_CAUSE) - 1)
+    causes = flags & CAUSES
     return _values(value, causes, c.n_area, flags)
 
 
 def auc_int_extrap_pct(c: Curves) -> Values:
     """Share of the window area that lies beyond Tlast and was extrapolated."""
     _, flags, share = c.window_area
-    return _values(share, flags & (2 * int(LAST_CAUSE) - 1), c.n_area)
+    return _values(share, flags & CAUSES, c.n_area)
 
 
 def aumc_last(c: Curves) -> Values:
@@ -160,6 +177,81 @@ def mrt_last(c: Curves) -> Values:
     return _values(c.moment_last / c.area_last, c.no_area, c.n_area, c.area_notes)
 
 
+def time_above(c: Curves) -> Values:
+    """Time above a limit (``nca.above_limit``) within the window, where the curve crosses it by the rule of the piece.
+
+    The curve is that of the areas, from the start of the window to its end or to the last point before it. Nothing is
+    extrapolated: a curve that ends above the limit says so.
+    """
+    value, flags = c.time_above
+    return _values(value, flags & CAUSES, c.n_area, flags)
+
+
+# --------------------------------------------------------------------------------------------- by amount, by infusion
+
+
+def _per_amount(c: Curves, of: Values) -> Values:
+    amount = c.batch.amount
+    causes = _first_cause(of.flags & CAUSES, flagged(~(amount > 0), Why.NO_AMOUNT))
+    return _values(of.value / amount, causes, of.n_points, of.flags)
+
+
+def cmax_dose_norm(c: Curves) -> Values:
+    """Cmax divided by the amount given.
+
+    In the window of an infusion the amount of that infusion; else the sum of all infusions that started before the end
+    of the window.
+    """
+    return _per_amount(c, cmax(c))
+
+
+def auc_last_dose_norm(c: Curves) -> Values:
+    """AUClast divided by the amount given, as `cmax_dose_norm`."""
+    return _per_amount(c, auc_last(c))
+
+
+def auc_int_dose_norm(c: Curves) -> Values:
+    """Window AUC divided by the amount given, as `cmax_dose_norm`."""
+    return _per_amount(c, auc_int(c))
+
+
+def accumulation_cmax(c: Curves) -> Values:
+    """Cmax after a later infusion divided by Cmax after the first: Cmax(k)/Cmax(1), each within its own window."""
+    own = cmax(c)
+    reference = own.value[c.first_infusion]
+    causes = _first_cause(c.not_later_infusion, own.flags & CAUSES, flagged(np.isnan(reference), Why.NO_REFERENCE))
+    return _values(own.value / reference, causes, own.n_points, own.flags)
+
+
+def accumulation_auc(c: Curves) -> Values:
+    """Area after a later infusion divided by that after the first, over one common length.
+
+    AUC(k; 0, d)/AUC(1; 0, d), each on the clock of its infusion, d the shorter of the two infusions' windows, so that
+    a last window that runs to the end of follow-up is not held against three days. Both areas are window areas: by
+    interpolation at d, and beyond Tlast by the rules of `auc_int`.
+    """
+    value, flags, _ = c.accumulated_area
+    return _values(value, flags & CAUSES, c.n_area, flags)
+
+
+def recovery_ratio(c: Curves) -> Values:
+    """How far the level recovers over what was left: Cmax after an infusion divided by the pre-dose level before it.
+
+    For the second and later infusions; 1 where the pre-dose sample itself is the highest. Without a quantified
+    pre-dose level there is no ratio (the infusion starts from nothing).
+    """
+    own, b = cmax(c), c.batch
+    kind = b.kind[:, 0]
+    causes = _first_cause(
+        c.not_later_infusion,
+        own.flags & CAUSES,
+        flagged(b.sample[:, 0] < 0, Why.NO_PREDOSE),
+        flagged(kind == BLQ, Why.PREDOSE_BLQ),
+        flagged(kind != QUANTIFIED, Why.ABOVE_ULOQ),
+    )
+    return _values(own.value / b.level[:, 0], causes, own.n_points, own.flags)
+
+
 # --------------------------------------------------------------------------------------------------- terminal slope
 
 
@@ -169,7 +261,7 @@ def _whole(c: Curves) -> Ints:
 
 def _of_fit(c: Curves, value: Floats, judged: bool = False) -> Values:
     causes = _first_cause(_whole(c), c.no_terminal)
-    return _values(value, causes, c.terminal.n_points, c.outside if judged else 0)
+    return _values(value, causes, c.terminal.n_points, c.fit_notes + (c.outside if judged else 0))
 
 
 def lambda_z(c: Curves) -> Values:
@@ -224,7 +316,7 @@ def clast_pred(c: Curves) -> Values:
 
 def _to_infinity(c: Curves, value: Floats) -> Values:
     causes = _first_cause(_whole(c), c.no_terminal, c.no_area)
-    return _values(value, causes, c.n_area, c.outside + c.area_notes)
+    return _values(value, causes, c.n_area, c.outside + c.area_notes + c.fit_notes)
 
 
 def auc_inf_obs(c: Curves) -> Values:
@@ -344,6 +436,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(tfirst, "time", "TFIRST", "Time of the first quantified level", "首次可定量时间", True),
     Parameter(tlag, "time", "TLAG", "Time before the first quantified level", "滞后时间"),
     Parameter(trough, "level", "CTROUGH", "Level before the next infusion", "下次输注前水平"),
+    Parameter(c0, "level", "C0", "Level at the start of the window", "窗口起点水平"),
     Parameter(auc_last, "area", "AUCLST", "AUC to the last quantified level", "至末次可定量时间的 AUC"),
     Parameter(auc_all, "area", "AUCALL", "AUC to the first level below LLOQ", "至首次低于定量限的 AUC"),
     Parameter(auc_int, "area", "AUCINT", "AUC over the window", "窗口 AUC"),
@@ -369,6 +462,15 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(corr_xy, "none", "CORRXY", "Correlation of the terminal fit", "末端拟合相关系数"),
     Parameter(span_ratio, "none", "LAMZSPN", "Span of the terminal fit in half-lives", "末端拟合跨度（半衰期数）"),
     Parameter(clast_pred, "level", "CLSTP", "Fitted last level", "末次水平预测值", True),
+    Parameter(time_above, "time", "TABOVE", "Time above the limit", "高于限值的时间", True),
+    Parameter(cmax_dose_norm, "level_per_dose", "CMAXD", "Maximum level by amount given", "剂量归一化峰值水平"),
+    Parameter(
+        auc_last_dose_norm, "area_per_dose", "AUCLSTD", "AUC to the last level by amount given", "剂量归一化 AUClast"
+    ),
+    Parameter(auc_int_dose_norm, "area_per_dose", "AUCINTD", "Window AUC by amount given", "剂量归一化窗口 AUC"),
+    Parameter(accumulation_cmax, "none", "ARCMAX", "Accumulation ratio of the maximum level", "峰值水平蓄积比"),
+    Parameter(accumulation_auc, "none", "ARAUCINT", "Accumulation ratio of the AUC", "AUC 蓄积比"),
+    Parameter(recovery_ratio, "none", "RECRATIO", "Maximum level over the level before", "峰值与输注前水平之比", True),
     Parameter(t_blq, "time", "TBQL", "Time to loss below LLOQ", "降至定量限以下的时间", True),
     Parameter(tlast_detected, "time", "TLSTDET", "Time of the last detection", "末次检出时间", True),
     Parameter(t_not_detected, "time", "TNOTDET", "Time to loss of detection", "降至检测限以下的时间", True),

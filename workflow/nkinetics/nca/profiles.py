@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from nkinetics.columns import OBSERVATIONS
 from nkinetics.errors import Problem, raise_any
+from nkinetics.nca.doses import above_limits, amounts, dose_unit
+from nkinetics.nca.manual import Manual, manual_points
 from nkinetics.settings import Nca
 from nkinetics.store import filled
 
@@ -30,6 +32,8 @@ OVERALL, INFUSION, NAMED = 0, 1, 2
 """Kinds of windows."""
 
 KEY = ["patient_id", "assay", "specimen"]
+ONE_PROFILE = {"patient_id": "1", "assay": "qpcr", "specimen": "blood"}
+"""Key of a profile that was given as arrays."""
 _READ = (
     *KEY,
     *("dose_level", "sample_id", "observation_id", "time_nominal", "time_actual", "level", "level_unit", "lod", "lloq"),
@@ -64,6 +68,12 @@ class Profiles:
         Infinity beyond the last infusion.
     infusion_number : array of int [profiles, infusions]
         Number of each infusion in the study's table.
+    infusion_amount : array [profiles, infusions; dose unit]
+        Amount of each infusion; NaN where unknown, and beyond the last infusion.
+    dose_unit : str
+        Unit of the amounts.
+    above_limit : array [profiles; level unit]
+        The limit of ``time_above``; NaN where none is configured.
     """
 
     table: pd.DataFrame
@@ -78,6 +88,9 @@ class Profiles:
     reach: Floats
     infusion_start: Floats
     infusion_number: Ints
+    infusion_amount: Floats
+    dose_unit: str
+    above_limit: Floats
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,12 @@ class Batch:
         Column of the sample before the next infusion; -1 where there is none.
     infusion_follows : array of bool [rows]
         Another infusion ends the window.
+    amount : array [rows; dose unit]
+        Amount of the infusion of an infusion's window; else the sum of all infusions before the end of the window.
+    above_limit : array [rows; level unit]
+        The limit of ``time_above``.
+    manual : Manual or None
+        Points of terminal fits that were chosen by hand.
     """
 
     profile: Ints
@@ -131,6 +150,9 @@ class Batch:
     start_rule: Texts
     trough: Ints
     infusion_follows: Bools
+    amount: Floats
+    above_limit: Floats
+    manual: Manual | None = None
 
 
 # ----------------------------------------------------------------------------------------------- observations in
@@ -258,6 +280,9 @@ def profiles(
         reach=reach,
         infusion_start=starts,
         infusion_number=numbers,
+        infusion_amount=amounts(table, infusions, numbers, starts),
+        dose_unit=dose_unit(infusions),
+        above_limit=above_limits(table, settings.above_limit),
     )
 
 
@@ -349,9 +374,16 @@ def coded(
 
 
 def one_profile(
-    time: Floats, level: Floats, status: Texts, lloq: Floats, lod: Floats, uloq: Floats, replicates: str
+    time: Floats,
+    level: Floats,
+    status: Texts,
+    lloq: Floats,
+    lod: Floats,
+    uloq: Floats,
+    settings: Nca,
+    amount: float = np.nan,
 ) -> Profiles:
-    """A single profile without names, infused at 0; see `Profiles`.
+    """A single profile without names, infused with an amount at 0; see `Profiles`.
 
     Raises
     ------
@@ -371,20 +403,21 @@ def one_profile(
     frame = frame.assign(row=np.flatnonzero(used), profile=0).sort_values(["time", "row"], ignore_index=True)
     times, count = np.unique(frame["time"], return_counts=True)
     if (count > 1).any():
-        if replicates == "error":
+        if settings.replicates == "error":
             mend = "leave one, or choose replicates mean or first"
             raise_any(
                 Problem("profile", None, "time", f"{n} samples at {t:g}", "one", mend)
                 for t, n in zip(times[count > 1], count[count > 1], strict=True)
             )
-        frame = _without_ties(frame, replicates)
+        frame = _without_ties(frame, settings.replicates)
 
     def row(name: str, dtype: type) -> NDArray:
         return frame[name].to_numpy(dtype=dtype)[None, :]
 
-    text = {"patient_id": "1", "assay": "qpcr", "specimen": "blood", "dose_level": "", "level_unit": ""}
+    text = {**ONE_PROFILE, "dose_level": "", "level_unit": ""}
+    table = pd.DataFrame({**{k: [v] for k, v in text.items()}, "no_data": ["no sample"]})
     return Profiles(
-        table=pd.DataFrame({**{k: [v] for k, v in text.items()}, "no_data": ["no sample"]}),
+        table=table,
         time=row("time", np.float64),
         level=row("level", np.float64),
         lloq=row("lloq", np.float64),
@@ -397,11 +430,21 @@ def one_profile(
         reach=np.array([np.inf]),
         infusion_start=np.zeros((1, 1)),
         infusion_number=np.ones((1, 1), dtype=np.int64),
+        infusion_amount=np.array([[amount]]),
+        dose_unit="",
+        above_limit=above_limits(table, settings.above_limit),
     )
 
 
 def ragged(
-    profile: Ints, time: Floats, level: Floats, status: Texts | None, lloq: Floats, lod: Floats, uloq: Floats
+    profile: Ints,
+    time: Floats,
+    level: Floats,
+    status: Texts | None,
+    lloq: Floats,
+    lod: Floats,
+    uloq: Floats,
+    settings: Nca,
 ) -> Profiles:
     """Profiles without names from columns of samples, each infused at 0; see `Profiles`.
 
@@ -413,6 +456,8 @@ def ragged(
         In any order; NaN where not measured, or without a limit.
     status : array of str [samples] or None
         As in `nkinetics.columns.STATUSES`; without it a level is quantified at or above its LLOQ, and BLQ below.
+    settings : Nca
+        ``above_limit``.
 
     Raises
     ------
@@ -443,8 +488,9 @@ def ragged(
         return out
 
     text = {"patient_id": "", "assay": "qpcr", "specimen": "blood", "dose_level": "", "level_unit": ""}
+    table = pd.DataFrame({**{k: np.full(n, v, dtype=object) for k, v in text.items()}, "no_data": "no sample"})
     return Profiles(
-        table=pd.DataFrame({**{k: np.full(n, v, dtype=object) for k, v in text.items()}, "no_data": "no sample"}),
+        table=table,
         time=laid(at, np.nan, np.float64),
         level=laid(levels, np.nan, np.float64),
         lloq=laid(lloq[rows], np.nan, np.float64),
@@ -456,6 +502,9 @@ def ragged(
         reach=np.full(n, np.inf),
         infusion_start=np.zeros((n, 1)),
         infusion_number=np.ones((n, 1), dtype=np.int64),
+        infusion_amount=np.full((n, 1), np.nan),
+        dose_unit="",
+        above_limit=above_limits(table, settings.above_limit),
     )
 
 
@@ -554,7 +603,16 @@ def window_name(start: float, end: float) -> str:
 def batches(whole: Profiles, settings: Nca, block: int = BLOCK) -> Iterator[Batch]:
     """Profiles with their windows, a block of profiles at a time; windows of one kind stand together."""
     for begin in range(0, len(whole.table), block):
-        yield _batch(whole, np.arange(begin, min(begin + block, len(whole.table))), settings)
+        batch = _batch(whole, np.arange(begin, min(begin + block, len(whole.table))), settings)
+        if settings.lambda_z.manual:
+            people = {m.patient_id for m in settings.lambda_z.manual}
+            named = whole.table["patient_id"].isin(people).to_numpy()[batch.profile] & (batch.window_kind != NAMED)
+            keys = whole.table[KEY].iloc[batch.profile[named]].itertuples(index=False, name=None)
+            fits = zip(keys, batch.window[named], np.flatnonzero(named).tolist(), strict=True)
+            rows = {(*key, str(window)): i for key, window, i in fits}
+            study = np.where(batch.kind == QUANTIFIED, batch.time + batch.origin[:, None], np.nan)
+            batch = replace(batch, manual=manual_points(rows, study, settings.lambda_z.manual))
+        yield batch
 
 
 def _predose_columns(whole: Profiles, rows: Ints, share: float) -> Ints:
@@ -597,6 +655,7 @@ class _Piece:
     later: bool
     trough: Ints
     follows: Bools
+    amount: Floats
 
 
 def _batch(whole: Profiles, rows: Ints, settings: Nca) -> Batch:
@@ -619,6 +678,7 @@ def _batch(whole: Profiles, rows: Ints, settings: Nca) -> Batch:
     early = np.where(before.any(axis=1), width - 1 - np.argmax(before[:, ::-1], axis=1), -1) if width else none
     since_zero = real & (time >= 0)
     everyone = np.ones(n, dtype=bool)
+    each = np.where(np.isfinite(starts), whole.infusion_amount[rows], 0.0)
     study = {"origin": zero, "member": since_zero, "predose": early, "later": False, "trough": none}
     no_follow = {"follows": np.zeros(n, dtype=bool)}
     piece(
@@ -630,6 +690,7 @@ def _batch(whole: Profiles, rows: Ints, settings: Nca) -> Batch:
         start=zero,
         end=np.full(n, np.inf),
         inside=since_zero,
+        amount=each.sum(axis=1),
     )
     for j in range(starts.shape[1]):
         at = starts[:, j]
@@ -658,12 +719,14 @@ def _batch(whole: Profiles, rows: Ints, settings: Nca) -> Batch:
             later=j > 0,
             trough=trough,
             follows=follows,
+            amount=each[:, j],
         )
     for i, (a, b) in enumerate(settings.windows):
         # The first window is always given, the others once follow-up reaches them.
         keep = everyone if i == 0 else whole.reach[rows] >= b
         inside = since_zero & (time >= a) & (time <= b)
-        named = {"start": np.full(n, float(a)), "end": np.full(n, float(b)), "inside": inside}
+        total = np.where(starts < b, each, 0.0).sum(axis=1)
+        named = {"start": np.full(n, float(a)), "end": np.full(n, float(b)), "inside": inside, "amount": total}
         piece(keep, [window_name(a, b)] * n, NAMED, **study, **no_follow, **named)
     return _stacked(whole, rows, pieces, settings)
 
@@ -716,4 +779,6 @@ def _stacked(whole: Profiles, rows: Ints, pieces: list[_Piece], settings: Nca) -
         start_rule=np.where(later, "predose", settings.start).astype(object),
         trough=np.where(trough >= 0, trough + 1, -1),
         infusion_follows=np.concatenate([p.follows for p in pieces]),
+        amount=np.concatenate([p.amount for p in pieces]),
+        above_limit=whole.above_limit[source],
     )

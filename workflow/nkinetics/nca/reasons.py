@@ -39,6 +39,13 @@ class Why(IntFlag):
     NO_LATER_INFUSION = auto()
     NO_TROUGH = auto()
     TROUGH_BLQ = auto()
+    FIRST_INFUSION = auto()
+    NO_REFERENCE = auto()
+    PREDOSE_BLQ = auto()
+    NO_AMOUNT = auto()
+    NO_LIMIT = auto()
+    NOT_BRACKETED = auto()
+    TOBIT_FAILED = auto()
     FOLLOW_UP_ENDED = auto()
     # Notes.
     START_ZERO = auto()
@@ -57,9 +64,18 @@ class Why(IntFlag):
     SHORT_SPAN = auto()
     LONG_TAIL = auto()
     TAIL_UNKNOWN = auto()
+    START_BLQ = auto()
+    ABOVE_AT_LAST = auto()
+    LIMIT_BELOW_LLOQ = auto()
+    COMMON_INTERVAL = auto()
+    CHOSEN_BY_HAND = auto()
+    LEFT_OUT_BY_HAND = auto()
+    CENSORED_FIT = auto()
 
 
 LAST_CAUSE = Why.FOLLOW_UP_ENDED
+CAUSES = 2 * int(LAST_CAUSE) - 1
+"""All causes: what `flags & CAUSES` leaves makes a value missing."""
 OUTSIDE_ACCEPTANCE = Why.LOW_R2 | Why.SHORT_SPAN | Why.LONG_TAIL | Why.TAIL_UNKNOWN
 
 Sentence = str | Callable[[int], str]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nkinetics.plugins import discover
-from nkinetics.settings import Settings
+from nkinetics.settings import LambdaZ, Settings
 from nkinetics.wording import Words, unit_name
 
 
@@ -29,6 +29,7 @@ def methods(settings: Settings, s: Mapping[str, Any], language: str) -> list[tup
                     span=f"{z.span_ratio_min:g}",
                     extrapolated=f"{z.extrapolation_pct_max:g}",
                 ),
+                *_terminal(z, s),
                 s["method_persistence"].format(rule=s["loss_rule"][str(nca.consecutive_blq)]),
             ],
         ),
@@ -42,6 +43,18 @@ def methods(settings: Settings, s: Mapping[str, Any], language: str) -> list[tup
             ],
         ),
     ]
+
+
+def _terminal(z: LambdaZ, s: Mapping[str, Any]) -> list[str]:
+    """What departs from the rule for terminal fits: the censored line, and points chosen by hand with their reasons."""
+    said = [s["method_tobit"]] if z.method == "tobit" else []
+    choices = [
+        (s["manual_include"] if m.include else s["manual_exclude"]).format(
+            name=m.name, days=", ".join(f"{t:g}" for t in m.include or m.exclude), reason=m.reason
+        )
+        for m in z.manual
+    ]
+    return [*said, s["method_manual"].format(choices="; ".join(choices))] if choices else said
 
 
 def _levels(settings: Settings, s: Mapping[str, Any], words: Words) -> list[str]:
