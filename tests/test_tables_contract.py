@@ -14,10 +14,10 @@ import pytest
 from nkinetics import tables
 from nkinetics.errors import InputError
 from nkinetics.plugins import discover
+from nkinetics.population.detectability import above
 from nkinetics.results import Context, Results
 from nkinetics.tables._statistics import censored_geo_mean, summary
 from nkinetics.tables.excluded import fate_words, measured
-from nkinetics.tables.persistence import persisting
 from nkinetics.wording import Words, codes_footnote, number_of
 
 NAMES = sorted(discover("tables"))
@@ -288,11 +288,13 @@ def test_detection_below_the_lloq_is_what_the_assay_says_else_what_status_and_lo
     rows = pd.DataFrame(
         {
             "status": ["quantified", "blq", "blq", "blq", "blq", "not_detected", "not_detected", "failed"],
+            "level": [50.0, *[np.nan] * 7],
+            "lloq": 10.0,
             "lod": [3.0, 3.0, np.nan, 3.0, np.nan, 3.0, np.nan, 3.0],
             "detected": pd.array([pd.NA, pd.NA, pd.NA, False, True, pd.NA, pd.NA, True], dtype="boolean"),
         }
     )
-    assert persisting(rows, "lod").astype("object").where(lambda x: x.notna(), "?").tolist() == [
+    assert above(rows, "lod").astype("object").where(lambda x: x.notna(), "?").tolist() == [
         True,
         True,
         "?",
@@ -302,7 +304,7 @@ def test_detection_below_the_lloq_is_what_the_assay_says_else_what_status_and_lo
         False,
         "?",
     ]
-    assert persisting(rows, "lloq").astype("object").where(lambda x: x.notna(), "?").tolist() == [
+    assert above(rows, "lloq").astype("object").where(lambda x: x.notna(), "?").tolist() == [
         True,
         *[False] * 6,
         "?",

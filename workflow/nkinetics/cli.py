@@ -55,15 +55,18 @@ def _nca(args: argparse.Namespace) -> int:
     from nkinetics.store import write_table
 
     observed = observations.load(args.observations)
-    table, points = nca.analyse_with_points(
-        observed,
-        infusions=inputs.load_infusions(args.infusions) if args.infusions else None,
-        settings=settings.section("nca", args.settings),
-        blq=settings.section("blq", args.blq),
-        patients=inputs.load_patients(args.patients) if args.patients else None,
-    )
+    infusions = inputs.load_infusions(args.infusions) if args.infusions else None
+    patients = inputs.load_patients(args.patients) if args.patients else None
+    choices, blq = settings.section("nca", args.settings), settings.section("blq", args.blq)
+    table, points = nca.analyse_with_points(observed, infusions, choices, blq, patients)
     write_table(table, args.output, NCA)
     write_table(points, args.points or args.output.with_name("nca_points.csv"), NCA_POINTS)
+    if args.sensitivity:
+        from nkinetics.columns import BLQ_SENSITIVITY
+        from nkinetics.nca.blq_sensitivity import blq_sensitivity
+
+        under_rules = blq_sensitivity(observed, infusions, choices, blq, patients)
+        write_table(under_rules, args.sensitivity, BLQ_SENSITIVITY)
     return DONE
 
 
@@ -92,17 +95,26 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _persistence(args: argparse.Namespace) -> int:
-    from nkinetics import inputs, settings
-    from nkinetics.columns import NCA, PERSISTENCE
+    from nkinetics import inputs, observations, settings
+    from nkinetics.columns import DETECTABILITY, NCA, PERSISTENCE, PERSISTENCE_PATIENTS, PERSISTENCE_TURNBULL
     from nkinetics.population import persistence
+    from nkinetics.population.detectability import detectability
     from nkinetics.store import read_table, write_table
 
-    table = persistence.kaplan_meier(
-        read_table(args.nca, NCA),
-        patients=inputs.load_patients(args.patients) if args.patients else None,
-        settings=settings.section("statistics", args.settings),
-    )
-    write_table(table, args.output, PERSISTENCE)
+    parameters = read_table(args.nca, NCA)
+    patients = inputs.load_patients(args.patients) if args.patients else None
+    choices = settings.section("statistics", args.settings)
+    made = [
+        (PERSISTENCE, persistence.kaplan_meier(parameters, patients, choices), args.output),
+        (PERSISTENCE_PATIENTS, persistence.individual(parameters, patients), None),
+        (PERSISTENCE_TURNBULL, persistence.turnbull_by_dose_level(parameters, patients, choices), None),
+    ]
+    if args.observations:
+        infusions = inputs.load_infusions(args.infusions) if args.infusions else None
+        shares = detectability(observations.load(args.observations), patients, infusions, choices)
+        made.append((DETECTABILITY, shares, None))
+    for schema, table, path in made:
+        write_table(table, path or args.output.with_name(f"{schema.name}.csv"), schema)
     return DONE
 
 
@@ -207,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     one_section(nca, "--blq", "blq")
     path(nca, "--output", "nca.csv to write", required=True)
     path(nca, "--points", "nca_points.csv to write; beside the output by default")
+    path(nca, "--sensitivity", "blq_sensitivity.csv to write: parameters under other rules for levels below the LLOQ")
 
     fit = command("fit", "kinetic models of every patient and assay")
     path(fit, "--observations", "observations.csv, ours or your own", required=True)
@@ -219,11 +232,18 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
     path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv", required=True)
 
-    persistence = command("persistence", "Kaplan-Meier persistence by dose level")
+    persistence = command("persistence", "persistence by dose level: Kaplan-Meier, Turnbull, detectable on set days")
     path(persistence, "--nca", "nca.csv", required=True)
-    path(persistence, "--patients", "patients.csv")
+    path(persistence, "--observations", "observations.csv, for detectability.csv (detectable of sampled on set days)")
+    path(persistence, "--infusions", "infusions.csv, for who was treated; without it everyone")
+    path(persistence, "--patients", "patients.csv, for the reasons of right-censoring")
     one_section(persistence, "--settings", "statistics")
-    path(persistence, "--output", "persistence.csv to write", required=True)
+    path(
+        persistence,
+        "--output",
+        "persistence.csv to write; persistence_patients.csv, persistence_turnbull.csv and detectability.csv beside it",
+        required=True,
+    )
 
     gather = command("gather", "join the batches of one canonical table")
     gather.add_argument("--input", type=Path, nargs="+", required=True, metavar="PATH")
@@ -261,7 +281,7 @@ def _keep_inputs(args: argparse.Namespace) -> None:
     inputs = {n: given.get(n) for n in ("observations", "infusions", "cytokines", "patients", "nca", "config")}
     read = {p.resolve(): f"--{n}" for n, p in inputs.items() if isinstance(p, Path)}
     read |= {p.resolve(): "--input" for p in given.get("input") or []}
-    for name in ("output", "points"):
+    for name in ("output", "points", "sensitivity"):
         target = given.get(name)
         if isinstance(target, Path) and target.resolve() in read:
             raise InputError(
