@@ -70,6 +70,29 @@ def _nca(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _explain(args: argparse.Namespace) -> int:
+    from nkinetics import settings
+    from nkinetics.nca import explain
+    from nkinetics.results import Results
+
+    for name in ("run_config.yaml", "observations.csv"):
+        if not (args.results / name).is_file() and not (name == "run_config.yaml" and args.config):
+            mend = "run the workflow first, or name the results folder with --results"
+            raise InputError(Problem((args.results / name).as_posix(), found="no such file", expected=name, mend=mend))
+    choices = settings.load(args.config or args.results / "run_config.yaml")
+    results = Results(args.results)
+    made = explain.analysis(
+        results.table("observations"), results.table("infusions"), choices.nca, choices.blq, results.table("patients")
+    )
+    behind = explain.wells(results.table("observation_sources"), results.table("ingest"))
+    told = explain.explain(made, args.patient, args.parameter, args.assay, args.specimen, args.window, sources=behind)
+    print("\n".join(told.lines()))
+    note = explain.difference(told, results.table("nca"))
+    if note:
+        print(f"\n{note}")
+    return DONE
+
+
 def _fit(args: argparse.Namespace) -> int:
     from nkinetics import fitting, inputs, observations, settings
     from nkinetics.columns import ESTIMATES, FITS, PREDICTIONS
@@ -220,6 +243,15 @@ def _parser() -> argparse.ArgumentParser:
     path(nca, "--output", "nca.csv to write", required=True)
     path(nca, "--points", "nca_points.csv to write; beside the output by default")
     path(nca, "--sensitivity", "blq_sensitivity.csv to write: parameters under other rules for levels below the LLOQ")
+
+    explain = command("explain", "how one number of nca.csv was made: samples, rules, arithmetic step by step")
+    explain.add_argument("patient", metavar="PATIENT", help="patient, as 001")
+    explain.add_argument("parameter", metavar="PARAMETER", help="identifier or code of the parameter, as auc_last")
+    explain.add_argument("--results", type=Path, default=Path("results"), help="results folder", metavar="DIR")
+    path(explain, "--config", "configuration; run_config.yaml of the results by default")
+    explain.add_argument("--assay", default="", help="as flow; quantitative PCR before the others by default")
+    explain.add_argument("--specimen", default="", help="as blood; the first by default")
+    explain.add_argument("--window", default="", help="overall, infusion_1, D0-28 ...; the usual one by default")
 
     fit = command("fit", "kinetic models of every patient and assay")
     path(fit, "--observations", "observations.csv, ours or your own", required=True)
