@@ -16,8 +16,10 @@ from nkinetics.errors import InputError
 from nkinetics.plugins import discover
 from nkinetics.population.detectability import above
 from nkinetics.results import Context, Results
+from nkinetics.tables._nca import BY_NAME
 from nkinetics.tables._statistics import censored_geo_mean, summary
 from nkinetics.tables.excluded import fate_words, measured
+from nkinetics.tables.topline import cell as topline_cell
 from nkinetics.wording import Words, codes_footnote, number_of
 
 NAMES = sorted(discover("tables"))
@@ -409,7 +411,16 @@ def test_top_line_and_persistence_say_who_is_counted_and_who_is_censored_when(bo
 def test_top_line_lists_fewer_than_three_and_summarises_three(body):
     frame = body("topline").frame
     cmax = frame[frame["Parameter"].str.startswith("Cmax")].iloc[0]
-    assert list(cmax)[1:] == ["400; n = 1", "1000 (100 to 10000); n = 3"]
+    # One of four lies below 10 copies/ug, the lowest of his LLOQs; DL1 has a patient without any sample.
+    censored = f"{censored_geo_mean([100, 1000, 10000], [10.0]):.3g}"
+    assert list(cmax)[1:] == ["400; n = 1/2", f"1000 (100 to 10000); n = 3/4; censored {censored}"]
+
+
+def test_top_line_has_no_censored_mean_of_times_and_none_where_everyone_is_quantified(body, context_small):
+    tlast = body("topline").frame
+    tlast = tlast[tlast["Parameter"].str.startswith("Tlast")].iloc[0]
+    assert list(tlast)[2] == "28.00 (7.10 to 28.00); n = 3/4"
+    assert topline_cell(context_small, BY_NAME["cmax"], [1.0, 10.0, 100.0], 3) == "10.0 (1.00 to 100); n = 3/3"
 
 
 def test_exposure_beside_events_is_called_exploratory(body):

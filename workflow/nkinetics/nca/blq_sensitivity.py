@@ -56,7 +56,11 @@ def half_lloq(whole: Profiles) -> Profiles:
 
 def dropped(whole: Profiles) -> Profiles:
     """No BLQ sample was ever taken: a loss cannot be told from follow-up that ended."""
-    return replace(whole, kind=np.where(whole.kind == BLQ, NONE, whole.kind).astype(whole.kind.dtype))
+    below = whole.kind == BLQ
+    kind = np.where(below, NONE, whole.kind).astype(whole.kind.dtype)
+    emptied = below.any(axis=1) & ~(kind != NONE).any(axis=1)
+    why = whole.table["no_data"].mask(emptied, "every sample lies below its LLOQ and is dropped")
+    return replace(whole, kind=kind, table=whole.table.assign(no_data=why))
 
 
 ZEROS = Blq(first="zero", middle="zero", last="zero")
@@ -140,3 +144,63 @@ def _rows(whole: Profiles, settings: Nca, blq: Blq, patients: pd.DataFrame | Non
                 )
             )
     return pd.concat(parts, ignore_index=True)
+
+
+MODEL = "model"
+OF_THE_MODEL: Mapping[str, tuple[str, ...]] = {
+    "cmax": ("curve_cmax",),
+    "auc_int": ("curve_auc_{window}",),
+    "half_life": ("half_life_beta", "half_life_delta"),
+    "tlast": ("t_below_lloq",),
+}
+"""What a kinetic model with censored likelihood says in place of a parameter, the first that it has."""
+
+
+def with_model(table: pd.DataFrame, estimates: pd.DataFrame, model: str) -> pd.DataFrame:
+    """The rules beside each other, and what the kinetic model says, whose likelihood needs no number for a BLQ sample.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `nkinetics.columns.BLQ_SENSITIVITY`.
+    estimates : DataFrame
+        As `nkinetics.columns.ESTIMATES`.
+    model : str
+        Name of the model.
+
+    Returns
+    -------
+    DataFrame
+        One row per patient, assay, specimen, window and parameter: unit, a column per rule and `model` with values, the
+        same with ``_reason`` behind their names, `identifiable` (of the model's value), `change_pct`: largest departure
+        of a rule from the configured one, NaN where there is nothing to compare.
+    """
+    key = ["patient_id", "dose_level", "assay", "specimen", "window", "parameter", "unit"]
+    wide = table.pivot(index=key, columns="rule", values="value").reindex(columns=list(RULES))
+    reasons = table.pivot(index=key, columns="rule", values="reason").reindex(columns=list(RULES))
+    frame = wide.join(reasons.add_suffix("_reason")).reset_index()
+    own = estimates[estimates["model"] == model]
+    known = {
+        (r.patient_id, r.assay, r.specimen, r.parameter): (r.estimate, r.identifiable, r.reason)
+        for r in own.itertuples()
+    }
+    nothing = (np.nan, pd.NA, "no estimate of the model")
+
+    def of_model(row: pd.Series) -> tuple[float, object, str]:
+        names = (n.format(window=row["window"]) for n in OF_THE_MODEL.get(row["parameter"], ()))
+        head = (row["patient_id"], row["assay"], row["specimen"])
+        return next((known[(*head, n)] for n in names if (*head, n) in known), nothing)
+
+    found = [of_model(row) for _, row in frame.iterrows()]
+    others = frame[[r for r in RULES if r != "configured"]].to_numpy(dtype=float)
+    base = frame["configured"].to_numpy(dtype=float)[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        change = np.fmax.reduce(np.abs(100 * (others / base - 1)), axis=1) if len(frame) else np.empty(0)
+    return frame.assign(
+        **{
+            MODEL: pd.Series([f[0] for f in found], index=frame.index, dtype="float64"),
+            "identifiable": pd.array([f[1] for f in found], dtype="boolean"),
+            f"{MODEL}_reason": [str(f[2]) for f in found],
+            "change_pct": change,
+        }
+    )
