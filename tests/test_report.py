@@ -290,7 +290,7 @@ def test_main_numbers_stand_with_the_arithmetic_behind_them(results_small, conte
     assert "nca.csv holds" not in built and Page(built).open == []
     section = section_of(built, "004", "005")
     told = explain(analysis(*frames, *settings), "004", "auc_int")
-    assert f"<strong>AUC D0–28 = {told.value:.10g} d*copies/ug</strong>" in section
+    assert f"<strong>AUC D0–28 = {told.value:.10g} d·copies/µg</strong>" in section
     shown = [line.replace("&lt;", "<").replace("&gt;", ">") for line in section.splitlines()]
     assert all(line in "\n".join(shown) for line in told.arithmetic()) and len(told.arithmetic()) > 4
     assert "How the numbers were made" not in section_of(built, "002", "003"), "a patient without any sample has none"

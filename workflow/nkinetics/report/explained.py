@@ -9,7 +9,7 @@ from typing import Any
 from nkinetics.nca.explain import Analysis, analysis, difference, explain
 from nkinetics.results import Context, Results
 from nkinetics.tables._nca import AUC_WINDOW, BY_NAME
-from nkinetics.wording import Words, profile_name, profiles
+from nkinetics.wording import Words, profile_name, profiles, unit_name
 
 SHOWN = {"cmax": "overall", "auc_int": AUC_WINDOW, "half_life": "overall", "t_blq": "overall"}
 """Parameters that are explained on the page, and their windows; `nkinetics explain` has every other one."""
@@ -44,7 +44,7 @@ def explained(
             other = difference(one, table)
             told.append(
                 {
-                    "title": f"{words.pick(BY_NAME[name].title)} = {one.result}",
+                    "title": f"{words.pick(BY_NAME[name].title)} = {unit_name(one.result)}",
                     "lines": "\n".join([*([other] if other else []), *one.arithmetic()]),
                 }
             )
