@@ -127,8 +127,8 @@ class Explanation:
         head = f"Patient {self.patient_id}, {self.assay}, {self.specimen}, window {self.window}"
         out = [head, f"{self.parameter} ({self.code}) = {self.result}", f"{self.label}. {self.definition}"]
         out += [f"Reason: {self.reason}"] if self.reason else []
-        out += ["", f"Samples ({self.clock})"]
-        out += _table(self.points)
+        if self.points:
+            out += ["", f"Samples ({self.clock})", *_table(self.points)]
         if self.rules:
             out += ["", "Rules", *(f"  {rule}" for rule in self.rules)]
         if self.steps:
@@ -139,7 +139,7 @@ class Explanation:
                 )
         plot = semilog([(p.time, p.level, p.lloq, p.used) for p in self.points if p.analysed])
         if plot:
-            out += ["", *plot]
+            out += ["", "Profile (log scale)", *plot]
         return out
 
 
@@ -356,7 +356,11 @@ def difference(told: Explanation, table: pd.DataFrame) -> str:
     if not len(written):
         return "nca.csv has no row of it: run the workflow again"
     # Results are written with ten digits.
-    same = math.isnan(told.value) if pd.isna(written.iloc[0]) else f"{told.value:.10g}" == f"{written.iloc[0]:.10g}"
+    same = (
+        math.isnan(told.value)
+        if pd.isna(written.iloc[0])
+        else f"{told.value + 0.0:.10g}" == f"{written.iloc[0] + 0.0:.10g}"
+    )
     value = "no value" if pd.isna(written.iloc[0]) else f"{written.iloc[0]:.10g}"
     return "" if same else f"nca.csv holds {value}: it was made from other data or settings, run the workflow again"
 
