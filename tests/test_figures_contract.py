@@ -188,3 +188,39 @@ def test_curves_of_fewer_than_three_patients_are_named_and_not_drawn(results_sma
     stepped = [line for line in panel.lines if len(line.get_xdata()) > 1 and line.get_drawstyle() == "steps-post"]
     assert len(stepped) == 1  # DL2 alone, four patients
     assert any("No curve is drawn for fewer than 3 patients" in note for note in drawn.footnotes)
+
+
+def test_turnbulls_estimate_is_drawn_dotted_across_the_intervals(results_small, context_small):
+    drawn = discover("figures")["persistence"].draw(Results(results_small), context_small)
+    dotted = [
+        line for line in drawn.figure.axes[0].lines if line.get_drawstyle() == "default" and len(line.get_xdata()) > 2
+    ]
+    assert len(dotted) == 1  # DL2 alone, four patients
+    # Study days: 0 to 1.02, 7.1 to 13.9, and open after 28.
+    assert dotted[0].get_xdata() == pytest.approx([1, 1, 2.02, 8.1, 14.9, 29, 29])
+    assert dotted[0].get_ydata() == pytest.approx([1, 1, 0.75, 0.75, 0.5, 0.5, 0.5])
+
+
+def test_losses_so_far_and_patients_at_risk_add_up_where_no_one_is_censored(results_small):
+    rows = Results(results_small).table("persistence")
+    rows = rows[(rows["assay"] == "qpcr") & (rows["limit"] == "lloq") & (rows["dose_level"] == "DL2")]
+    from nkinetics.figures.persistence import _at_risk, _lost
+
+    assert [(_at_risk(rows, t), _lost(rows, t)) for t in (0.0, 7.0, 20.0)] == [(4, 0), (3, 1), (2, 2)]
+
+
+def test_ratios_to_the_value_as_analysed_leave_out_what_the_model_does_not_determine(results_small, context_small):
+    from nkinetics.figures.blq_sensitivity import ratios
+    from nkinetics.nca.blq_sensitivity import with_model
+
+    results = Results(results_small)
+    wide = with_model(results.table("blq_sensitivity"), results.table("estimates"), "decay")
+    here = wide[(wide["assay"] == "qpcr") & (wide["parameter"] == "tlast")]
+    assert ratios(here, "half_lloq").round(6).to_dict() == {
+        "001": round(28 / 13.9, 6),
+        "003": round(28 / 7.1, 6),
+        "004": 1.0,
+        "005": 1.0,
+    }
+    half = wide[(wide["assay"] == "qpcr") & (wide["parameter"] == "half_life")]
+    assert "003" not in ratios(half, "model").index

@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from nkinetics import nca
-from nkinetics.columns import PERSISTENCE
-from nkinetics.population.persistence import kaplan_meier, kaplan_meier_curve
-from nkinetics.settings import Statistics
+from nkinetics.columns import PERSISTENCE, PERSISTENCE_PATIENTS, PERSISTENCE_TURNBULL
+from nkinetics.population.persistence import (
+    individual,
+    kaplan_meier,
+    kaplan_meier_curve,
+    turnbull_by_dose_level,
+)
+from nkinetics.settings import Nca, Statistics
 from nkinetics.store import complete
 
 Z = 1.959963984540054
@@ -188,3 +193,75 @@ def test_the_confidence_of_the_configuration_is_used() -> None:
 def test_no_result_at_all_gives_an_empty_table_with_its_columns() -> None:
     empty = nca.analyse(pd.DataFrame({"patient_id": [], "time_actual": [], "level": [], "status": [], "lloq": []}))
     assert list(kaplan_meier(empty).columns) == PERSISTENCE.names
+
+
+def losses(limit: str = "lloq") -> pd.DataFrame:
+    found = individual(*study())
+    return found[found["limit"] == limit].set_index("patient_id")
+
+
+def test_every_patient_has_last_presence_and_loss_at_both_limits_with_the_censoring() -> None:
+    table, patients = study()
+    found = individual(table, patients)
+    pd.testing.assert_frame_equal(found, complete(found, PERSISTENCE_PATIENTS))
+    assert list(found.columns) == PERSISTENCE_PATIENTS.names
+    assert len(found) == 2 * len(patients)
+    lloq = losses()
+    assert lloq["censoring"].to_dict() == {
+        "01": "interval",
+        "02": "interval",
+        "03": "right",
+        "04": "interval",
+        "05": "left",
+        "06": "right",
+        "07": "interval",
+        "08": "none",
+    }
+    assert (lloq.loc["01", "last_present"], lloq.loc["01", "lost"]) == (14, 28)
+    assert (lloq.loc["03", "censored_by"], lloq.loc["03", "time"]) == ("death", 60), "not at his last sample, day 55"
+    assert (lloq.loc["06", "censored_by"], lloq.loc["06", "time"]) == ("data_cut", 55)
+    assert lloq.loc["05", "lost"] == 1 and math.isnan(lloq.loc["05", "last_present"])
+    assert math.isnan(lloq.loc["08", "time"]) and lloq.loc["08", "reason"] == "no sample of this patient"
+
+
+def test_a_loss_that_is_not_confirmed_censors_at_the_last_presence_even_after_death() -> None:
+    # Two in a row make a loss; the one sample below the limit is the last before death, so nobody saw cells until then.
+    frame = pd.DataFrame(
+        {
+            "patient_id": "01",
+            "time_actual": [1.0, 7.0, 14.0],
+            "level": [500.0, 90.0, math.nan],
+            "status": ["quantified", "quantified", "not_detected"],
+            "lloq": 15.0,
+            "lod": 5.0,
+        }
+    )
+    patients = pd.DataFrame({"patient_id": ["01"], "dose_level": "DL1", "status_end": "death", "time_end": 40.0})
+    found = individual(nca.analyse(frame, settings=Nca(consecutive_blq=2), patients=patients), patients)
+    assert set(found["censored_by"]) == {"unconfirmed"} and set(found["time"]) == {7.0}
+
+
+def test_turnbull_by_dose_level_keeps_each_loss_between_its_samples() -> None:
+    table, patients = study()
+    found = turnbull_by_dose_level(table, patients)
+    pd.testing.assert_frame_equal(found, complete(found, PERSISTENCE_TURNBULL))
+    one = found[(found["limit"] == "lloq") & (found["dose_level"] == "DL1")]
+    # (14, 28], (7, 14], and cells on day 55: three intervals that do not overlap.
+    assert one["interval_start"].tolist() == [7, 14, 55] and one["interval_end"].fillna(0).tolist() == [14, 28, 0]
+    assert one["mass"].tolist() == pytest.approx([1 / 3] * 3, abs=1e-7)
+    assert set(zip(one["median_lower"], one["median_upper"], strict=True)) == {(14, 28)}
+    two = found[(found["limit"] == "lloq") & (found["dose_level"] == "DL2")]
+    assert two["interval_start"].iloc[0] == 0 and two["interval_end"].iloc[0] == 1, (
+        "never quantified: lost before day 1"
+    )
+    assert set(two["n"]) == {4} and "1 of 5 not counted" in two["reason"].iloc[0]
+
+
+def test_kaplan_meier_lies_where_turnbull_ends_its_intervals_when_they_do_not_overlap() -> None:
+    table, patients = study()
+    steps = kaplan_meier(table, patients)
+    intervals = turnbull_by_dose_level(table, patients)
+    mine = [f[(f["limit"] == "lloq") & (f["dose_level"] == "DL1")] for f in (steps, intervals)]
+    share = mine[0].set_index("time")["survival"]
+    closed = mine[1][mine[1]["interval_end"].notna()]
+    assert closed["survival"].tolist() == pytest.approx([share[t] for t in closed["interval_end"]], abs=1e-6)

@@ -18,6 +18,7 @@ from nkinetics import figures, report, tables
 from nkinetics.report import html
 from nkinetics.results import Context, Results
 from nkinetics.settings import ManualPoints, Models, Nca
+from nkinetics.tables._statistics import censored_geo_mean
 
 PATIENTS = ["001", "002", "003", "004", "005", "006"]
 VOID = {"meta", "link", "br", "img", "input", "path", "use", "rect", "circle", "hr", "col"}
@@ -165,8 +166,12 @@ def test_only_measured_patients_are_called_informative_and_those_without_a_resul
 
 def test_first_screen_leads_with_an_answer_per_dose_level(text):
     answers = text[text.index('class="answers"') : text.index('class="flags"')]
-    assert "DL1 (2×10⁹ cells), 2 treated: Cmax 400; n = 1. Persistence: last quantified on day 13.90." in answers
-    assert "DL2 (4×10⁹ cells), 4 treated: Cmax 1000 (100 to 10000); n = 3. Persistence: median 13.90 days" in answers
+    assert "DL1 (2×10⁹ cells), 2 treated: Cmax 400; n = 1/2. Persistence: last quantified on day 13.90." in answers
+    # One patient of DL2 is never quantified, below 10 copies/ug: the censored mean lies below the plain one.
+    told = answers[answers.index("DL2 (4×10⁹ cells), 4 treated: Cmax 1000 (100 to 10000); n = 3/4; censored ") :]
+    censored = float(re.search(r"censored ([\d.]+)\.", told)[1])
+    assert censored == pytest.approx(censored_geo_mean([100, 1000, 10000], [10.0]), rel=0.005)
+    assert "Persistence: median 13.90 days" in told
     assert "2 of 4 lost" in answers and "qPCR, blood, copies/µg" in answers
 
 
@@ -267,6 +272,33 @@ def test_area_half_life_and_time_to_loss_link_to_their_observations(text, folder
     assert f'href="#obs-{blq}"' in line[: line.index("</td>")]
     row = section[section.index(f'id="obs-{blq}"') :]
     assert "t_blq" in row[: row.index("</tr>")]
+
+
+def test_main_numbers_stand_with_the_arithmetic_behind_them(results_small, context_small, tmp_path):
+    from nkinetics import nca
+    from nkinetics.columns import NCA
+    from nkinetics.nca.explain import analysis, explain
+    from nkinetics.store import write_table
+
+    # nca.csv of the small study was written by hand; here it is what the analysis gives.
+    shutil.copytree(results_small, tmp_path / "r")
+    results = Results(tmp_path / "r")
+    frames = [results.table(n) for n in ("observations", "infusions")]
+    settings = (context_small.settings.nca, context_small.settings.blq, results.table("patients"))
+    write_table(nca.analyse(*frames, *settings), tmp_path / "r" / "nca.csv", NCA)
+    built = report.build(tmp_path / "r", context_small.settings, "0.1.0")
+    assert "nca.csv holds" not in built and Page(built).open == []
+    section = section_of(built, "004", "005")
+    told = explain(analysis(*frames, *settings), "004", "auc_int")
+    assert f"<strong>AUC D0–28 = {told.value:.10g} d·copies/µg</strong>" in section
+    shown = [line.replace("&lt;", "<").replace("&gt;", ">") for line in section.splitlines()]
+    assert all(line in "\n".join(shown) for line in told.arithmetic()) and len(told.arithmetic()) > 4
+    assert "How the numbers were made" not in section_of(built, "002", "003"), "a patient without any sample has none"
+
+
+def test_explanations_that_do_not_come_to_the_number_of_nca_csv_say_so(text):
+    section = section_of(text, "001", "002")
+    assert "nca.csv holds 2050: it was made from other data or settings" in section
 
 
 def test_wells_and_replicates_stand_as_the_export_gives_them(results_small, context_small, tmp_path):

@@ -14,10 +14,12 @@ import pytest
 from nkinetics import tables
 from nkinetics.errors import InputError
 from nkinetics.plugins import discover
+from nkinetics.population.detectability import above
 from nkinetics.results import Context, Results
+from nkinetics.tables._nca import BY_NAME
 from nkinetics.tables._statistics import censored_geo_mean, summary
 from nkinetics.tables.excluded import fate_words, measured
-from nkinetics.tables.persistence import persisting
+from nkinetics.tables.topline import cell as topline_cell
 from nkinetics.wording import Words, codes_footnote, number_of
 
 NAMES = sorted(discover("tables"))
@@ -288,11 +290,13 @@ def test_detection_below_the_lloq_is_what_the_assay_says_else_what_status_and_lo
     rows = pd.DataFrame(
         {
             "status": ["quantified", "blq", "blq", "blq", "blq", "not_detected", "not_detected", "failed"],
+            "level": [50.0, *[np.nan] * 7],
+            "lloq": 10.0,
             "lod": [3.0, 3.0, np.nan, 3.0, np.nan, 3.0, np.nan, 3.0],
             "detected": pd.array([pd.NA, pd.NA, pd.NA, False, True, pd.NA, pd.NA, True], dtype="boolean"),
         }
     )
-    assert persisting(rows, "lod").astype("object").where(lambda x: x.notna(), "?").tolist() == [
+    assert above(rows, "lod").astype("object").where(lambda x: x.notna(), "?").tolist() == [
         True,
         True,
         "?",
@@ -302,7 +306,7 @@ def test_detection_below_the_lloq_is_what_the_assay_says_else_what_status_and_lo
         False,
         "?",
     ]
-    assert persisting(rows, "lloq").astype("object").where(lambda x: x.notna(), "?").tolist() == [
+    assert above(rows, "lloq").astype("object").where(lambda x: x.notna(), "?").tolist() == [
         True,
         *[False] * 6,
         "?",
@@ -407,7 +411,16 @@ def test_top_line_and_persistence_say_who_is_counted_and_who_is_censored_when(bo
 def test_top_line_lists_fewer_than_three_and_summarises_three(body):
     frame = body("topline").frame
     cmax = frame[frame["Parameter"].str.startswith("Cmax")].iloc[0]
-    assert list(cmax)[1:] == ["400; n = 1", "1000 (100 to 10000); n = 3"]
+    # One of four lies below 10 copies/ug, the lowest of his LLOQs; DL1 has a patient without any sample.
+    censored = f"{censored_geo_mean([100, 1000, 10000], [10.0]):.3g}"
+    assert list(cmax)[1:] == ["400; n = 1/2", f"1000 (100 to 10000); n = 3/4; censored {censored}"]
+
+
+def test_top_line_has_no_censored_mean_of_times_and_none_where_everyone_is_quantified(body, context_small):
+    tlast = body("topline").frame
+    tlast = tlast[tlast["Parameter"].str.startswith("Tlast")].iloc[0]
+    assert list(tlast)[2] == "28.00 (7.10 to 28.00); n = 3/4"
+    assert topline_cell(context_small, BY_NAME["cmax"], [1.0, 10.0, 100.0], 3) == "10.0 (1.00 to 100); n = 3/3"
 
 
 def test_exposure_beside_events_is_called_exploratory(body):
@@ -424,3 +437,70 @@ def test_text_that_a_spreadsheet_would_run_is_defused(results_small, context_sma
 
 def test_words_fall_back_to_english_where_a_text_has_no_chinese():
     assert Words("zh").pick({"en": "only"}) == "only"
+
+
+def test_persistence_has_the_interval_of_turnbulls_median_and_says_who_is_censored_why(body):
+    row = rows_where(body("persistence"), Assay="qPCR", Loss_below="LLOQ", Dose_level="DL2").iloc[0]
+    # Lost by 1.02, between 7.1 and 13.9, and two still quantified at 28: half is lost in the second interval.
+    assert row["Turnbull median, days"] == "7.10 to 13.90"
+    assert row["Censored by"] == "data cut 1, follow-up goes on 1"
+    few = rows_where(body("persistence"), Assay="qPCR", Loss_below="LLOQ", Dose_level="DL1").iloc[0]
+    assert (few["Median, days (95 % CI)"], few["Turnbull median, days"]) == ("NR", "NR")
+    lod = rows_where(body("persistence"), Assay="qPCR", Loss_below="LOD", Dose_level="DL2").iloc[0]
+    assert lod["Turnbull median, days"] == "13.90 to 28.00"
+
+
+def test_windows_of_the_days_stand_under_the_tables_of_persistence(body):
+    for name in ("persistence", "detectable"):
+        note = body(name).footnotes[0]
+        assert "D28 27 (24–30)" in note and "M3 90 (76–104)" in note and "not in the denominator" in note
+
+
+def test_share_of_detectable_patients_has_its_exact_interval_or_its_reason(body):
+    rows = rows_where(body("detectable"), Assay="qPCR", Above="LLOQ", Dose_level="DL2")
+    d7, d21 = (rows[rows["Day (window, elapsed days)"].str.startswith(day)].iloc[0] for day in ("D7", "D21"))
+    # 3 of 4: Clopper-Pearson 0.1941 to 0.9937.
+    assert (d7["Sampled"], d7["Detectable"], d7["% of sampled"], d7["95 % CI, exact"]) == (
+        "4",
+        "3",
+        "75.0",
+        "19.4 to 99.4",
+    )
+    assert (d21["% of sampled"], d21["Remarks"]) == ("NC", "no sample in the window")
+    one = rows_where(body("detectable"), Assay="qPCR", Above="LLOQ", Dose_level="DL1").iloc[0]
+    assert (one["Sampled"], one["Detectable"], one["% of sampled"]) == ("1", "1", "NR")
+
+
+def test_persistence_of_every_patient_stands_at_both_limits_with_the_censoring(body):
+    frame = body("persistence_individual").frame
+    rows = frame[frame["Assay"].str.startswith("qPCR")].set_index("Patient")
+    assert tuple(rows.loc["003"])[2:6] == ("7.10", "7.10 to 13.90", "13.90", "13.90 to 28.00")
+    assert rows.loc["004", "LLOQ: loss"] == "> 28.00 (censored: data cut)"
+    assert (rows.loc["006", "LLOQ: last above"], rows.loc["006", "LLOQ: loss"]) == ("–", "≤ 1.02")
+    assert rows.loc["002", "LOD: loss"] == "NC" and "no sample of this patient" in rows.loc["002", "Remarks"]
+
+
+def test_rules_for_levels_below_the_lloq_stand_beside_each_other_and_beside_the_model(body):
+    frame = body("blq_sensitivity").frame
+    half = frame[frame["Assay"].str.startswith("qPCR") & frame["Parameter"].str.startswith("Half-life")]
+    half = half.set_index("Patient")
+    # The model's half-life is 3.465741 d for 001; for 003 the data do not determine it.
+    assert half.loc["001", "Model (M3)"] == "3.47" and half.loc["003", "Model (M3)"] == "not identifiable"
+    tlast = frame[frame["Assay"].str.startswith("qPCR") & frame["Parameter"].str.startswith("Tlast")]
+    row = tlast.set_index("Patient").loc["001"]
+    assert tuple(row)[2:7] == ("13.90", "13.90", "28.00", "13.90", "NC")
+    assert row["Largest change, %"] == f"{100 * (28 / 13.9 - 1):.1f}"
+    cmax = frame[frame["Assay"].str.startswith("qPCR") & frame["Parameter"].str.startswith("Cmax")].set_index("Patient")
+    # Never quantified; the highest of the LLOQs is 20.
+    assert (cmax.loc["006", "All LLOQ/2"], cmax.loc["006", "All dropped"]) == ("10.0", "NC")
+    assert "every sample lies below its LLOQ and is dropped" in cmax.loc["006", "Remarks"]
+
+
+def test_a_patient_without_infusion_does_not_lower_the_censored_mean(results_small, context_small, tmp_path):
+    shutil.copytree(results_small, tmp_path / "r")
+    path = tmp_path / "r" / "study" / "infusions.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith("006,")) + "\n", encoding="utf-8")
+    made = tables.build("nca_parameters", Results(tmp_path / "r"), context_small)
+    row = rows_where(made, Assay="qPCR", Parameter="Cmax", Dose_level="DL2").iloc[0]
+    assert (row["n of treated"], row["Geometric mean"], row["Censored geo. mean"]) == ("3/3", "1000", "–")

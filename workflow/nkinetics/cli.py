@@ -52,20 +52,46 @@ def _ingest(args: argparse.Namespace) -> int:
 def _nca(args: argparse.Namespace) -> int:
     from nkinetics import inputs, nca, observations, settings
     from nkinetics.columns import NCA, NCA_POINTS
-    from nkinetics.store import table_writer
+    from nkinetics.store import table_writer, write_table
 
-    blocks = nca.in_blocks(
-        observations.load(args.observations),
-        infusions=inputs.load_infusions(args.infusions) if args.infusions else None,
-        settings=settings.section("nca", args.settings),
-        blq=settings.section("blq", args.blq),
-        patients=inputs.load_patients(args.patients) if args.patients else None,
-    )
+    observed = observations.load(args.observations)
+    infusions = inputs.load_infusions(args.infusions) if args.infusions else None
+    patients = inputs.load_patients(args.patients) if args.patients else None
+    choices, blq = settings.section("nca", args.settings), settings.section("blq", args.blq)
     points = args.points or args.output.with_name("nca_points.csv")
     with table_writer(args.output, NCA) as write_numbers, table_writer(points, NCA_POINTS) as write_points:
-        for numbers, used in blocks:
+        for numbers, used in nca.in_blocks(observed, infusions, choices, blq, patients):
             write_numbers(numbers)
             write_points(used)
+    if args.sensitivity:
+        from nkinetics.columns import BLQ_SENSITIVITY
+        from nkinetics.nca.blq_sensitivity import blq_sensitivity
+
+        under_rules = blq_sensitivity(observed, infusions, choices, blq, patients)
+        write_table(under_rules, args.sensitivity, BLQ_SENSITIVITY)
+    return DONE
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from nkinetics import settings
+    from nkinetics.nca import explain
+    from nkinetics.results import Results
+
+    for name in ("run_config.yaml", "observations.csv"):
+        if not (args.results / name).is_file() and not (name == "run_config.yaml" and args.config):
+            mend = "run the workflow first, or name the results folder with --results"
+            raise InputError(Problem((args.results / name).as_posix(), found="no such file", expected=name, mend=mend))
+    choices = settings.load(args.config or args.results / "run_config.yaml")
+    results = Results(args.results)
+    made = explain.analysis(
+        results.table("observations"), results.table("infusions"), choices.nca, choices.blq, results.table("patients")
+    )
+    behind = explain.wells(results.table("observation_sources"), results.table("ingest"))
+    told = explain.explain(made, args.patient, args.parameter, args.assay, args.specimen, args.window, sources=behind)
+    print("\n".join(told.lines()))
+    note = explain.difference(told, results.table("nca"))
+    if note:
+        print(f"\n{note}")
     return DONE
 
 
@@ -94,17 +120,26 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _persistence(args: argparse.Namespace) -> int:
-    from nkinetics import inputs, settings
-    from nkinetics.columns import NCA, PERSISTENCE
+    from nkinetics import inputs, observations, settings
+    from nkinetics.columns import DETECTABILITY, NCA, PERSISTENCE, PERSISTENCE_PATIENTS, PERSISTENCE_TURNBULL
     from nkinetics.population import persistence
+    from nkinetics.population.detectability import detectability
     from nkinetics.store import read_table, write_table
 
-    table = persistence.kaplan_meier(
-        read_table(args.nca, NCA),
-        patients=inputs.load_patients(args.patients) if args.patients else None,
-        settings=settings.section("statistics", args.settings),
-    )
-    write_table(table, args.output, PERSISTENCE)
+    parameters = read_table(args.nca, NCA)
+    patients = inputs.load_patients(args.patients) if args.patients else None
+    choices = settings.section("statistics", args.settings)
+    made = [
+        (PERSISTENCE, persistence.kaplan_meier(parameters, patients, choices), args.output),
+        (PERSISTENCE_PATIENTS, persistence.individual(parameters, patients), None),
+        (PERSISTENCE_TURNBULL, persistence.turnbull_by_dose_level(parameters, patients, choices), None),
+    ]
+    if args.observations:
+        infusions = inputs.load_infusions(args.infusions) if args.infusions else None
+        shares = detectability(observations.load(args.observations), patients, infusions, choices)
+        made.append((DETECTABILITY, shares, None))
+    for schema, table, path in made:
+        write_table(table, path or args.output.with_name(f"{schema.name}.csv"), schema)
     return DONE
 
 
@@ -209,6 +244,16 @@ def _parser() -> argparse.ArgumentParser:
     one_section(nca, "--blq", "blq")
     path(nca, "--output", "nca.csv to write", required=True)
     path(nca, "--points", "nca_points.csv to write; beside the output by default")
+    path(nca, "--sensitivity", "blq_sensitivity.csv to write: parameters under other rules for levels below the LLOQ")
+
+    explain = command("explain", "how one number of nca.csv was made: samples, rules, arithmetic step by step")
+    explain.add_argument("patient", metavar="PATIENT", help="patient, as 001")
+    explain.add_argument("parameter", metavar="PARAMETER", help="identifier or code of the parameter, as auc_last")
+    explain.add_argument("--results", type=Path, default=Path("results"), help="results folder", metavar="DIR")
+    path(explain, "--config", "configuration; run_config.yaml of the results by default")
+    explain.add_argument("--assay", default="", help="as flow; quantitative PCR before the others by default")
+    explain.add_argument("--specimen", default="", help="as blood; the first by default")
+    explain.add_argument("--window", default="", help="overall, infusion_1, D0-28 ...; the usual one by default")
 
     fit = command("fit", "kinetic models of every patient and assay")
     path(fit, "--observations", "observations.csv, ours or your own", required=True)
@@ -221,11 +266,18 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
     path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv", required=True)
 
-    persistence = command("persistence", "Kaplan-Meier persistence by dose level")
+    persistence = command("persistence", "persistence by dose level: Kaplan-Meier, Turnbull, detectable on set days")
     path(persistence, "--nca", "nca.csv", required=True)
-    path(persistence, "--patients", "patients.csv")
+    path(persistence, "--observations", "observations.csv, for detectability.csv (detectable of sampled on set days)")
+    path(persistence, "--infusions", "infusions.csv, for who was treated; without it everyone")
+    path(persistence, "--patients", "patients.csv, for the reasons of right-censoring")
     one_section(persistence, "--settings", "statistics")
-    path(persistence, "--output", "persistence.csv to write", required=True)
+    path(
+        persistence,
+        "--output",
+        "persistence.csv to write; persistence_patients.csv, persistence_turnbull.csv and detectability.csv beside it",
+        required=True,
+    )
 
     gather = command("gather", "join the batches of one canonical table")
     gather.add_argument("--input", type=Path, nargs="+", required=True, metavar="PATH")
@@ -263,7 +315,7 @@ def _keep_inputs(args: argparse.Namespace) -> None:
     inputs = {n: given.get(n) for n in ("observations", "infusions", "cytokines", "patients", "nca", "config")}
     read = {p.resolve(): f"--{n}" for n, p in inputs.items() if isinstance(p, Path)}
     read |= {p.resolve(): "--input" for p in given.get("input") or []}
-    for name in ("output", "points"):
+    for name in ("output", "points", "sensitivity"):
         target = given.get(name)
         if isinstance(target, Path) and target.resolve() in read:
             raise InputError(

@@ -553,6 +553,103 @@ PERSISTENCE = Schema(
     ),
 )
 
+PERSISTENCE_PATIENTS = Schema(
+    "persistence_patients",
+    "one row per patient, assay, specimen and limit: last presence, loss, censoring",
+    ("patient_id", "assay", "specimen", "limit"),
+    (
+        _PATIENT,
+        _DOSE_LEVEL,
+        _ASSAY,
+        _SPECIMEN,
+        Column("limit", "text", "loss below LLOQ or below LOD", allowed=("lloq", "lod")),
+        Column("last_present", "float", "last sample above the limit", "d"),
+        Column("lost", "float", "first of the consecutive samples below it after that one", "d"),
+        Column(
+            "censoring",
+            "text",
+            "lost between the two; lost before the first sample; not lost as far as was seen; nothing known",
+            allowed=("interval", "left", "right", "none"),
+        ),
+        Column(
+            "censored_by",
+            "text",
+            "why nothing more was seen of a right-censored patient",
+            allowed=("ongoing", "death", "withdrawal", "data_cut", "unconfirmed"),
+        ),
+        Column("time", "float", "where Kaplan-Meier counts the patient: the loss, or the censoring", "d"),
+        _REASON,
+    ),
+)
+
+PERSISTENCE_TURNBULL = Schema(
+    "persistence_turnbull",
+    "one row per assay, specimen, limit, dose level and interval that holds losses (interval-censored estimate)",
+    ("assay", "specimen", "limit", "dose_level", "interval_start", "interval_end"),
+    (
+        _ASSAY,
+        _SPECIMEN,
+        Column("limit", "text", "loss below LLOQ or below LOD", allowed=("lloq", "lod")),
+        Column("dose_level", "text", "dose level, or all"),
+        Column("interval_start", "float", "losses lie after this time", "d"),
+        Column("interval_end", "float", "and up to this one; empty = open", "d"),
+        Column("mass", "float", "share of the losses in the interval"),
+        Column("survival", "float", "share still persisting at its end"),
+        Column("median_lower", "float", "the median lies after this time", "d"),
+        Column("median_upper", "float", "and up to this one; empty = not reached", "d"),
+        Column("n", "int", "patients counted"),
+        _REASON,
+    ),
+)
+
+DETECTABILITY = Schema(
+    "detectability",
+    "one row per assay, specimen, limit, dose level and day: patients still above the limit of those sampled",
+    ("assay", "specimen", "limit", "dose_level", "time", "day"),
+    (
+        _ASSAY,
+        _SPECIMEN,
+        Column("limit", "text", "above LLOQ or above LOD", allowed=("lloq", "lod")),
+        Column("dose_level", "text", "dose level, or all"),
+        Column("day", "text", "name of the day, as D28"),
+        Column("time", "float", "elapsed time that it stands for", "d"),
+        Column("window_start", "float", "earliest sample that counts", "d"),
+        Column("window_end", "float", "latest sample that counts", "d"),
+        Column("n_treated", "int", "patients with at least one infusion"),
+        Column("n_sampled", "int", "of them with a result in the window; the sample nearest to the day counts"),
+        Column("n_detected", "int", "of them above the limit"),
+        Column("share", "float", "n_detected of n_sampled"),
+        Column("ci_lower", "float", "lower end (exact, Clopper-Pearson)"),
+        Column("ci_upper", "float", "upper end"),
+        _REASON,
+    ),
+)
+
+BLQ_SENSITIVITY = Schema(
+    "blq_sensitivity",
+    "one row per patient, assay, specimen, window, parameter and rule for levels below the LLOQ",
+    ("patient_id", "assay", "specimen", "window", "parameter", "rule"),
+    (
+        _PATIENT,
+        _DOSE_LEVEL,
+        _ASSAY,
+        _SPECIMEN,
+        Column("window", "text", "overall, or the first named window"),
+        Column("parameter", "text", "identifier of the glossary"),
+        Column(
+            "rule",
+            "text",
+            "configured: by position, as in nca.csv; the others put a number in place of every level below its LLOQ "
+            "before the analysis, or leave it out",
+            allowed=("configured", "zero", "half_lloq", "drop"),
+        ),
+        Column("value", "float", "value; empty with a reason"),
+        Column("unit", "text", "unit of the value"),
+        Column("n_points", "int", "samples that made the value"),
+        _REASON,
+    ),
+)
+
 USER_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INFUSIONS, CYTOKINES, EVENTS)}
 STAGE_TABLES: Mapping[str, Schema] = {
     s.name: s
@@ -567,7 +664,11 @@ STAGE_TABLES: Mapping[str, Schema] = {
         FITS,
         ESTIMATES,
         PREDICTIONS,
+        BLQ_SENSITIVITY,
         PERSISTENCE,
+        PERSISTENCE_PATIENTS,
+        PERSISTENCE_TURNBULL,
+        DETECTABILITY,
     )
 }
 SCHEMAS: Mapping[str, Schema] = {**USER_TABLES, **STAGE_TABLES}

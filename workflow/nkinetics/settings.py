@@ -551,6 +551,30 @@ class Statistics(Section):
     summary_n_min: int = Field(
         3, ge=2, description="With fewer patients individual values stand in place of a summary."
     )
+    detectable_at: Mapping[str, tuple[float, float, float]] = Field(
+        {
+            "D7": (6.0, 5.0, 7.5),
+            "D10": (9.0, 8.0, 10.5),
+            "D14": (13.0, 11.5, 14.5),
+            "D21": (20.0, 18.0, 22.5),
+            "D28": (27.0, 24.0, 30.0),
+            "M2": (60.0, 50.0, 70.0),
+            "M3": (90.0, 76.0, 104.0),
+        },
+        description="Days at which the share of patients with detectable cells is given: name: [elapsed days, "
+        "earliest, latest sample that counts]; the day of the first infusion is study day 1 and elapsed day 0. Of a "
+        "patient's samples in the window the one nearest to the day counts.",
+    )
+
+    @field_validator("detectable_at")
+    @classmethod
+    def _windows(cls, value: Mapping[str, tuple[float, float, float]]) -> Mapping[str, tuple[float, float, float]]:
+        for name, (time, earliest, latest) in value.items():
+            if not IDENTIFIER.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a day, as D28")
+            if not 0 < earliest <= time <= latest:
+                raise ValueError(f"{name} is [day, earliest, latest] with 0 < earliest <= day <= latest")
+        return value
 
 
 class Numbering(Section):

@@ -114,7 +114,7 @@ FIGURE_FILES = expand(
 
 wildcard_constraints:
     batch=r"\d+",
-    table="nca|nca_points|fits|estimates|predictions",
+    table="nca|nca_points|blq_sensitivity|fits|estimates|predictions",
 
 
 def mark_outdated():

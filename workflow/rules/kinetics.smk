@@ -7,6 +7,7 @@ rule nca:
     output:
         nca="results/parts/{batch}/nca.csv",
         points="results/parts/{batch}/nca_points.csv",
+        sensitivity="results/parts/{batch}/blq_sensitivity.csv",
     log:
         "logs/nca/{batch}.log",
     benchmark:
@@ -18,7 +19,7 @@ rule nca:
     shell:
         "nkinetics nca --observations {input.observations} --infusions {input.infusions}"
         " --patients {input.patients} --settings {params.settings:q} --blq {params.blq:q}"
-        " --output {output.nca} --points {output.points} > {log} 2>&1"
+        " --output {output.nca} --points {output.points} --sensitivity {output.sensitivity} > {log} 2>&1"
 
 
 rule fit:

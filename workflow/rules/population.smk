@@ -1,10 +1,14 @@
 rule persistence:
-    """Kaplan-Meier persistence by dose level."""
+    """Persistence by dose level: Kaplan-Meier, Turnbull as sensitivity, and detectable of sampled on set days."""
     input:
         nca="results/nca.csv",
+        observations="results/observations.csv",
         study="results/study",
     output:
-        "results/persistence.csv",
+        persistence="results/persistence.csv",
+        patients="results/persistence_patients.csv",
+        turnbull="results/persistence_turnbull.csv",
+        detectability="results/detectability.csv",
     log:
         "logs/persistence.log",
     benchmark:
@@ -13,5 +17,6 @@ rule persistence:
         code=code("persistence"),
         settings=section("statistics"),
     shell:
-        "nkinetics persistence --nca {input.nca}"
-        " --patients {input.study}/patients.csv --settings {params.settings:q} --output {output} > {log} 2>&1"
+        "nkinetics persistence --nca {input.nca} --observations {input.observations}"
+        " --infusions {input.study}/infusions.csv --patients {input.study}/patients.csv"
+        " --settings {params.settings:q} --output {output.persistence} > {log} 2>&1"

@@ -11,7 +11,8 @@ CANONICAL = expand(
         "fits",
         "estimates",
     ]
-    + ["predictions", "persistence"],
+    + ["predictions", "blq_sensitivity"]
+    + ["persistence", "persistence_patients", "persistence_turnbull", "detectability"],
 )
 
 

@@ -64,11 +64,11 @@ def write(name: str, results: Results, context: Context, where: Path) -> list[Pa
 
 def made(name: str, results: Results, context: Context) -> tuple[str, str, MatplotlibFigure]:
     """One figure as SVG text for a page, its sidecar as JSON text, and the drawing itself."""
-    from nkinetics.figures._style import notice, style, svg_text
+    from nkinetics.figures._style import drawable, notice, style, svg_text
 
     item: Figure = discover("figures")[name]
     with style(context):
-        body = item.draw(results, context)
+        body = item.draw(results, drawable(context))
         body = replace(body, footnotes=(*body.footnotes, *context.settings.report.footnotes.get(item.id, ())))
         drawn = body.figure or notice(body.note)
         title = f"{kind_of(item, context)} {number_of(item, context)}. {title_of(item, context)}"

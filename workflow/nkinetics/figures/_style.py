@@ -64,6 +64,15 @@ def words_of(context: Context) -> Words:
     return Words(context.language if context.language == "en" or chinese_font() else "en")
 
 
+def drawable(context: Context) -> Context:
+    """The context in the language of `words_of`: a name of an assay in Chinese could not be drawn either."""
+    language = words_of(context).language
+    if language == context.language:
+        return context
+    report = context.settings.report.model_copy(update={"language": language})
+    return Context(context.settings.model_copy(update={"report": report}), context.version)
+
+
 @contextmanager
 def style(context: Context) -> Iterator[None]:
     """Draw and write inside this: the style holds here and nowhere else."""

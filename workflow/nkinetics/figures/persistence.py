@@ -29,7 +29,7 @@ from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
 from nkinetics.wording import Words, days, dose_levels, dose_names, missing, profile_name, profiles, source_footnote
 
-NEEDS = ("persistence", "patients", "observations", "infusions")
+NEEDS = ("persistence", "persistence_turnbull", "patients", "observations", "infusions")
 
 
 def draw(results: Results, context: Context) -> FigureBody:
@@ -46,8 +46,10 @@ def draw(results: Results, context: Context) -> FigureBody:
     names, looks = dose_names(results, context), dose_look(results)
     keys = [key(names[d], color=looks[d][0], linestyle=looks[d][1]) for d in levels]
     censored = key(words.say("censored", "删失"), marker="|", markersize=6, markeredgewidth=1.1)
-    legend(figure, [*keys, censored], 0.08, columns=6, x=0.1)
+    between = key(words.say("Turnbull", "Turnbull"), linestyle=(0, (1, 1.6)), linewidth=1.0)
+    legend(figure, [*keys, censored, between], 0.08, columns=6, x=0.1)
     last = max(1.0, float(estimates["time"].max()))
+    intervals = results.table("persistence_turnbull")
     for i, limit in enumerate(limits):
         top = 0.35 + i * block + 0.5
         upper = panels(figure, 1, columns, (0.85, top, WIDTH - 0.15, top + 2.0), (0.45, 0))[0]
@@ -59,7 +61,10 @@ def draw(results: Results, context: Context) -> FigureBody:
                 & (estimates["specimen"] == kind["specimen"])
                 & (estimates["limit"] == limit)
             ]
-            _curve(upper[j], rows, looks, levels, last, words, context.settings.statistics.summary_n_min)
+            least = context.settings.statistics.summary_n_min
+            _curve(upper[j], rows, looks, levels, last, words, least)
+            here = (intervals["assay"] == kind["assay"]) & (intervals["specimen"] == kind["specimen"])
+            _between(upper[j], intervals[here & (intervals["limit"] == limit)], looks, levels, last, least)
             upper[j].set_title(f"{profile_name(context, kind['assay'], kind['specimen'])}, {limit.upper()}", fontsize=9)
             bare(upper[j], y=j > 0)
             _risk(lower[j], rows, levels, last, words, first=j == 0)
@@ -145,20 +150,50 @@ def _curve(
         say_in(axes, "; ".join(reasons) or words.say("no estimate: nobody at risk", "无估计：无在险者"), 34)
 
 
+def _between(
+    axes: Axes,
+    intervals: pd.DataFrame,
+    looks: dict[str, tuple[str, Any]],
+    levels: list[str],
+    last: float,
+    least: int,
+) -> None:
+    """Turnbull's estimate: level between the intervals that hold losses, and a slant across each, where it is open."""
+    for dose_level in levels:
+        own = intervals[(intervals["dose_level"] == dose_level) & intervals["mass"].notna()].sort_values(
+            "interval_start"
+        )
+        if not len(own) or int(own["n"].iloc[0]) < least:
+            continue
+        time, share = [0.0], [1.0]
+        for row in own.itertuples():
+            closed = not missing(row.interval_end)
+            time += [float(row.interval_start), float(row.interval_end) if closed else last]
+            share += [share[-1], float(row.survival) if closed else share[-1]]
+        look: dict[str, Any] = {
+            "color": looks[dose_level][0],
+            "linestyle": (0, (1, 1.6)),
+            "linewidth": 1.0,
+            "zorder": 2,
+        }
+        axes.plot(display(np.array(time)), share, **look)
+
+
 def _risk(axes: Axes, rows: pd.DataFrame, levels: list[str], last: float, words: Words, first: bool) -> None:
     """Patients at risk just before each tick, by dose level."""
     day_axis(axes, 0, last, most=6)
     axes.set_ylim(len(levels) - 0.4, -1.1)
     axes.set_xticks([])
     axes.spines[:].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=9)
     axes.set_yticks(range(len(levels)), levels if first else [""] * len(levels), fontsize=7.2)
-    head = words.say("At risk", "在险人数")
+    head = words.say("At risk (lost so far)", "在险人数（累计消失）")
     axes.text(0, 1, head, transform=axes.transAxes, fontsize=7.2, color=MUTED, va="top")
     for row, dose_level in enumerate(levels):
         own = rows[rows["dose_level"] == dose_level]
         for tick in day_ticks(float(display(last)), 6):
-            axes.text(tick, row, str(_at_risk(own, tick - 1)), fontsize=7.2, ha="center", va="center")
+            counts = f"{_at_risk(own, tick - 1)} ({_lost(own, tick - 1)})"
+            axes.text(tick, row, counts, fontsize=7.2, ha="center", va="center")
 
 
 def _at_risk(rows: pd.DataFrame, time: float) -> int:
@@ -171,6 +206,11 @@ def _at_risk(rows: pd.DataFrame, time: float) -> int:
     return int(following["n_at_risk"].iloc[0]) if len(following) else 0
 
 
+def _lost(rows: pd.DataFrame, time: float) -> int:
+    """Losses before a time, at which those at risk are counted."""
+    return int(rows.loc[rows["time"] < time - 1e-9, "n_events"].fillna(0).sum())
+
+
 def _subtitle(results: Results, words: Words) -> str:
     n = len(results.patients)
     return words.say(f"All patients (n = {n})", f"全部患者（n = {n}）")
@@ -178,19 +218,23 @@ def _subtitle(results: Results, words: Words) -> str:
 
 def _notes(results: Results, context: Context, words: Words) -> tuple[str, ...]:
     k, least = context.settings.nca.consecutive_blq, context.settings.statistics.summary_n_min
+    level = f"{100 * context.settings.statistics.confidence:g} %"
     return (
         words.say(
             f"Event: loss, the first {'sample' if k == 1 else 'of two consecutive samples'} "
             "below the limit after the last above it. Ticks: censored, still above the limit: patients who died or "
-            "withdrew at the end of their follow-up, the others at the last sample. Shaded: 95 % "
-            "confidence interval (log-log). At risk: just before "
+            "withdrew at the end of their follow-up, the others at the last sample. "
+            f"Shaded: {level} "
+            "confidence interval (log-log). At risk, and lost so far: just before "
             f"the study day. No curve is drawn for fewer than {least} patients. The "
-            "loss lies between two samples; the curve puts it at the later one.",
+            "loss lies between two samples; the curve puts it at the later one. Dotted: Turnbull's estimate, which "
+            "knows each loss only to lie between its two samples; slanting where the data do not say when in between.",
             "事件：消失，"
             f"即末次高于界限之后{'首个' if k == 1 else '连续两个样本中首个'}低于界限的样本。"
             "竖线：删失（仍高于界限：死亡或退出者于随访结束时，其余于末次样本时）。"
-            "阴影：95 % 置信区间（log-log）。在险人数：该研究日之前。"
-            f"少于 {least} 例者不绘曲线。消失发生在两次采样之间，曲线取较晚的时间。",
+            f"阴影：{level} 置信区间（log-log）。在险人数与累计消失：该研究日之前。"
+            f"少于 {least} 例者不绘曲线。消失发生在两次采样之间，曲线取较晚的时间。"
+            "点线：Turnbull 估计，仅知消失介于两次采样之间；斜线处数据未说明其间何时消失。",
         ),
         words.say("LLOQ: lower limit of quantification; LOD: limit of detection.", "LLOQ：定量下限；LOD：检测限。"),
         source_footnote(results, context, NEEDS),

@@ -30,7 +30,7 @@ from nkinetics.report.methods import glossary, methods
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import Settings
 from nkinetics.store import sha256_of
-from nkinetics.tables._nca import BY_NAME, values
+from nkinetics.tables._nca import BY_NAME, bounds, values
 from nkinetics.tables.excluded import fate_words
 from nkinetics.tables.persistence import ends
 from nkinetics.tables.topline import cell as topline_cell
@@ -328,9 +328,12 @@ def answers(results: Results, context: Context, s: Mapping[str, Any]) -> tuple[s
     kind = kinds.iloc[0]
     peaks, lasts = (values(results, BY_NAME[p], kind["assay"], kind["specimen"]) for p in ("cmax", "tlast"))
     lines, counts = [], treated(results)["dose_level"].value_counts()
+    limit = bounds(results, context, BY_NAME["cmax"], kind["assay"], kind["specimen"])
     for dose_level in dose_levels(results):
-        numbers = list(peaks.loc[peaks["dose_level"] == dose_level, "value"].dropna())
-        cmax = topline_cell(context, BY_NAME["cmax"], numbers) if numbers else s["answer_no_cmax"]
+        here = peaks[peaks["dose_level"] == dose_level]
+        numbers, below = list(here["value"].dropna()), [limit[p] for p in here["patient_id"] if p in limit]
+        n_treated = int(counts.get(dose_level, 0))
+        cmax = topline_cell(context, BY_NAME["cmax"], numbers, n_treated, below) if numbers else s["answer_no_cmax"]
         own = lasts.loc[lasts["dose_level"] == dose_level, "value"].dropna()
         lasting = _lasting(results, context, s, kind, dose_level, sorted(own))
         lines.append(

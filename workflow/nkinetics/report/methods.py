@@ -30,7 +30,15 @@ def methods(settings: Settings, s: Mapping[str, Any], language: str) -> list[tup
                     extrapolated=f"{z.extrapolation_pct_max:g}",
                 ),
                 *_terminal(z, s),
-                s["method_persistence"].format(rule=s["loss_rule"][str(nca.consecutive_blq)]),
+                s["method_persistence"].format(
+                    rule=s["loss_rule"][str(nca.consecutive_blq)],
+                    windows=words.join(
+                        f"{day} {earliest:g}–{latest:g}"
+                        for day, (_, earliest, latest) in sorted(
+                            settings.statistics.detectable_at.items(), key=lambda item: item[1]
+                        )
+                    ),
+                ),
             ],
         ),
         (s["method_models"], _models(settings, s, words)),

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from nkinetics.plugins import TableBody
+from nkinetics.report.explained import explained, opened
 from nkinetics.results import Context, Results
 from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS
 from nkinetics.tables.excluded import measured, sources_of, with_curve
@@ -46,7 +47,7 @@ def sections(
     origins, comments = sources_of(results), _comments(results)
     observed, points, wells = results.table("observations"), _points(results), _wells(results)
     by_patient = {str(p): own for p, own in observed.groupby("patient_id", sort=False)}
-    names = dose_names(results, context)
+    names, made = dose_names(results, context), opened(results, context)
     found = []
     for patient in results.patients.to_dict("records"):
         identifier = str(patient["patient_id"])
@@ -58,6 +59,7 @@ def sections(
                 "dose_level": names[str(patient["dose_level"])],
                 "facts": _facts(patient, s),
                 "parameters": _turned(built.get("nca_individual"), identifier, 3, _links(peaks, context, results)),
+                "explained": explained(made, results, context, s, identifier),
                 "model": _turned(built.get("model_parameters"), identifier, 3, {}),
                 "sentences": _sentences(results, context, s, identifier),
                 "dosing": _turned(built.get("dosing"), identifier, 2, {}),

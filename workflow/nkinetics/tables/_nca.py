@@ -10,7 +10,7 @@ import pandas as pd
 
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import NOT_CALCULABLE, reportable
-from nkinetics.wording import days, missing, significant
+from nkinetics.wording import days, missing, significant, treated
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ def bounds(results: Results, context: Context, shown: Shown, assay: str, specime
     """
     rows = reportable(results)
     rows = rows[(rows["assay"] == assay) & (rows["specimen"] == specimen)]
+    # Whoever received no cells is no patient in whom they were too few to be quantified.
+    rows = rows[rows["patient_id"].isin(treated(results)["patient_id"])]
     found = {}
     for patient, own in rows.groupby("patient_id"):
         post = own[own["time_actual"] > 0]

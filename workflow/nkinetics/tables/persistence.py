@@ -1,12 +1,14 @@
-"""T-CK-10: persistence: detectable on set study days, and Kaplan-Meier median by dose level."""
+"""T-CK-10: persistence: detectable on set days, median by Kaplan-Meier and by Turnbull, risk set, by dose level."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
-from nkinetics.tables._format import absent, analysis_set, body, reportable
+from nkinetics.tables._format import NOT_CALCULABLE, NOT_REPORTED, absent, analysis_set, body
 from nkinetics.wording import (
     Words,
     days,
@@ -19,9 +21,16 @@ from nkinetics.wording import (
     without_quantified,
 )
 
-NEEDS = ("persistence", "observations", "patients", "infusions")
-STUDY_DAYS = (7, 10, 14, 21, 28)
-ABOVE = ("quantified", "above_uloq")
+ALL, MISSING = "all", "MISS"
+NEEDS = (
+    "persistence",
+    "persistence_patients",
+    "persistence_turnbull",
+    "detectability",
+    "observations",
+    "patients",
+    "infusions",
+)
 
 
 def build(results: Results, context: Context) -> TableBody:
@@ -29,32 +38,37 @@ def build(results: Results, context: Context) -> TableBody:
     words, estimates = Words(context.language), results.table("persistence")
     if not len(estimates):
         return absent(results, context, words.say("No persistence estimate.", "无持续性估计。"), NEEDS)
-    counted = treated(results)
+    counted, shares, heads = treated(results), results.table("detectability"), days_of(results, context)
+    losses, turnbull = results.table("persistence_patients"), results.table("persistence_turnbull")
     rows = []
     for kind in profiles(results).itertuples():
         label = profile_name(context, str(kind.assay), str(kind.specimen))
-        own = estimates[(estimates["assay"] == kind.assay) & (estimates["specimen"] == kind.specimen)]
-        observed = reportable(results)
-        observed = observed[(observed["assay"] == kind.assay) & (observed["specimen"] == kind.specimen)]
-        for limit in [x for x in ("lloq", "lod") if x in set(own["limit"])]:
-            here = own[own["limit"] == limit]
-            for dose_level in [*dose_levels(results), *(["all"] if "all" in set(here["dose_level"]) else [])]:
-                who = counted if dose_level == "all" else counted[counted["dose_level"] == dose_level]
+
+        def of_kind(table: pd.DataFrame, limit: str, kind: Any = kind) -> pd.DataFrame:
+            here = (table["assay"] == kind.assay) & (table["specimen"] == kind.specimen)
+            return table[here & (table["limit"] == limit)]
+
+        for limit in [x for x in ("lloq", "lod") if len(of_kind(estimates, x))]:
+            here = of_kind(estimates, limit)
+            for dose_level in [*dose_levels(results), *([ALL] if ALL in set(here["dose_level"]) else [])]:
+                everyone = dose_level == ALL
+                who = counted if everyone else counted[counted["dose_level"] == dose_level]
+                mine, own = of_kind(shares, limit), of_kind(losses, limit)
+                mine = mine[mine["dose_level"] == dose_level]
+                own = own if everyone else own[own["dose_level"] == dose_level]
+                interval = of_kind(turnbull, limit)
                 rows.append(
                     {
                         words.say("Assay", "检测方法"): label,
                         words.say("Loss below", "判定界限"): limit.upper(),
-                        words.say("Dose level", "剂量水平"): words.say("All", "全部")
-                        if dose_level == "all"
-                        else dose_level,
+                        words.say("Dose level", "剂量水平"): words.say("All", "全部") if everyone else dose_level,
                         words.say("Treated", "给药人数"): str(len(who)),
-                        **{
-                            words.say(f"D{day}", f"第 {day} 天"): _detectable(
-                                observed, list(who["patient_id"]), day, limit
-                            )
-                            for day in STUDY_DAYS
-                        },
-                        **_kaplan_meier(context, here[here["dose_level"] == dose_level]),
+                        **{head: _detectable(mine, day) for day, head in heads.items()},
+                        **_kaplan_meier(context, here[here["dose_level"] == dose_level], own),
+                        words.say("Turnbull median, days", "Turnbull 中位数，天"): _between(
+                            context, interval[interval["dose_level"] == dose_level]
+                        ),
+                        words.say("Remarks", "备注"): _remarks(context, here[here["dose_level"] == dose_level]),
                     }
                 )
     return body(
@@ -69,59 +83,95 @@ def build(results: Results, context: Context) -> TableBody:
     )
 
 
-def _detectable(observed: pd.DataFrame, patients: list[str], day: int, limit: str) -> str:
-    """Patients with a detectable level among those sampled about that study day, as 5/6."""
-    elapsed = day - 1
-    distance = (observed["time_actual"] - elapsed).abs()
-    near = observed[["patient_id"]].assign(distance=distance, above=persisting(observed, limit))
-    near = near[(distance <= tolerance(elapsed)) & near["above"].notna() & near["patient_id"].isin(patients)]
-    nearest = near.sort_values("distance", kind="stable").drop_duplicates("patient_id")
-    return f"{int(nearest['above'].sum())}/{len(nearest)}" if len(nearest) else "MISS"
+def _detectable(rows: pd.DataFrame, day: str) -> str:
+    """Patients above the limit of those sampled about a day, as 5/6."""
+    own = rows[rows["day"] == day]
+    if not len(own) or missing(own["n_sampled"].iloc[0]) or int(own["n_sampled"].iloc[0]) == 0:
+        return MISSING
+    n, k = int(own["n_sampled"].iloc[0]), own["n_detected"].iloc[0]
+    return f"{NOT_CALCULABLE}/{n}" if missing(k) else f"{int(k)}/{n}"
 
 
-def persisting(rows: pd.DataFrame, limit: str) -> pd.Series:
-    """Whether each result lies above the limit; missing where there is no result, or detection is not known.
-
-    A result below the LLOQ was detected when the assay says so, else when it has a LOD and was not reported as not
-    detected.
-    """
-    above = rows["status"].isin(ABOVE).astype("boolean")
-    if limit == "lod":
-        by_status = (rows["status"] == "blq").astype("boolean").where(rows["lod"].notna() | (rows["status"] != "blq"))
-        above = above.where(above, rows["detected"].fillna(by_status))
-    return above.where(~rows["status"].isin(("not_done", "failed")))
-
-
-def tolerance(elapsed: float) -> float:
-    """How far from a set day a sample may lie to stand for it: 1 day, or 10 % of the elapsed time where that is more.
-
-    Examples
-    --------
-    >>> tolerance(6), tolerance(27)
-    (1.0, 2.7)
-    """
-    return max(1.0, round(0.1 * elapsed, 9))
-
-
-def _kaplan_meier(context: Context, rows: pd.DataFrame) -> dict[str, str]:
-    words = Words(context.language)
-    head = words.say("Median, days (95 % CI)", "中位数，天 (95 % CI)")
-    counts = words.say("At risk / events / censored", "在险 / 事件 / 删失")
-    why = words.say("Remarks", "备注")
-    if not len(rows):
-        return {head: "NC", counts: "MISS", why: words.say("no row in persistence.csv", "persistence.csv 中无记录")}
-    first = rows.sort_values("time").iloc[0]
-    reasons = [r for r in dict.fromkeys(rows["reason"]) if r]
-    median = words.say("not reached", "未达到") if missing(first["median"]) else days(first["median"])
-    if missing(first["n_at_risk"]) or int(first["n_at_risk"]) == 0:
-        median = "NC"
-    n_events, n_censored = int(rows["n_events"].fillna(0).sum()), int(rows["n_censored"].fillna(0).sum())
-    at_risk = "0" if missing(first["n_at_risk"]) else str(int(first["n_at_risk"]))
+def days_of(results: Results, context: Context) -> dict[str, str]:
+    """Days of detectability in order of time, each with its head in the language."""
+    shares, words = results.table("detectability"), Words(context.language)
+    named = shares.drop_duplicates("day").sort_values(["time", "day"])["day"]
     return {
-        head: median if median == "NC" else f"{median} ({ends(words, first)})",
-        counts: f"{at_risk} / {n_events} / {n_censored}",
-        why: "; ".join(reasons),
+        str(d): words.say(str(d), f"第 {d[1:]} 天" if d[:1] == "D" else f"第 {d[1:]} 月" if d[:1] == "M" else d)
+        for d in named
     }
+
+
+def windows_note(results: Results, context: Context) -> str:
+    """The windows of the days of detectability, from the run."""
+    shares, words = results.table("detectability"), Words(context.language)
+    rows = shares.drop_duplicates("day").sort_values(["time", "day"])
+    listed = words.join(f"{r.day} {r.time:g} ({r.window_start:g}–{r.window_end:g})" for r in rows.itertuples())
+    return words.say(
+        "Detectable on a day: patients above the limit / treated patients with a result in the window around it; of a "
+        f"patient's samples the one nearest to the day counts. Elapsed days, with the window: {listed}. A patient who "
+        "was not sampled there, also one who died or left before, is not in the denominator. LLOQ: quantified; LOD: "
+        "detected.",
+        "各日可检出：高于界限的患者数 / 该日窗口内有结果的给药患者数；同一患者取最接近该日的样本。"
+        f"已过天数及窗口：{listed}。窗口内未采样者（包括此前死亡或退出者）不计入分母。LLOQ：可定量；LOD：可检出。",
+    )
+
+
+def _kaplan_meier(context: Context, rows: pd.DataFrame, losses: pd.DataFrame) -> dict[str, str]:
+    words, statistics = Words(context.language), context.settings.statistics
+    level = f"{100 * statistics.confidence:g} %"
+    head = words.say(f"Median, days ({level} CI)", f"中位数，天 ({level} CI)")
+    counts = words.say("At risk / events / censored", "在险 / 事件 / 删失")
+    by = words.say("Censored by", "删失原因")
+    if not len(rows):
+        return {head: NOT_CALCULABLE, counts: MISSING, by: "–"}
+    first = rows.sort_values("time").iloc[0]
+    n = 0 if missing(first["n_at_risk"]) else int(first["n_at_risk"])
+    median = words.say("not reached", "未达到") if missing(first["median"]) else days(first["median"])
+    if n == 0:
+        shown = NOT_CALCULABLE
+    elif n < statistics.summary_n_min:
+        shown = NOT_REPORTED
+    else:
+        shown = f"{median} ({ends(words, first)})"
+    n_events, n_censored = int(rows["n_events"].fillna(0).sum()), int(rows["n_censored"].fillna(0).sum())
+    causes = losses.loc[losses["censored_by"] != "", "censored_by"].value_counts().sort_index() if n else {}
+    return {
+        head: shown,
+        counts: f"{n} / {n_events} / {n_censored}",
+        by: words.join(f"{ends_of(words)[str(c)]} {k}" for c, k in causes.items()) or "–",
+    }
+
+
+def _remarks(context: Context, rows: pd.DataFrame) -> str:
+    words = Words(context.language)
+    reasons = [r for r in dict.fromkeys(rows["reason"]) if r]
+    return "; ".join(reasons) if len(rows) else words.say("no row in persistence.csv", "persistence.csv 中无记录")
+
+
+def ends_of(words: Words) -> dict[str, str]:
+    """Why a patient is right-censored, in words."""
+    return {
+        "death": words.say("death", "死亡"),
+        "withdrawal": words.say("withdrawal", "退出"),
+        "data_cut": words.say("data cut", "数据截止"),
+        "ongoing": words.say("follow-up goes on", "随访进行中"),
+        "unconfirmed": words.say("loss not confirmed", "消失未经确认"),
+    }
+
+
+def _between(context: Context, rows: pd.DataFrame) -> str:
+    """The interval in which Turnbull's estimate puts the median."""
+    words = Words(context.language)
+    if not len(rows) or missing(rows["n"].iloc[0]) or int(rows["n"].iloc[0]) == 0:
+        return NOT_CALCULABLE
+    first = rows.iloc[0]
+    if int(first["n"]) < context.settings.statistics.summary_n_min:
+        return NOT_REPORTED
+    low, high = first["median_lower"], first["median_upper"]
+    if missing(high):
+        return words.say(f"after {days(low)}", f"{days(low)} 之后")
+    return days(low) if low == high else words.say(f"{days(low)} to {days(high)}", f"{days(low)} 至 {days(high)}")
 
 
 def ends(words: Words, row: pd.Series) -> str:
@@ -139,15 +189,7 @@ def ends(words: Words, row: pd.Series) -> str:
 def _footnotes(results: Results, context: Context) -> tuple[str, ...]:
     words, k = Words(context.language), context.settings.nca.consecutive_blq
     notes = [
-        words.say(
-            "Dx: patients with a detectable level / patients with a result, in the "
-            "sample nearest to study day x (day 1 = day of "
-            f"the first infusion; at most {tolerance(0):g} day or 10 % of the "
-            "elapsed time away). LLOQ: quantified; LOD: detected.",
-            "第 x 天：可检出患者数 / 有结果患者数，取最接近研究日 x 的样本（首次输注日为第 1 "
-            f"天；相差不超过 {tolerance(0):g} 天或已过时间的 10 %）。"
-            "LLOQ：可定量；LOD：可检出。",
-        ),
+        windows_note(results, context),
         words.say(
             "Median: Kaplan-Meier, with log-log confidence interval. Event: loss, "
             + (
@@ -158,11 +200,19 @@ def _footnotes(results: Results, context: Context) -> tuple[str, ...]:
             + "; censored when still above the limit: patients who died or withdrew at the end of their follow-up, the "
             "others at the last sample. The loss "
             "lies between two samples (interval-censored): "
-            "the estimate puts it at the later one.",
+            "Kaplan-Meier puts it at the later one. Turnbull, as sensitivity: the median of the estimate that knows "
+            "each loss only to lie between its two samples, as the interval in which it falls; who died or withdrew "
+            "counts until the last sample with cells. "
+            f"With fewer than {context.settings.statistics.summary_n_min} patients no median (NR): see the listing of "
+            "individual persistence.",
             "中位数：Kaplan-Meier，log-log 置信区间。事件：消失，即末次高于界限之后"
             + ("首个" if k == 1 else "连续两个样本中首个")
             + "低于界限的样本；仍高于界限者删失："
-            "死亡或退出者于随访结束时，其余于末次样本时。消失发生在两次采样之间（区间删失）：估计取较晚的时间。",
+            "死亡或退出者于随访结束时，其余于末次样本时。"
+            "消失发生在两次采样之间（区间删失）：Kaplan-Meier 取较晚的时间。"
+            "Turnbull（敏感性分析）：仅知消失介于两次采样之间时的中位数，以其所在区间表示；"
+            "死亡或退出者计至末次有细胞的样本。"
+            f"少于 {context.settings.statistics.summary_n_min} 例时不给出中位数（NR），见个体持续性列表。",
         ),
         words.say(
             "CI: confidence interval; LLOQ: lower limit of quantification; LOD: limit of detection.",

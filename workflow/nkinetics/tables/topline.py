@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import absent, body, statistic
-from nkinetics.tables._nca import BY_NAME, Shown, printed, summarised, values
-from nkinetics.tables._statistics import summary
+from nkinetics.tables._nca import BY_NAME, Shown, bounds, printed, summarised, values
+from nkinetics.tables._statistics import censored_geo_mean, summary
 from nkinetics.wording import (
     Words,
     days,
@@ -39,23 +41,27 @@ def build(results: Results, context: Context) -> TableBody:
     for parameter in SHOWN:
         shown = BY_NAME[parameter]
         frame = values(results, shown, kind["assay"], kind["specimen"])
+        limit = bounds(results, context, shown, kind["assay"], kind["specimen"]) if shown.bound else {}
         units = [unit_name(u) for u in frame["unit"].unique() if u]
         row = {head: f"{words.pick(shown.title)} ({units[0]})" if units else words.pick(shown.title)}
         for dose_level, column in columns.items():
             own = frame[frame["dose_level"] == dose_level]
-            row[column] = cell(context, shown, list(own["value"][summarised(shown, own)]))
+            below = [limit[p] for p in own["patient_id"] if p in limit]
+            n_treated = int(counted["patient_id"].isin(own["patient_id"]).sum())
+            row[column] = cell(context, shown, list(own["value"][summarised(shown, own)]), n_treated, below)
         rows.append(row)
     n = context.settings.statistics.summary_n_min
     notes = [
         words.say(
-            "Levels and areas: geometric mean (min to max), n quantified; times: "
-            f"median (min to max), n. Fewer than {n}: individual "
-            "values. A patient without a quantified level has no number here and is not in the n of a cell; those who "
-            "were measured stay in the n of the column, in persistence, and in the censored geometric mean of the "
-            "table of parameters.",
-            f"水平与面积：几何均值（最小至最大），可定量人数 n；时间：中位数（最小至最大），n。少于 {n} 例：个体值。"
-            "无可定量水平的患者在此无数值，不计入单元格的 n；"
-            "其中已检测者计入列首的 n、持续性分析及参数表的删失几何均值。",
+            "Levels and areas: geometric mean (min to max), n with a value / n treated; times: median (min to max). "
+            f"Fewer than {n}: individual values. A patient without a quantified level has no number here; those who "
+            "were measured stay in the n of the column, in persistence, and in the censored geometric mean: maximum "
+            "likelihood of a log-normal distribution in which each lies below the lowest LLOQ of the patient's samples "
+            "(areas: that LLOQ times the length of the window).",
+            "水平与面积：几何均值（最小至最大），有数值人数 / 给药人数；时间：中位数（最小至最大）。"
+            f"少于 {n} 例：个体值。"
+            "无可定量水平的患者在此无数值；其中已检测者计入列首的 n、持续性分析及删失几何均值："
+            "对数正态分布的最大似然估计，各例低于其样本的最低定量下限（面积：该下限乘以时间窗长度）。",
         ),
         words.say(
             "AUC: area under the curve; Tlast: time of the last quantified level.",
@@ -73,17 +79,36 @@ def build(results: Results, context: Context) -> TableBody:
     )
 
 
-def cell(context: Context, shown: Shown, numbers: list[float]) -> str:
-    """Values of a parameter over patients: geometric mean or median with range and n; few ones each."""
+def cell(context: Context, shown: Shown, numbers: list[float], n_treated: int, below: Sequence[float] = ()) -> str:
+    """Values of a parameter over patients: geometric mean or median with range and n; few ones each.
+
+    Parameters
+    ----------
+    context : Context
+        Language and least number of patients.
+    shown : Shown
+        The parameter.
+    numbers : list of float
+        Its values.
+    n_treated : int
+        Patients treated.
+    below : sequence of float
+        Bound of each patient without a quantified level: the censored geometric mean then stands beside the plain one.
+    """
     words = Words(context.language)
+    n = f"n = {len(numbers)}/{n_treated}"
     if not numbers:
         return words.say("NC: nobody quantified", "NC：无可定量者")
     if len(numbers) < context.settings.statistics.summary_n_min:
-        return words.join(printed(shown, v) for v in sorted(numbers)) + f"; n = {len(numbers)}"
+        return words.join(printed(shown, v) for v in sorted(numbers)) + f"; {n}"
     s = summary(numbers)
     middle = days(s.median) if shown.is_time else statistic(s.geo_mean)
     low, high = printed(shown, s.minimum), printed(shown, s.maximum)
-    return words.say(f"{middle} ({low} to {high}); n = {s.n}", f"{middle}（{low} 至 {high}）; n = {s.n}")
+    plain = words.say(f"{middle} ({low} to {high}); {n}", f"{middle}（{low} 至 {high}）; {n}")
+    if shown.is_time or not below:
+        return plain
+    censored = statistic(censored_geo_mean(numbers, below))
+    return words.say(f"{plain}; censored {censored}", f"{plain}; 删失 {censored}")
 
 
 TABLE = Table(
