@@ -139,11 +139,13 @@ def missing(calendar: Calendar, constants: Any) -> str:
     return ""
 
 
-def net_rate(time: float, tau: float, parameters: np.ndarray, calendar: Calendar, constants: Any) -> float:
-    """-delta, and rho - delta while any window is open."""
+def change(
+    time: float, tau: float, cells: np.ndarray, parameters: np.ndarray, calendar: Calendar, constants: Any
+) -> np.ndarray:
+    """Loss and growth: dN/dt = (rho - delta) N while any window is open, else -delta N."""
     pulses = pulses_of(calendar, constants.agents)
     supported = ((pulses <= time) & (time < pulses + constants.width)).any()
-    return float(parameters[2] * supported - parameters[1])
+    return (parameters[2] * supported - parameters[1]) * cells
 
 
 MODEL = KineticModel(
@@ -156,7 +158,7 @@ MODEL = KineticModel(
     jacobian=jacobian,
     guess=guess,
     derived=derived,
-    net_rate=net_rate,
+    change=change,
     missing=missing,
     growth="rho",
     fixed=lambda constants: {"width": (constants.width, "d")},

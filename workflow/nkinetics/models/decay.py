@@ -104,9 +104,11 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
     )
 
 
-def net_rate(time: float, tau: float, parameters: np.ndarray, calendar: Calendar, constants: Any) -> float:
-    """-delta."""
-    return -float(parameters[1])
+def change(
+    time: float, tau: float, cells: np.ndarray, parameters: np.ndarray, calendar: Calendar, constants: Any
+) -> np.ndarray:
+    """Loss: dN/dt = -delta N."""
+    return -parameters[1] * cells
 
 
 MODEL = KineticModel(
@@ -119,7 +121,7 @@ MODEL = KineticModel(
     jacobian=jacobian,
     guess=guess,
     derived=derived,
-    net_rate=net_rate,
+    change=change,
     example=Example(
         (2500.0, 0.38),
         Calendar(np.array([0.0, 3.0, 6.0]), np.array([1.0, 1.0, 0.5]), {"IL-2": np.array([0.0, 3.0, 6.0, 9.0])}, 27.0),

@@ -243,15 +243,17 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
     )
 
 
-def net_rate(time: float, tau: float, parameters: np.ndarray, calendar: Calendar, constants: Any) -> float:
-    """0 during the lag, rho up to Tmax, then the mean of -alpha and -beta weighted by the phases that remain."""
+def change(
+    time: float, tau: float, cells: np.ndarray, parameters: np.ndarray, calendar: Calendar, constants: Any
+) -> np.ndarray:
+    """No change in the lag, rho N up to Tmax, then -alpha N and -beta N weighted by the phases that remain."""
     _, rho, tmax, alpha, slow, beta = (float(p) for p in parameters)
     age = time if constants.clock == "study" else time - tau
     if age < max(tmax, constants.t_lag):
-        return 0.0 if age < constants.t_lag else rho
+        return (0.0 if age < constants.t_lag else rho) * cells
     x = age - max(tmax, constants.t_lag)
     fast, late = (1.0 - slow) * np.exp(-alpha * x), slow * np.exp(-beta * x)
-    return float(-(alpha * fast + beta * late) / (fast + late))
+    return -(alpha * fast + beta * late) / (fast + late) * cells
 
 
 MODEL = KineticModel(
@@ -267,7 +269,7 @@ MODEL = KineticModel(
     jacobian=jacobian,
     guess=guess,
     derived=derived,
-    net_rate=net_rate,
+    change=change,
     breakpoint="tmax",
     knots=knots,
     growth="rho",
