@@ -15,6 +15,8 @@ from scipy.integrate import quad, solve_ivp
 MODELS = discover("models")
 UNITS = {"level_unit", "1/d", "d", ""}
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+SUPERPOSED = {n: m for n, m in MODELS.items() if m.superposes}
+every_superposed_model = pytest.mark.parametrize("model", SUPERPOSED.values(), ids=SUPERPOSED)
 
 
 def random_case(model: KineticModel, seed: int) -> tuple[Calendar, np.ndarray, object]:
@@ -196,7 +198,7 @@ def test_analytic_derivatives_are_those_of_the_curve(model, seed):
         assert slopes[:, j] == pytest.approx((up - down) / (2 * step), abs=2e-7), model.names[j]
 
 
-@every_model
+@every_superposed_model
 @pytest.mark.parametrize("seed", range(4))
 def test_the_curve_of_several_infusions_is_the_sum_of_their_curves(model, seed):
     calendar, parameters, constants = random_case(model, seed + 100)
@@ -213,15 +215,41 @@ def test_the_curve_of_several_infusions_is_the_sum_of_their_curves(model, seed):
     assert whole == pytest.approx(np.sum(parts, axis=0), rel=1e-12)
 
 
-@every_model
-def test_the_level_is_proportional_to_the_amount_and_to_the_scale(model):
+@every_superposed_model
+def test_the_level_is_proportional_to_the_amount(model):
     calendar, parameters, constants = random_case(model, 5)
     times = np.linspace(0.0, 30.0, 31)
     doubled = Calendar(calendar.infusion_time, 2.0 * calendar.infusion_amount, calendar.pulses, calendar.end)
-    scaled = parameters * np.array([2.0, *np.ones(len(parameters) - 1)])
     level = model.log_level(times, parameters, calendar, constants)
     assert model.log_level(times, parameters, doubled, constants) == pytest.approx(level + np.log(2.0), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if n not in SUPERPOSED])
+def test_cells_that_limit_one_another_are_fewer_than_the_sum_of_their_infusions(name):
+    model = MODELS[name]
+    calendar, parameters, constants = random_case(model, 5)
+    times = np.linspace(0.0, 30.0, 31)
+    doubled = Calendar(calendar.infusion_time, 2.0 * calendar.infusion_amount, calendar.pulses, calendar.end)
+    level = model.log_level(times, parameters, calendar, constants)
+    twice = model.log_level(times, parameters, doubled, constants)
+    assert twice[0] == pytest.approx(level[0] + np.log(2.0), abs=1e-12)
+    assert (level < twice).all() and (twice[1:] < level[1:] + np.log(2.0)).all()
+
+
+@every_model
+def test_another_unit_of_the_level_scales_the_parameters_that_are_levels(model):
+    calendar, parameters, constants = random_case(model, 5)
+    times = np.linspace(0.0, 30.0, 31)
+    scaled = parameters * [2.0 if p.unit == "level_unit" else 1.0 for p in model.parameters]
+    level = model.log_level(times, parameters, calendar, constants)
     assert model.log_level(times, scaled, calendar, constants) == pytest.approx(level + np.log(2.0), abs=1e-12)
+    before, after = (
+        {q.name: q for q in model.derived(p, calendar, constants, 1e-3 * f)}
+        for p, f in ((parameters, 1.0), (scaled, 2.0))
+    )
+    for name, quantity in before.items():
+        factor = 2.0 if "level_unit" in quantity.unit else 1.0
+        assert after[name].value == pytest.approx(factor * quantity.value, rel=1e-9, nan_ok=True), name
 
 
 @every_model

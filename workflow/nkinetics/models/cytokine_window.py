@@ -111,8 +111,10 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
     """Peak and AUC of the curve, doubling time and expansion under the cytokine, half-life, time below the LLOQ."""
     delta, rho = parameters[..., 1], parameters[..., 2]
     net = rho - delta
+    tau = np.asarray(calendar.infusion_time, dtype=float)
     knots = np.sort(_knots(calendar, constants))
-    knots = knots[knots <= max(calendar.end, float(np.max(calendar.infusion_time)))]
+    # A window that was open before the first cells came let nothing grow then.
+    knots = knots[(knots >= tau[0]) & (knots <= max(calendar.end, float(tau[-1])))]
     exponent = (
         rho[..., None] * covered(knots, pulses_of(calendar, constants.agents), constants.width)
         - delta[..., None] * knots
