@@ -277,6 +277,28 @@ def test_a_batch_of_parameters_and_of_calendars_is_the_loop_over_them(model):
 
 
 @every_model
+def test_patients_and_starts_are_two_leading_axes_of_a_batch(model):
+    cases = [random_case(model, s) for s in (1, 5, 9)]
+    constants = cases[0][2]
+    times = np.linspace(0.05, 35.0, 40)[None, None, :] + np.arange(3)[:, None, None]
+    parameters = np.stack([np.stack([p, 1.1 * p]) for _, p, _ in cases])
+    together = algebra.stacked([c for c, _, _ in cases])
+    wide = Calendar(
+        together.infusion_time[:, None],
+        together.infusion_amount[:, None],
+        {a: v[:, None] for a, v in together.pulses.items()},
+        together.end,
+    )
+    level, slopes = model.jacobian(times, parameters, wide, constants)
+    assert level.shape == (3, 2, 40) and slopes.shape == (3, 2, 40, len(model.parameters))
+    for i, (calendar, _, _) in enumerate(cases):
+        for j in range(2):
+            alone, own = model.jacobian(times[i, 0], parameters[i, j], calendar, constants)
+            assert level[i, j] == pytest.approx(alone, abs=1e-11)
+            assert slopes[i, j] == pytest.approx(own, abs=1e-9)
+
+
+@every_model
 def test_guesses_lie_within_the_limits_even_without_data(model):
     calendar, parameters, constants = random_case(model, 2)
     low, high = (np.array([getattr(p, side) for p in model.parameters]) for side in ("lower", "upper"))
