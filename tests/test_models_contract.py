@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from contextlib import suppress
+from itertools import pairwise, product
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 from nkinetics import fitting
 from nkinetics.models import _algebra as algebra
 from nkinetics.plugins import Calendar, KineticModel, discover
+from pydantic import ValidationError
 from scipy.integrate import quad, solve_ivp
 
 MODELS = discover("models")
@@ -30,10 +33,21 @@ def random_case(model: KineticModel, seed: int) -> tuple[Calendar, np.ndarray, o
     low = algebra.to_estimation(model, np.array([p.lower for p in model.parameters]))
     high = algebra.to_estimation(model, np.array([p.upper for p in model.parameters]))
     vector = np.clip(start + rng.normal(0.0, 0.5, len(start)), low + 0.1, high - 0.1)
-    options = {}
-    if "clock" in model.settings.model_fields:
-        options = {"clock": ["study", "infusion"][seed % 2], "t_lag": [0.0, 1.3][seed // 2 % 2]}
-    return calendar, algebra.to_natural(model, vector), model.settings(**options)
+    return calendar, algebra.to_natural(model, vector), random_constants(model, seed)
+
+
+def random_constants(model: KineticModel, seed: int):
+    """Each choice that the configuration offers, in turn, as far as they go together; a lag now and then."""
+    fields = model.settings.model_fields
+    choices = {n: get_args(f.annotation) for n, f in fields.items() if get_origin(f.annotation) is Literal}
+    offered = [dict(zip(choices, c, strict=True)) for c in product(*choices.values())]
+    allowed = []
+    for options in offered:
+        with suppress(ValidationError):
+            model.settings(**options)
+            allowed.append(options)
+    lag = {"t_lag": [0.0, 1.3][seed // len(allowed) % 2]} if "t_lag" in fields else {}
+    return model.settings(**allowed[seed % len(allowed)], **lag)
 
 
 def turning_points(model: KineticModel, calendar: Calendar, parameters: np.ndarray, constants: object) -> np.ndarray:
@@ -166,13 +180,15 @@ def test_peak_and_last_crossing_are_those_of_the_curve(model, seed):
     curve = model.log_level(grid, parameters, calendar, constants)
     limit = float(np.exp(curve.max() - 2.0))
     found = {q.name: float(q.value) for q in model.derived(parameters, calendar, constants, limit)}
-    assert np.log(found["curve_cmax"]) == pytest.approx(curve.max(), abs=1e-6)
+    # Between the points of the grid a rounded peak rises a little higher, never the other way round.
+    top = float(np.log(found["curve_cmax"]))
+    assert -1e-9 <= top - curve.max() <= 3e-5
     at = model.log_level(np.array([found["curve_tmax"], found["curve_tmax"] - 1e-9]), parameters, calendar, constants)
-    assert at.max() == pytest.approx(curve.max(), abs=1e-6)
+    assert at.max() == pytest.approx(top, abs=1e-9)
     ends = [*calendar.infusion_time[1:], calendar.end + 1.0]
     for k, (tau, until) in enumerate(zip(calendar.infusion_time, ends, strict=True), start=1):
         inside = curve[(grid >= tau) & (grid < until)]
-        assert np.log(found[f"curve_cmax_infusion_{k}"]) == pytest.approx(inside.max(), abs=1e-6)
+        assert -1e-7 <= np.log(found[f"curve_cmax_infusion_{k}"]) - inside.max() <= 3e-5
     t = found["t_below_lloq"]
     assert float(model.log_level(np.array([t]), parameters, calendar, constants)[0]) == pytest.approx(np.log(limit))
     later = np.linspace(t + 1e-6, t + 400.0, 4000)

@@ -290,8 +290,8 @@ class KineticModel:
         Module name, identifier and key of its section in the configuration.
     title : mapping
         Title by language, en and zh.
-    formula : str
-        The curve in plain text, for the methods section.
+    formula : callable
+        ``formula(constants) -> str``: the curve in plain text, with the constants that were set.
     parameters : tuple of Parameter
         In the order of every array.
     settings : type
@@ -336,7 +336,7 @@ class KineticModel:
 
     name: str
     title: Mapping[str, str]
-    formula: str
+    formula: Callable[[Any], str]
     parameters: tuple[Parameter, ...]
     settings: type[Any]
     log_level: Callable[..., np.ndarray]

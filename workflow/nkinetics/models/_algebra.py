@@ -412,10 +412,7 @@ def integral(
     first, last : float
         [d].
     longest : float
-        No piece is longer [d]. For curves whose exponent R has \\|R'\\| and the rate of change of R' bounded by q the
-        rule is exact to rounding when q times the length is at most 2: on the ellipse around a piece whose half axes
-        sum to 8 half-lengths \\|exp(R)\\| stays below e^11 times its value in the middle, so that the relative error is
-        below (64/15) e^11 8^-24 e / (1 - 8^-2), about 1e-16 (Trefethen 2008, SIAM Review 50:67, theorem 4.5).
+        No piece is longer [d]: the caller chooses it so that the rule is exact to rounding, and says why it is.
     log_level : callable
         Ln level at any time.
     """

@@ -84,7 +84,7 @@ def guess(time: np.ndarray, log_level_seen: np.ndarray, calendar: Calendar, cons
     whole = -slope(t, y)
     pairs = []
     for share in (0.25, 0.5, 0.75):
-        part = int(round(share * len(t)))
+        part = round(share * len(t))
         late, early = -slope(t[part:], y[part:]), -slope(t[: part + 1], y[: part + 1])
         beta = late if np.isfinite(late) and late > 0 else BETA.start
         pairs.append((max(early, 2.0 * beta) if np.isfinite(early) else ALPHA.start, beta))
@@ -138,7 +138,7 @@ def change(
 MODEL = KineticModel(
     name="biexponential",
     title={"en": "Loss in two phases", "zh": "双相消除"},
-    formula="C(t) = S sum_k D_k [(1 - f) exp(-alpha (t - tau_k)) + f exp(-beta (t - tau_k))]",
+    formula=lambda constants: "C(t) = S sum_k D_k [(1 - f) exp(-alpha (t - tau_k)) + f exp(-beta (t - tau_k))]",
     parameters=(SCALE, ALPHA, FRACTION_SLOW, BETA),
     settings=Constants,
     log_level=log_level,

@@ -153,7 +153,10 @@ def change(
 MODEL = KineticModel(
     name="cytokine_window",
     title={"en": "Loss, with growth while a cytokine lasts", "zh": "消除伴细胞因子支持期内增殖"},
-    formula="C(t) = S sum_k D_k exp(R(t) - R(tau_k)), R(t) = -delta t + rho L(t)",
+    formula=lambda constants: (
+        "C(t) = S sum_k D_k exp(R(t) - R(tau_k)), R(t) = -delta t + rho L(t), "
+        f"L(t) = time within {constants.width:g} d after a dose of {' or '.join(constants.agents)}"
+    ),
     parameters=(SCALE, DELTA, RHO),
     settings=Constants,
     log_level=log_level,

@@ -114,7 +114,7 @@ def change(
 MODEL = KineticModel(
     name="decay",
     title={"en": "Loss at a constant rate", "zh": "恒速消除"},
-    formula="C(t) = S sum_k D_k exp(-delta (t - tau_k))",
+    formula=lambda constants: "C(t) = S sum_k D_k exp(-delta (t - tau_k))",
     parameters=(SCALE, DELTA),
     settings=Constants,
     log_level=log_level,

@@ -296,7 +296,10 @@ def change(
 MODEL = KineticModel(
     name="effector_memory",
     title={"en": "Effector cells supported by a cytokine, and memory cells", "zh": "细胞因子支持的效应细胞与记忆细胞"},
-    formula="C(t) = S (E + M), E' = r(t) E, r = -delta + rho in a window, M' = k E - beta M",
+    formula=lambda constants: (
+        "C(t) = E + M, E' = r(t) E, M' = k E - beta M, each infusion adds S D_k to E; "
+        f"r = rho - delta within {constants.width:g} d after a dose of {' or '.join(constants.agents)}, else -delta"
+    ),
     parameters=(SCALE, DELTA, RHO, K_MEMORY, BETA),
     settings=Constants,
     log_level=log_level,

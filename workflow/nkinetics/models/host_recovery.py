@@ -112,6 +112,9 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
         return log_level(time, parameters, calendar, constants)
 
     def area(first: float, last: float) -> np.ndarray:
+        # On the ellipse around a piece of this length whose half axes sum to 8 half-lengths the level stays below e^10.4
+        # times its value in the middle; Gauss's rule with 12 nodes is then off by less than (64/15) e^10.4 8^-22 of it,
+        # relative to the area of the piece by less than 3e-15 (Trefethen 2008, SIAM Review 50:67, theorem 4.5).
         longest = 2.0 / float(np.max(delta + rho0 + fading))
         return integral([np.broadcast_to(tau, (*delta.shape, len(tau)))], first, last, longest, at)
 
@@ -142,7 +145,9 @@ def change(
 MODEL = KineticModel(
     name="host_recovery",
     title={"en": "Loss, with growth that fades as the host recovers", "zh": "消除伴随宿主恢复而衰退的增殖"},
-    formula="C(t) = S sum_k D_k exp(R(t) - R(tau_k)), R(t) = -delta t + (rho0/lambda) (1 - exp(-lambda t))",
+    formula=lambda constants: (
+        "C(t) = S sum_k D_k exp(R(t) - R(tau_k)), R(t) = -delta t + (rho0/lambda) (1 - exp(-lambda t))"
+    ),
     parameters=(SCALE, DELTA, RHO0, LAMBDA),
     settings=Constants,
     log_level=log_level,

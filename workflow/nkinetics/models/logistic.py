@@ -171,7 +171,9 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
     """Peak and AUC of the curve, doubling time far below the plateau, expansion, half-life, time below the LLOQ."""
     tau = np.asarray(calendar.infusion_time, dtype=float)
     last = max(float(calendar.end), float(tau[-1]))
-    knots = [np.broadcast_to(np.append(tau, _end_of_growth(calendar, constants)), (*parameters.shape[:-1], len(tau) + 1))]
+    knots = [
+        np.broadcast_to(np.append(tau, _end_of_growth(calendar, constants)), (*parameters.shape[:-1], len(tau) + 1))
+    ]
 
     def at(time: np.ndarray) -> np.ndarray:
         return log_level(time, parameters, calendar, constants)
@@ -216,9 +218,10 @@ def change(
 MODEL = KineticModel(
     name="logistic",
     title={"en": "Growth to a plateau, then loss", "zh": "增殖至平台后消除"},
-    formula=(
-        "N(t) = K/(1 + (K/N_0 - 1) exp(-g (t - tau_k))) between infusions, each of which adds S D_k; "
-        "after the end of growth exp(-delta t)"
+    formula=lambda constants: (
+        "C(t) = K/(1 + (K/C_k - 1) exp(-g (t - tau_k))) from C_k right after infusion k, which adds S D_k; loss "
+        f"exp(-delta t) from {constants.growth_days:g} d after the last infusion"
+        + (f" or dose of {' or '.join(constants.agents)}" if constants.agents else "")
     ),
     parameters=(SCALE, GROWTH, CAPACITY, DELTA),
     settings=Constants,

@@ -166,7 +166,11 @@ def change(
 MODEL = KineticModel(
     name="rejection",
     title={"en": "Growth while a cytokine lasts, then rejection", "zh": "细胞因子支持期内增殖，其后被排斥"},
-    formula="C(t) = S sum_k D_k exp(R(t) - R(tau_k)), R(t) = -delta t + rho L(t) - kappa max(0, t - T_r)",
+    formula=lambda constants: (
+        "C(t) = S sum_k D_k exp(R(t) - R(tau_k)), R(t) = -delta t + rho L(t) - kappa max(0, t - T_r), "
+        f"L(t) = time within {constants.width:g} d after a dose of {' or '.join(constants.agents)}, "
+        f"T_r = {constants.t_rejection:g} d"
+    ),
     parameters=(SCALE, DELTA, RHO, KAPPA),
     settings=Constants,
     log_level=log_level,
