@@ -79,11 +79,14 @@ def by_ode(model, calendar, parameters, constants, times):
 
         def slope(t, y):
             now = np.exp(y) if single else y
-            change = model.change(float(np.clip(t, *inside)), tau, now * size, parameters, calendar, constants) / size
+            change = (
+                model.change(min(max(t, inside[0]), inside[1]), tau, now * size, parameters, calendar, constants) / size
+            )
             return change / now if single else change
 
         begin = np.zeros(1) if single else cells / size
-        solved = solve_ivp(slope, (left, right), begin, method="DOP853", rtol=1e-12, atol=1e-14).y[:, -1]
+        tight = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-14, "first_step": right - left}
+        solved = solve_ivp(slope, (left, right), begin, **tight).y[:, -1]
         return size * (np.exp(solved) if single else solved)
 
     total = np.zeros(len(times))
@@ -146,7 +149,7 @@ def test_a_model_recovers_its_own_example_from_noise_free_data(model):
 
 
 @every_model
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(100))
 def test_the_closed_form_is_the_solution_of_the_differential_equation(model, seed):
     calendar, parameters, constants = random_case(model, seed)
     times = np.array([0.0, 0.7, 2.0, 3.1, 5.5, 9.0, 15.0, 22.0, 31.0])

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def to_natural(model: KineticModel, estimation: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- cytokine windows
 
 
+@cache
 def _agent(text: str) -> str:
     return re.sub(r"[^0-9a-z]", "", text.casefold())
 

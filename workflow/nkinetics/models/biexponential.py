@@ -16,7 +16,7 @@ from nkinetics.models.decay import SCALE
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 
 # The same limits for both rates: an exchange of the phases stays within them.
-SLOWEST, FASTEST = 1e-5, 50.0
+SLOWEST, FASTEST = 1e-5, 200.0
 ALPHA = Parameter(
     "alpha", "1/d", "log", SLOWEST, FASTEST, 0.7, {"en": "loss rate of the fast phase", "zh": "快相消除速率"}
 )

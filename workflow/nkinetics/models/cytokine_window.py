@@ -25,6 +25,7 @@ from nkinetics.models._algebra import (
     windows,
     with_scale,
 )
+from nkinetics.models._constants import Range
 from nkinetics.models.decay import DELTA, SCALE
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 
@@ -45,7 +46,8 @@ class Constants(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     agents: tuple[str, ...] = Field(("IL-2",), min_length=1, description="Agents of cytokines.csv that support growth.")
-    width: float = Field(1.5, gt=0, le=30, description="How long one dose supports growth, days (0.5 to 3 is usual).")
+    width: float = Field(1.5, gt=0, le=30, description="How long one dose supports growth, days (fixed).")
+    width_range: Range = Field((0.5, 3.0), description="Widths over which the sensitivity to it is shown, days.")
 
 
 def log_level(time: np.ndarray, parameters: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:

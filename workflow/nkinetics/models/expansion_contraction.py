@@ -38,6 +38,7 @@ from nkinetics.models._algebra import (
     superposed,
     with_scale,
 )
+from nkinetics.models._constants import Range
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 
 CMAX = Parameter(
@@ -72,6 +73,7 @@ class Constants(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     t_lag: float = Field(0.0, ge=0, le=30, description="Time before growth begins, days (fixed).")
+    t_lag_range: Range = Field((0.0, 6.0), description="Lags over which the sensitivity to it is shown, days.")
     clock: Literal["study", "infusion"] = Field(
         "study",
         description="study: later infusions join the current phase; infusion: each runs its own response.",
@@ -80,6 +82,7 @@ class Constants(BaseModel):
         "hard", description="How growth turns into loss at Tmax: at once, or over gate_width (clock study only)."
     )
     gate_width: float = Field(0.5, ge=0.05, le=10, description="Width h of the smooth gate, days (fixed).")
+    gate_width_range: Range = Field((0.25, 2.0), description="Widths over which the sensitivity to it is shown, days.")
 
     @model_validator(mode="after")
     def _one_clock(self) -> Constants:

@@ -25,6 +25,7 @@ from nkinetics.models._algebra import (
     slope,
     with_scale,
 )
+from nkinetics.models._constants import Range
 from nkinetics.models.decay import DELTA, SCALE
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 
@@ -45,6 +46,7 @@ class Constants(BaseModel):
     growth_days: float = Field(
         7.0, ge=0, le=365, description="Days from the last infusion or dose of an agent to the end of growth (fixed)."
     )
+    growth_days_range: Range = Field((3.0, 14.0), description="Days over which the sensitivity to it is shown.")
 
 
 def _end_of_growth(calendar: Calendar, constants: Any) -> np.ndarray:

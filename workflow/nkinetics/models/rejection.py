@@ -26,6 +26,7 @@ from nkinetics.models._algebra import (
     windows,
     with_scale,
 )
+from nkinetics.models._constants import Range
 from nkinetics.models.cytokine_window import RHO
 from nkinetics.models.decay import DELTA, SCALE
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
@@ -47,10 +48,12 @@ class Constants(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     agents: tuple[str, ...] = Field(("IL-2",), min_length=1, description="Agents of cytokines.csv that support growth.")
-    width: float = Field(1.5, gt=0, le=30, description="How long one dose supports growth, days.")
+    width: float = Field(1.5, gt=0, le=30, description="How long one dose supports growth, days (fixed).")
+    width_range: Range = Field((0.5, 3.0), description="Widths over which the sensitivity to it is shown, days.")
     t_rejection: float = Field(
-        14.0, gt=0, le=365, description="Day after the first infusion on which rejection begins (fixed; 10 to 21)."
+        14.0, gt=0, le=365, description="Day after the first infusion on which rejection begins (fixed)."
     )
+    t_rejection_range: Range = Field((10.0, 21.0), description="Days over which the sensitivity to it is shown.")
 
 
 def _exponent(
