@@ -207,6 +207,8 @@ def guess(time: np.ndarray, log_level_seen: np.ndarray, calendar: Calendar, cons
         for delta, rho in np.unique(plain[:, 1:].round(12), axis=0)
         for k, beta in ((0.002, 0.01), *((0.03, b) for b in (*slow, BETA.start)), (0.2, BETA.start))
     ]
+    # Fast growth against fast loss: another hill of the likelihood, to which no slope of the points leads.
+    starts += [[1.0, 4.0, rho, 0.2, BETA.start] for rho in (3.0, 3.9)]
     return with_scale(log_level, np.array(starts), time, log_level_seen, calendar, constants, SCALE.start)
 
 

@@ -106,6 +106,8 @@ def guess(time: np.ndarray, log_level_seen: np.ndarray, calendar: Calendar, cons
         extra = after - delta
         more = [float(np.clip(extra, 0.01, 5.0))] if np.isfinite(extra) and extra > 0 else []
         starts += [[1.0, delta, rho, kappa] for kappa in (*more, 0.05, KAPPA.start)]
+    # Hardly any loss before rejection: what falls later may all be kappa.
+    starts += [[1.0, 0.01, rho, kappa] for rho in (0.05, 0.3) for kappa in (0.1, KAPPA.start, 0.8)]
     return with_scale(log_level, np.array(starts), time, log_level_seen, calendar, constants, SCALE.start)
 
 
