@@ -216,7 +216,8 @@ def test_lmfit_alone_from_the_models_own_starts_finds_nothing_better(name):
     assert fits["log_likelihood"][0] >= max(reached) - 1e-6
     if not model.breakpoint:
         assert fits["log_likelihood"][0] == pytest.approx(max(reached), abs=1e-4)
-        assert best_fit(case).log_likelihood == pytest.approx(fits["log_likelihood"][0], abs=1e-8)
+        # On a flat ridge the profile likelihood may find a few more digits than the fit alone.
+        assert best_fit(case).log_likelihood == pytest.approx(fits["log_likelihood"][0], abs=1e-6)
 
 
 def test_a_change_of_unit_scales_the_scale_and_nothing_else():

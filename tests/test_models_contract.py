@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from contextlib import suppress
+from itertools import pairwise, product
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pandas as pd
@@ -10,11 +12,14 @@ import pytest
 from nkinetics import fitting
 from nkinetics.models import _algebra as algebra
 from nkinetics.plugins import Calendar, KineticModel, discover
+from pydantic import ValidationError
 from scipy.integrate import quad, solve_ivp
 
 MODELS = discover("models")
 UNITS = {"level_unit", "1/d", "d", ""}
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+SUPERPOSED = {n: m for n, m in MODELS.items() if m.superposes}
+every_superposed_model = pytest.mark.parametrize("model", SUPERPOSED.values(), ids=SUPERPOSED)
 
 
 def random_case(model: KineticModel, seed: int) -> tuple[Calendar, np.ndarray, object]:
@@ -28,10 +33,21 @@ def random_case(model: KineticModel, seed: int) -> tuple[Calendar, np.ndarray, o
     low = algebra.to_estimation(model, np.array([p.lower for p in model.parameters]))
     high = algebra.to_estimation(model, np.array([p.upper for p in model.parameters]))
     vector = np.clip(start + rng.normal(0.0, 0.5, len(start)), low + 0.1, high - 0.1)
-    options = {}
-    if "clock" in model.settings.model_fields:
-        options = {"clock": ["study", "infusion"][seed % 2], "t_lag": [0.0, 1.3][seed // 2 % 2]}
-    return calendar, algebra.to_natural(model, vector), model.settings(**options)
+    return calendar, algebra.to_natural(model, vector), random_constants(model, seed)
+
+
+def random_constants(model: KineticModel, seed: int):
+    """Each choice that the configuration offers, in turn, as far as they go together; a lag now and then."""
+    fields = model.settings.model_fields
+    choices = {n: get_args(f.annotation) for n, f in fields.items() if get_origin(f.annotation) is Literal}
+    offered = [dict(zip(choices, c, strict=True)) for c in product(*choices.values())]
+    allowed = []
+    for options in offered:
+        with suppress(ValidationError):
+            model.settings(**options)
+            allowed.append(options)
+    lag = {"t_lag": [0.0, 1.3][seed // len(allowed) % 2]} if "t_lag" in fields else {}
+    return model.settings(**allowed[seed % len(allowed)], **lag)
 
 
 def turning_points(model: KineticModel, calendar: Calendar, parameters: np.ndarray, constants: object) -> np.ndarray:
@@ -44,28 +60,48 @@ def turning_points(model: KineticModel, calendar: Calendar, parameters: np.ndarr
 
 
 def by_ode(model, calendar, parameters, constants, times):
-    """ln level by integrating each infusion's cells with SciPy, from right after the infusion."""
+    """ln level by SciPy from the model's differential equation: infusion by infusion, or all cells together.
+
+    One kind of cells is integrated as ln N, where an exponential is a straight line; several kinds as they are.
+    """
     cuts = turning_points(model, calendar, parameters, constants)
-    total = np.zeros(len(times))
-    for tau, amount in zip(calendar.infusion_time, calendar.infusion_amount, strict=True):
-        later = times[times >= tau]
-        stops = np.unique(np.concatenate([[tau], cuts[(cuts > tau) & (cuts < times[-1])], later]))
-        log_level, at = 0.0, {float(tau): 0.0}
-        for left, right in pairwise(stops):
-            inside = np.nextafter(left, right), np.nextafter(right, left)
-            solved = solve_ivp(
-                lambda t, y, tau=tau, ends=inside: [
-                    y[0] * model.net_rate(float(np.clip(t, *ends)), tau, parameters, calendar, constants)
-                ],
-                (left, right),
-                [1.0],
-                method="DOP853",
-                rtol=1e-12,
-                atol=1e-14,
+    # The level of one reference dose right after distribution: what S is, in whatever way the model writes it.
+    one = Calendar(np.array([0.0]), np.array([1.0]), calendar.pulses, calendar.end)
+    dose = np.exp(model.log_level(np.array([0.0]), parameters, one, constants)[0])
+    taus, amounts = calendar.infusion_time, calendar.infusion_amount
+    together = [(taus, amounts)]
+    groups = [(taus[[k]], amounts[[k]]) for k in range(len(taus))] if model.superposes else together
+
+    def moved(left, right, tau, cells):
+        inside = np.nextafter(left, right), np.nextafter(right, left)
+        single = model.pools == 1
+        size = cells.sum()
+
+        def slope(t, y):
+            now = np.exp(y) if single else y
+            change = (
+                model.change(min(max(t, inside[0]), inside[1]), tau, now * size, parameters, calendar, constants) / size
             )
-            log_level += float(np.log(solved.y[0, -1]))
-            at[float(right)] = log_level
-        total[times >= tau] += amount * np.exp([at[float(t)] for t in later])
+            return change / now if single else change
+
+        begin = np.zeros(1) if single else cells / size
+        tight = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-14, "first_step": right - left}
+        solved = solve_ivp(slope, (left, right), begin, **tight).y[:, -1]
+        return size * (np.exp(solved) if single else solved)
+
+    total = np.zeros(len(times))
+    for starts, doses in groups:
+        begin = float(starts[0])
+        stops = np.unique([*starts, *cuts[(cuts > begin) & (cuts < times[-1])], *times[times > begin]])
+        cells, tau, at = np.zeros(model.pools), begin, {}
+        for left, right in pairwise([*stops, np.inf]):
+            if left in starts:
+                cells, tau = cells.copy(), float(left)
+                cells[0] += dose * doses[starts == left].sum()
+            at[left] = cells.sum()
+            if np.isfinite(right):
+                cells = moved(float(left), float(right), tau, cells)
+        total += [at.get(t, 0.0) for t in times]
     return np.log(total)
 
 
@@ -113,16 +149,11 @@ def test_a_model_recovers_its_own_example_from_noise_free_data(model):
 
 
 @every_model
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(100))
 def test_the_closed_form_is_the_solution_of_the_differential_equation(model, seed):
     calendar, parameters, constants = random_case(model, seed)
     times = np.array([0.0, 0.7, 2.0, 3.1, 5.5, 9.0, 15.0, 22.0, 31.0])
-    unit = parameters.copy()
-    unit[0] = 1.0
-    # The level of one reference dose right after distribution: what S is, in whatever way the model writes it.
-    one = Calendar(np.array([0.0]), np.array([1.0]), calendar.pulses, calendar.end)
-    scale = float(model.log_level(np.array([0.0]), parameters, one, constants)[0])
-    expected = scale + by_ode(model, calendar, parameters, constants, times)
+    expected = by_ode(model, calendar, parameters, constants, times)
     assert model.log_level(times, parameters, calendar, constants) == pytest.approx(expected, abs=1e-8)
 
 
@@ -152,13 +183,15 @@ def test_peak_and_last_crossing_are_those_of_the_curve(model, seed):
     curve = model.log_level(grid, parameters, calendar, constants)
     limit = float(np.exp(curve.max() - 2.0))
     found = {q.name: float(q.value) for q in model.derived(parameters, calendar, constants, limit)}
-    assert np.log(found["curve_cmax"]) == pytest.approx(curve.max(), abs=1e-6)
+    # Between the points of the grid a rounded peak rises a little higher, never the other way round.
+    top = float(np.log(found["curve_cmax"]))
+    assert -1e-9 <= top - curve.max() <= 3e-5
     at = model.log_level(np.array([found["curve_tmax"], found["curve_tmax"] - 1e-9]), parameters, calendar, constants)
-    assert at.max() == pytest.approx(curve.max(), abs=1e-6)
+    assert at.max() == pytest.approx(top, abs=1e-9)
     ends = [*calendar.infusion_time[1:], calendar.end + 1.0]
     for k, (tau, until) in enumerate(zip(calendar.infusion_time, ends, strict=True), start=1):
         inside = curve[(grid >= tau) & (grid < until)]
-        assert np.log(found[f"curve_cmax_infusion_{k}"]) == pytest.approx(inside.max(), abs=1e-6)
+        assert -1e-7 <= np.log(found[f"curve_cmax_infusion_{k}"]) - inside.max() <= 3e-5
     t = found["t_below_lloq"]
     assert float(model.log_level(np.array([t]), parameters, calendar, constants)[0]) == pytest.approx(np.log(limit))
     later = np.linspace(t + 1e-6, t + 400.0, 4000)
@@ -184,7 +217,7 @@ def test_analytic_derivatives_are_those_of_the_curve(model, seed):
         assert slopes[:, j] == pytest.approx((up - down) / (2 * step), abs=2e-7), model.names[j]
 
 
-@every_model
+@every_superposed_model
 @pytest.mark.parametrize("seed", range(4))
 def test_the_curve_of_several_infusions_is_the_sum_of_their_curves(model, seed):
     calendar, parameters, constants = random_case(model, seed + 100)
@@ -201,15 +234,41 @@ def test_the_curve_of_several_infusions_is_the_sum_of_their_curves(model, seed):
     assert whole == pytest.approx(np.sum(parts, axis=0), rel=1e-12)
 
 
-@every_model
-def test_the_level_is_proportional_to_the_amount_and_to_the_scale(model):
+@every_superposed_model
+def test_the_level_is_proportional_to_the_amount(model):
     calendar, parameters, constants = random_case(model, 5)
     times = np.linspace(0.0, 30.0, 31)
     doubled = Calendar(calendar.infusion_time, 2.0 * calendar.infusion_amount, calendar.pulses, calendar.end)
-    scaled = parameters * np.array([2.0, *np.ones(len(parameters) - 1)])
     level = model.log_level(times, parameters, calendar, constants)
     assert model.log_level(times, parameters, doubled, constants) == pytest.approx(level + np.log(2.0), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if n not in SUPERPOSED])
+def test_cells_that_limit_one_another_are_fewer_than_the_sum_of_their_infusions(name):
+    model = MODELS[name]
+    calendar, parameters, constants = random_case(model, 5)
+    times = np.linspace(0.0, 30.0, 31)
+    doubled = Calendar(calendar.infusion_time, 2.0 * calendar.infusion_amount, calendar.pulses, calendar.end)
+    level = model.log_level(times, parameters, calendar, constants)
+    twice = model.log_level(times, parameters, doubled, constants)
+    assert twice[0] == pytest.approx(level[0] + np.log(2.0), abs=1e-12)
+    assert (level < twice).all() and (twice[1:] < level[1:] + np.log(2.0)).all()
+
+
+@every_model
+def test_another_unit_of_the_level_scales_the_parameters_that_are_levels(model):
+    calendar, parameters, constants = random_case(model, 5)
+    times = np.linspace(0.0, 30.0, 31)
+    scaled = parameters * [2.0 if p.unit == "level_unit" else 1.0 for p in model.parameters]
+    level = model.log_level(times, parameters, calendar, constants)
     assert model.log_level(times, scaled, calendar, constants) == pytest.approx(level + np.log(2.0), abs=1e-12)
+    before, after = (
+        {q.name: q for q in model.derived(p, calendar, constants, 1e-3 * f)}
+        for p, f in ((parameters, 1.0), (scaled, 2.0))
+    )
+    for name, quantity in before.items():
+        factor = 2.0 if "level_unit" in quantity.unit else 1.0
+        assert after[name].value == pytest.approx(factor * quantity.value, rel=1e-9, nan_ok=True), name
 
 
 @every_model
@@ -234,6 +293,28 @@ def test_a_batch_of_parameters_and_of_calendars_is_the_loop_over_them(model):
         for q, single in zip(batch, alone, strict=True):
             assert q.name == single.name
             assert q.value[i] == pytest.approx(float(single.value), rel=1e-9, nan_ok=True), q.name
+
+
+@every_model
+def test_patients_and_starts_are_two_leading_axes_of_a_batch(model):
+    cases = [random_case(model, s) for s in (1, 5, 9)]
+    constants = cases[0][2]
+    times = np.linspace(0.05, 35.0, 40)[None, None, :] + np.arange(3)[:, None, None]
+    parameters = np.stack([np.stack([p, 1.1 * p]) for _, p, _ in cases])
+    together = algebra.stacked([c for c, _, _ in cases])
+    wide = Calendar(
+        together.infusion_time[:, None],
+        together.infusion_amount[:, None],
+        {a: v[:, None] for a, v in together.pulses.items()},
+        together.end,
+    )
+    level, slopes = model.jacobian(times, parameters, wide, constants)
+    assert level.shape == (3, 2, 40) and slopes.shape == (3, 2, 40, len(model.parameters))
+    for i, (calendar, _, _) in enumerate(cases):
+        for j in range(2):
+            alone, own = model.jacobian(times[i, 0], parameters[i, j], calendar, constants)
+            assert level[i, j] == pytest.approx(alone, abs=1e-11)
+            assert slopes[i, j] == pytest.approx(own, abs=1e-9)
 
 
 @every_model

@@ -290,8 +290,8 @@ class KineticModel:
         Module name, identifier and key of its section in the configuration.
     title : mapping
         Title by language, en and zh.
-    formula : str
-        The curve in plain text, for the methods section.
+    formula : callable
+        ``formula(constants) -> str``: the curve in plain text, with the constants that were set.
     parameters : tuple of Parameter
         In the order of every array.
     settings : type
@@ -308,9 +308,10 @@ class KineticModel:
     derived : callable
         ``derived(parameters, calendar, constants, limit) -> tuple of Quantity``; `limit` is the LLOQ in the unit of
         the level, nan when unknown.
-    net_rate : callable
-        ``net_rate(time, tau, parameters, calendar, constants) -> float``: net growth rate [1/d] at one time of the
-        cells infused at tau, for one parameter vector: the definition of the model, which the contract test integrates.
+    change : callable
+        ``change(time, tau, cells, parameters, calendar, constants) -> array (pools,)``: dN/dt [level/d] of the `cells`
+        (pools,) infused at tau, at one time and for one parameter vector: the differential equation that defines the
+        model, and that the contract test integrates.
     example : Example
         On which the contract test recovers the parameters.
     missing : callable
@@ -324,18 +325,25 @@ class KineticModel:
     ordered : callable
         ``ordered(parameters) -> array``: the one parameter vector among those that give the same curve, as the one with
         the faster phase named alpha.
+    fixed : callable
+        ``fixed(constants) -> mapping``: identifier of each constant that is a number, with its value and unit.
+    pools : int
+        Kinds of cells; an infusion adds to the first, the level is the sum of all.
+    superposes : bool
+        The curve of several infusions is the sum of their curves. Where it is not, the cells limit one another:
+        `change` then sees all cells at once, with tau the last infusion.
     """
 
     name: str
     title: Mapping[str, str]
-    formula: str
+    formula: Callable[[Any], str]
     parameters: tuple[Parameter, ...]
     settings: type[Any]
     log_level: Callable[..., np.ndarray]
     jacobian: Callable[..., tuple[np.ndarray, np.ndarray]]
     guess: Callable[..., np.ndarray]
     derived: Callable[..., tuple[Quantity, ...]]
-    net_rate: Callable[..., float]
+    change: Callable[..., np.ndarray]
     example: Example
     missing: Callable[[Calendar, Any], str] = lambda calendar, constants: ""
     breakpoint: str = ""
@@ -343,6 +351,8 @@ class KineticModel:
     growth: str = ""
     ordered: Callable[[np.ndarray], np.ndarray] = lambda parameters: parameters
     fixed: Callable[[Any], Mapping[str, tuple[float, str]]] = lambda constants: {}
+    pools: int = 1
+    superposes: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:

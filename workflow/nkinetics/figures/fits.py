@@ -65,17 +65,19 @@ def draw(results: Results, context: Context) -> FigureBody:
     for index in range(len(kinds)):
         kind = kinds.iloc[index]
         _block(figure, results, context, kind, 0.62 + index * block_height, rows, columns, panel)
-    model = discover("models").get(context.settings.models.default)
+    settings = context.settings.models
+    model = discover("models").get(settings.default)
+    formula = model.formula(settings.constants(model.name)) if model else ""
     title = words.pick(model.title) if model else context.settings.models.default
     level = f"{100 * context.settings.models.confidence:g} %"
     notes = (
         words.say(
             f"Curve: {title}"
-            + (f", {model.formula}" if model else "")
+            + (f", {formula}" if formula else "")
             + f"; band: {level} interval of the curve. Results below the "
             f"LLOQ enter by {context.settings.blq.models} (Beal 2001). Dotted: LLOQ of each sample.",
             f"曲线：{title}"
-            + (f"，{model.formula}" if model else "")
+            + (f"，{formula}" if formula else "")
             + f"；色带：曲线的 {level} 区间。低于定量下限的结果按 "
             f"{context.settings.blq.models} 处理 (Beal 2001)。点线：各样本的定量下限。",
         ),

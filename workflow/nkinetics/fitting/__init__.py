@@ -1,5 +1,6 @@
 """One patient: likelihood, starts, intervals, identifiability."""
 
 from nkinetics.fitting.profiles import Fitted, analyse
+from nkinetics.fitting.sensitivity import sensitivity
 
-__all__ = ["Fitted", "analyse"]
+__all__ = ["Fitted", "analyse", "sensitivity"]

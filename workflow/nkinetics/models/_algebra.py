@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +57,7 @@ def to_natural(model: KineticModel, estimation: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- cytokine windows
 
 
+@cache
 def _agent(text: str) -> str:
     return re.sub(r"[^0-9a-z]", "", text.casefold())
 
@@ -171,6 +174,58 @@ def superposed(
     return exponent_time + value, share
 
 
+# ------------------------------------------------------------------------------- means and differences of exponentials
+
+
+def log_mean_growth(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ln phi(y), phi(y) = (e^y - 1)/y, and its derivative: ln of the mean of exp from 0 to y.
+
+    Two pools of which one feeds the other hold x e^(-b x) phi((a + b) x): finite where the rates a and -b meet.
+
+    Examples
+    --------
+    >>> [float(v) for v in log_mean_growth(np.array(0.0))]
+    [0.0, 0.5]
+    """
+    size = np.abs(y)
+    safe = np.where(size > 0, size, 1.0)
+    value = np.maximum(y, 0.0) + np.log(np.where(size > 0, -np.expm1(-safe) / safe, 1.0))
+    large = np.where(size > 0.05, size, 1.0)
+    slope_at = np.where(
+        size > 0.05, -1.0 / np.expm1(-large) - 1.0 / large, 0.5 + size / 12.0 - size**3 / 720.0 + size**5 / 30240.0
+    )
+    return value, np.where(y >= 0, slope_at, 1.0 - slope_at)
+
+
+def second_difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Divided difference exp[0, a, b]: the integral of u e^(u b) phi(u (a - b)) over u from 0 to 1.
+
+    Times k E d^2 it is the area over a time d below a pool that is fed at k E e^(a t/d) and falls as e^(b t/d).
+
+    Examples
+    --------
+    >>> float(second_difference(np.array(0.0), np.array(0.0)))
+    0.5
+    >>> round(float(second_difference(np.array(1.0), np.array(2.0))), 12) == round((np.e - 1) ** 2 / 2, 12)
+    True
+    """
+    low, middle, high = np.sort(np.stack(np.broadcast_arrays(np.zeros(()), a, b)), axis=0)
+    spread = high - low
+    wide = spread > 0.5
+    upper = np.exp(middle + log_mean_growth(high - middle)[0])
+    lower = np.exp(low + log_mean_growth(middle - low)[0])
+    # Close together the difference loses digits: the series in complete homogeneous polynomials instead.
+    up, down = np.where(wide, 0.0, high - middle), np.where(wide, 0.0, low - middle)
+    homogeneous, power, factor = np.ones_like(up), np.ones_like(up), 0.5
+    series = 0.5 * homogeneous
+    for j in range(1, 14):
+        power = power * down
+        homogeneous = up * homogeneous + power
+        factor /= j + 2
+        series = series + factor * homogeneous
+    return np.where(wide, (upper - lower) / np.where(wide, spread, 1.0), np.exp(middle) * series)
+
+
 # ------------------------------------------------------------------------------------------------------ segments
 
 
@@ -214,12 +269,16 @@ Pieces = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """(start, middle) of segments (..., segments) -> ln components right after the start, and their rates."""
 
 
+def _cut(knots: Sequence[np.ndarray], first: float, last: float) -> np.ndarray:
+    """Rising ends of pieces (..., pieces + 1) between two days, cut at every knot (..., knots)."""
+    shape = np.broadcast_shapes(*(k.shape[:-1] for k in knots))
+    parts = [np.broadcast_to(k, (*shape, k.shape[-1])) for k in (*knots, np.array([first, last]))]
+    return np.sort(np.clip(np.concatenate(parts, axis=-1), first, last), axis=-1)
+
+
 def segments(knots: Sequence[np.ndarray], first: float, last: float, pieces: Pieces) -> Segments:
     """The curve between two days, cut at every knot (..., knots) where a rate or the number of cells changes."""
-    shape = np.broadcast_shapes(*(k.shape[:-1] for k in knots))
-    ends = np.array([first, last])
-    parts = [np.broadcast_to(k, (*shape, k.shape[-1])) for k in (*knots, ends)]
-    start = np.sort(np.clip(np.concatenate(parts, axis=-1), first, last), axis=-1)
+    start = _cut(knots, first, last)
     left, right = start[..., :-1], start[..., 1:]
     log_start, rate = pieces(left, (left + right) / 2.0)
     return Segments(start, log_start, rate)
@@ -242,7 +301,7 @@ def auc(curve: Segments) -> np.ndarray:
     return (np.exp(curve.log_start) * mean * length).sum(axis=(-1, -2))
 
 
-def peak(curve: Segments) -> tuple[np.ndarray, np.ndarray]:
+def peak(curve: Segments | Arcs) -> tuple[np.ndarray, np.ndarray]:
     """Largest ln level on the segments (...) and the first time at which it stands (...) [d].
 
     The end of the last segment does not count as after an infusion that starts there.
@@ -284,6 +343,107 @@ def last_time_above(curve: Segments, log_limit: float) -> np.ndarray:
     return np.where(exists, start + t, np.nan)
 
 
+@dataclass(frozen=True, eq=False)
+class Arcs:
+    """A curve as pieces on each of which it only rises or only falls, whatever its form.
+
+    Parameters
+    ----------
+    start : array (..., pieces + 1)
+        Ends of the pieces [d], rising; pieces of length 0 are harmless.
+    log_left, log_right : arrays (..., pieces)
+        Ln level right after the start and right before the end of each piece; -inf at an end at infinity.
+    """
+
+    start: np.ndarray
+    log_left: np.ndarray
+    log_right: np.ndarray
+
+    @property
+    def length(self) -> np.ndarray:
+        """Lengths of the pieces (..., pieces) [d]."""
+        return np.diff(self.start, axis=-1)
+
+
+LogLevelAt = Callable[[np.ndarray], np.ndarray]
+"""Time (..., times) [d] -> ln level (..., times), for parameters that are settled."""
+
+
+def arcs(knots: Sequence[np.ndarray], first: float, last: float, log_level: LogLevelAt) -> Arcs:
+    """The curve between two days, cut at infusions and wherever it may turn; a knot that does not exist is -inf.
+
+    After the last knot the curve must fall to 0.
+    """
+    start = _cut(knots, first, last)
+    right = start[..., 1:]
+    endless = np.isinf(right)
+    before = log_level(np.nextafter(np.where(endless, start[..., :-1], right), -np.inf))
+    return Arcs(start, log_level(start[..., :-1]), np.where(endless, -np.inf, before))
+
+
+def last_crossing(curve: Arcs, log_level: LogLevelAt, log_limit: float) -> np.ndarray:
+    """Time (...) [d] after which the curve stays below a limit; nan when it never reaches it.
+
+    The last piece goes on for ever. The root is bracketed and found by the secant (Illinois) rule on ln level.
+    """
+    above = curve.log_left >= log_limit
+    n = above.shape[-1]
+    pick = n - 1 - np.argmax(above[..., ::-1], axis=-1)[..., None]
+    exists = above.any(axis=-1, keepdims=True)
+    low, high = (np.take_along_axis(s, pick, axis=-1) for s in (curve.start[..., :-1], curve.start[..., 1:]))
+    reach = 1.0
+    endless = np.isinf(high)
+    high = np.where(endless, low + reach, np.nextafter(high, -np.inf))
+
+    def off(t: np.ndarray) -> np.ndarray:
+        return np.where(exists, log_level(t) - log_limit, 0.0)
+
+    f_low, f_high = off(low), off(high)
+    while (endless & (f_high > 0)).any() and reach < 1e9:
+        reach *= 2.0
+        low, f_low = np.where(f_high > 0, high, low), np.where(f_high > 0, f_high, f_low)
+        high = np.where(endless & (f_high > 0), low + reach, high)
+        f_high = off(high)
+    for _ in range(200):
+        width = f_low - f_high
+        t = np.where(width > 0, low + (high - low) * f_low / np.where(width > 0, width, 1.0), (low + high) / 2.0)
+        f = off(t)
+        if np.all((np.abs(f) < 1e-13) | (high - low < 1e-14 * (1.0 + np.abs(t)))):
+            break
+        side = f > 0
+        # The end that stays counts half: the secant alone would creep along a bent curve.
+        f_low, f_high = np.where(side, f, f_low / 2.0), np.where(side, f_high / 2.0, f)
+        low, high = np.where(side, t, low), np.where(side, high, t)
+    return np.where(exists, t, np.nan)[..., 0]
+
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
+
+
+def integral(
+    knots: Sequence[np.ndarray], first: float, last: float, longest: float, log_level: LogLevelAt
+) -> np.ndarray:
+    """Area under the curve (...) [d * level] by Gauss's rule with 12 nodes on pieces between the knots.
+
+    Parameters
+    ----------
+    knots : sequence of arrays (..., knots)
+        Days at which the curve or a derivative of it jumps.
+    first, last : float
+        [d].
+    longest : float
+        No piece is longer [d]: the caller chooses it so that the rule is exact to rounding, and says why it is.
+    log_level : callable
+        Ln level at any time.
+    """
+    n = max(int(np.ceil((last - first) / longest)), 1)
+    start = _cut([*knots, np.linspace(first, last, n + 1)], first, last)
+    half = np.diff(start, axis=-1)[..., None] / 2.0
+    time = start[..., :-1, None] + half * (1.0 + NODES)
+    level = np.exp(log_level(time.reshape(*time.shape[:-2], -1)))
+    return (level.reshape(*level.shape[:-1], *time.shape[-2:]) * WEIGHTS * half).sum(axis=(-1, -2))
+
+
 def largest_rise(exponent: np.ndarray) -> np.ndarray:
     """Largest rise (...) of R between two of its turning points in order of time (..., points): ln of the expansion.
 
@@ -295,8 +455,27 @@ def largest_rise(exponent: np.ndarray) -> np.ndarray:
     return (exponent - np.minimum.accumulate(exponent, axis=-1)).max(axis=-1)
 
 
+def arc_quantities(
+    knots: Sequence[np.ndarray],
+    log_level: LogLevelAt,
+    area: Callable[[float, float], np.ndarray],
+    calendar: Calendar,
+    limit: float,
+) -> tuple[Quantity, ...]:
+    """`curve_quantities` of a curve of any form from where it may turn, its ln level and its area between two days."""
+
+    def make(first: float, last: float) -> Arcs:
+        return arcs(knots, first, last, log_level)
+
+    return curve_quantities(make, calendar, limit, area, lambda curve, low: last_crossing(curve, log_level, low))
+
+
 def curve_quantities(
-    make: Callable[[float, float], Segments], calendar: Calendar, limit: float
+    make: Callable[[float, float], Any],
+    calendar: Calendar,
+    limit: float,
+    area: Callable[[float, float], np.ndarray] | None = None,
+    crossing: Callable[[Any, float], np.ndarray] = last_time_above,
 ) -> tuple[Quantity, ...]:
     """What every curve has: its peak (whole, and by infusion interval), its AUC D0-28, its time below the LLOQ.
 
@@ -308,6 +487,10 @@ def curve_quantities(
         Of one patient (no leading axes).
     limit : float
         LLOQ in the unit of the level; nan when unknown.
+    area : callable, optional
+        ``area(first, last)`` gives the area between two days; by default that of the segments.
+    crossing : callable
+        ``crossing(make(first, inf), log_limit)`` gives the time after which the curve stays below a limit.
     """
     taus = np.asarray(calendar.infusion_time, dtype=float)
     end = max(float(calendar.end), float(taus[-1]))
@@ -316,14 +499,14 @@ def curve_quantities(
     found = [
         Quantity("curve_cmax", "level_unit", np.exp(log_cmax)),
         Quantity("curve_tmax", "d", tmax),
-        Quantity("curve_auc_D0-28", "d*level_unit", auc(make(0.0, 28.0)), note=note),
+        Quantity("curve_auc_D0-28", "d*level_unit", area(0.0, 28.0) if area else auc(make(0.0, 28.0)), note=note),
     ]
     for k, tau in enumerate(taus):
         until = float(taus[k + 1]) if k + 1 < len(taus) else end
         value = peak(make(float(tau), until))[0]
         found.append(Quantity(f"curve_cmax_infusion_{k + 1}", "level_unit", np.exp(value)))
     if np.isfinite(limit) and limit > 0:
-        t = last_time_above(make(float(taus[0]), np.inf), float(np.log(limit)))
+        t = crossing(make(float(taus[0]), np.inf), float(np.log(limit)))
         late = bool(np.all(t > end))
         found.append(
             Quantity(
@@ -356,15 +539,16 @@ def with_scale(
     calendar: Calendar,
     constants: object,
     fallback: float,
+    levels: Sequence[int] = (0,),
 ) -> np.ndarray:
-    """Starts (starts, parameters) whose first parameter, a factor of the level, is set to meet the points."""
+    """Starts (starts, parameters) whose levels, in proportion to the first parameter as 1, are moved to the points."""
     starts = np.array(starts, dtype=float)
-    starts[:, 0] = 1.0
     if len(time) == 0:
-        starts[:, 0] = fallback
-        return starts
-    unit = model_log_level(time, starts, calendar, constants)
-    starts[:, 0] = np.exp(np.clip((log_level - unit).mean(axis=-1), -60.0, 60.0))
+        factor = np.full(len(starts), fallback)
+    else:
+        unit = model_log_level(time, starts, calendar, constants)
+        factor = np.exp(np.clip((log_level - unit).mean(axis=-1), -60.0, 60.0))
+    starts[:, list(levels)] *= factor[:, None]
     return starts
 
 

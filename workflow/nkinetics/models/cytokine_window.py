@@ -25,6 +25,7 @@ from nkinetics.models._algebra import (
     windows,
     with_scale,
 )
+from nkinetics.models._constants import Range
 from nkinetics.models.decay import DELTA, SCALE
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 
@@ -45,7 +46,8 @@ class Constants(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     agents: tuple[str, ...] = Field(("IL-2",), min_length=1, description="Agents of cytokines.csv that support growth.")
-    width: float = Field(1.5, gt=0, le=30, description="How long one dose supports growth, days (0.5 to 3 is usual).")
+    width: float = Field(1.5, gt=0, le=30, description="How long one dose supports growth, days (fixed).")
+    width_range: Range = Field((0.5, 3.0), description="Widths over which the sensitivity to it is shown, days.")
 
 
 def log_level(time: np.ndarray, parameters: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
@@ -111,8 +113,10 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
     """Peak and AUC of the curve, doubling time and expansion under the cytokine, half-life, time below the LLOQ."""
     delta, rho = parameters[..., 1], parameters[..., 2]
     net = rho - delta
+    tau = np.asarray(calendar.infusion_time, dtype=float)
     knots = np.sort(_knots(calendar, constants))
-    knots = knots[knots <= max(calendar.end, float(np.max(calendar.infusion_time)))]
+    # A window that was open before the first cells came let nothing grow then.
+    knots = knots[(knots >= tau[0]) & (knots <= max(calendar.end, float(tau[-1])))]
     exponent = (
         rho[..., None] * covered(knots, pulses_of(calendar, constants.agents), constants.width)
         - delta[..., None] * knots
@@ -139,24 +143,29 @@ def missing(calendar: Calendar, constants: Any) -> str:
     return ""
 
 
-def net_rate(time: float, tau: float, parameters: np.ndarray, calendar: Calendar, constants: Any) -> float:
-    """-delta, and rho - delta while any window is open."""
+def change(
+    time: float, tau: float, cells: np.ndarray, parameters: np.ndarray, calendar: Calendar, constants: Any
+) -> np.ndarray:
+    """Loss and growth: dN/dt = (rho - delta) N while any window is open, else -delta N."""
     pulses = pulses_of(calendar, constants.agents)
     supported = ((pulses <= time) & (time < pulses + constants.width)).any()
-    return float(parameters[2] * supported - parameters[1])
+    return (parameters[2] * supported - parameters[1]) * cells
 
 
 MODEL = KineticModel(
     name="cytokine_window",
     title={"en": "Loss, with growth while a cytokine lasts", "zh": "消除伴细胞因子支持期内增殖"},
-    formula="C(t) = S sum_k D_k exp(R(t) - R(tau_k)), R(t) = -delta t + rho L(t)",
+    formula=lambda constants: (
+        "C(t) = S sum_k D_k exp(R(t) - R(tau_k)), R(t) = -delta t + rho L(t), "
+        f"L(t) = time within {constants.width:g} d after a dose of {' or '.join(constants.agents)}"
+    ),
     parameters=(SCALE, DELTA, RHO),
     settings=Constants,
     log_level=log_level,
     jacobian=jacobian,
     guess=guess,
     derived=derived,
-    net_rate=net_rate,
+    change=change,
     missing=missing,
     growth="rho",
     fixed=lambda constants: {"width": (constants.width, "d")},

@@ -104,22 +104,24 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
     )
 
 
-def net_rate(time: float, tau: float, parameters: np.ndarray, calendar: Calendar, constants: Any) -> float:
-    """-delta."""
-    return -float(parameters[1])
+def change(
+    time: float, tau: float, cells: np.ndarray, parameters: np.ndarray, calendar: Calendar, constants: Any
+) -> np.ndarray:
+    """Loss: dN/dt = -delta N."""
+    return -parameters[1] * cells
 
 
 MODEL = KineticModel(
     name="decay",
     title={"en": "Loss at a constant rate", "zh": "恒速消除"},
-    formula="C(t) = S sum_k D_k exp(-delta (t - tau_k))",
+    formula=lambda constants: "C(t) = S sum_k D_k exp(-delta (t - tau_k))",
     parameters=(SCALE, DELTA),
     settings=Constants,
     log_level=log_level,
     jacobian=jacobian,
     guess=guess,
     derived=derived,
-    net_rate=net_rate,
+    change=change,
     example=Example(
         (2500.0, 0.38),
         Calendar(np.array([0.0, 3.0, 6.0]), np.array([1.0, 1.0, 0.5]), {"IL-2": np.array([0.0, 3.0, 6.0, 9.0])}, 27.0),

@@ -2,8 +2,18 @@
 
 R(t) = rho (min(t, Tmax) - Tlag) up to Tmax and then, with x = t - Tmax,
 R(t) = rho (Tmax - Tlag) + ln[(1 - FB) exp(-alpha x) + FB exp(-beta x)]. Written by its peak: Cmax is the level at
-Tmax of one reference dose given at time 0, so that R0 = Cmax exp(-rho (Tmax - Tlag)) is derived. The gate is hard: the
+Tmax of one reference dose given at time 0, so that R0 = Cmax exp(-rho (Tmax - Tlag)) is derived. This gate is hard: the
 curve is continuous, its derivative by Tmax is not where Tmax meets a sample or an infusion.
+
+The smooth gate, of a width h that the configuration sets, has in place of max(0, t - Tmax) and min(t, Tmax)
+
+    X(t) = h ln(1 + e^((t - Tmax)/h)) - h ln(1 + e^(-Tmax/h)),    G(t) = t - X(t),
+    R(t) = rho G(t) + ln[(1 - FB) exp(-alpha X(t)) + FB exp(-beta X(t))],
+
+(t and Tmax counted from Tlag): growth fades as 1/(1 + e^((t - Tmax)/h)) while the two-phase loss sets in as its
+complement. For a loss in one phase this is the net rate g/(1 + e^((t - Tmax)/h)) - alpha with g = rho + alpha, and for
+h to 0 the hard gate. Cmax is then where the lines of growth and loss would meet, R0 = Cmax exp(-rho G(inf)); the peak
+of the curve itself lies below and is derived.
 """
 
 from __future__ import annotations
@@ -12,12 +22,15 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.special import expit
 
 from nkinetics.models._algebra import (
     LN2,
     Segments,
+    arc_quantities,
     curve_quantities,
+    integral,
     log_sum_exp,
     segments,
     slope,
@@ -25,6 +38,7 @@ from nkinetics.models._algebra import (
     superposed,
     with_scale,
 )
+from nkinetics.models._constants import Range
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 
 CMAX = Parameter(
@@ -59,36 +73,75 @@ class Constants(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     t_lag: float = Field(0.0, ge=0, le=30, description="Time before growth begins, days (fixed).")
+    t_lag_range: Range = Field((0.0, 6.0), description="Lags over which the sensitivity to it is shown, days.")
     clock: Literal["study", "infusion"] = Field(
         "study",
         description="study: later infusions join the current phase; infusion: each runs its own response.",
     )
+    gate: Literal["hard", "smooth"] = Field(
+        "hard", description="How growth turns into loss at Tmax: at once, or over gate_width (clock study only)."
+    )
+    gate_width: float = Field(0.5, ge=0.05, le=10, description="Width h of the smooth gate, days (fixed).")
+    gate_width_range: Range = Field((0.25, 2.0), description="Widths over which the sensitivity to it is shown, days.")
+
+    @model_validator(mode="after")
+    def _one_clock(self) -> Constants:
+        if self.gate == "smooth" and self.clock == "infusion":
+            raise ValueError("gate smooth needs clock study")
+        return self
 
 
-def _unit(time: np.ndarray, parameters: np.ndarray, t_lag: float) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+def _gate(
+    time: np.ndarray, tmax: np.ndarray, constants: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | float, np.ndarray]:
+    """Days of growth and of loss up to t (..., times), and how much of them a later Tmax [per d] exchanges.
+
+    Returns
+    -------
+    growing, losing : arrays (..., times)
+        G(t) and X(t).
+    turned, gained : arrays (..., times)
+        -dX/dTmax and dG/dTmax.
+    """
+    lag = constants.t_lag
+    if constants.gate == "hard":
+        growing = np.minimum(np.maximum(time, lag), np.maximum(tmax, lag)) - lag
+        turned = time > tmax
+        return growing, np.maximum(time - tmax, 0.0), turned, turned & (tmax > lag)
+    h = constants.gate_width
+    now, begin = (np.maximum(time, lag) - tmax) / h, (lag - tmax) / h
+    losing = h * (np.logaddexp(0.0, now) - np.logaddexp(0.0, begin))
+    turned = expit(now) - expit(begin)
+    return np.maximum(time, lag) - lag - losing, losing, turned, turned
+
+
+def _unit(time: np.ndarray, parameters: np.ndarray, constants: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """R(t) (..., times), R(0) = 0, and its derivatives by ln rho, ln Tmax, ln alpha, logit FB and ln beta."""
     rho, tmax, alpha, slow, beta = (parameters[..., i, None] for i in range(1, 6))
-    growing = np.minimum(np.maximum(time, t_lag), np.maximum(tmax, t_lag)) - t_lag
-    x = np.maximum(time - tmax, 0.0)
+    growing, x, turned, gained = _gate(time, tmax, constants)
     log_fast, log_slow = np.log1p(-slow) - alpha * x, np.log(slow) - beta * x
     phases = np.logaddexp(log_fast, log_slow)
     late = np.exp(log_slow - phases)
     fast = 1.0 - late
-    grown = np.where(tmax > t_lag, rho, 0.0)
     risen = rho * growing
     by_alpha, by_beta = alpha * fast, beta * late
     return risen + phases, (
         risen,
-        tmax * (time > tmax) * (grown + by_alpha + by_beta),
+        tmax * (rho * gained + turned * (by_alpha + by_beta)),
         -x * by_alpha,
         late - slow,
         -x * by_beta,
     )
 
 
-def _base(parameters: np.ndarray, t_lag: float) -> np.ndarray:
-    """R(Tmax) (..., 1): what the level has grown by at the peak, in ln."""
-    return parameters[..., 1, None] * np.maximum(parameters[..., 2, None] - t_lag, 0.0)
+def _base(parameters: np.ndarray, constants: Any) -> tuple[np.ndarray, np.ndarray]:
+    """All growth rho G(inf) (..., 1), in ln, and its derivative by ln Tmax; by ln rho it is itself."""
+    rho, tmax = parameters[..., 1, None], parameters[..., 2, None]
+    if constants.gate == "hard":
+        return rho * np.maximum(tmax - constants.t_lag, 0.0), tmax * np.where(tmax > constants.t_lag, rho, 0.0)
+    h = constants.gate_width
+    u = (tmax - constants.t_lag) / h
+    return rho * h * np.logaddexp(0.0, u), tmax * rho * expit(u)
 
 
 def log_level(time: np.ndarray, parameters: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
@@ -116,14 +169,14 @@ def jacobian(
         n = time.shape[-1]
         leading = np.broadcast_shapes(time.shape[:-1], tau.shape[:-1])
         both = np.concatenate([np.broadcast_to(x, (*leading, x.shape[-1])) for x in (time, tau)], axis=-1)
-        exponent, slopes = _unit(both, parameters, constants.t_lag)
+        exponent, slopes = _unit(both, parameters, constants)
         value, share = superposed(time, calendar, exponent[..., :n], exponent[..., n:])
         moved = [s[..., :n] - (share * s[..., None, n:]).sum(axis=-1) for s in slopes]
     else:
         age = time[..., :, None] - tau[..., None, :]
         shape = age.shape
         flat = np.maximum(age, 0.0).reshape(*shape[:-2], -1)
-        exponent, slopes = _unit(flat, parameters, constants.t_lag)
+        exponent, slopes = _unit(flat, parameters, constants)
 
         def by_infusion(values: np.ndarray) -> np.ndarray:
             return values.reshape(*values.shape[:-1], *shape[-2:])
@@ -133,10 +186,9 @@ def jacobian(
         terms = np.where(started(time, calendar), by_infusion(exponent) + amount, -np.inf)
         value, share = log_sum_exp(terms)
         moved = [(share * by_infusion(s)).sum(axis=-1) for s in slopes]
-    base = _base(parameters, constants.t_lag)
-    grown = np.where(parameters[..., 2, None] > constants.t_lag, parameters[..., 1, None], 0.0)
+    base, by_tmax = _base(parameters, constants)
     moved[0] = moved[0] - base
-    moved[1] = moved[1] - parameters[..., 2, None] * grown
+    moved[1] = moved[1] - by_tmax
     value = np.log(parameters[..., 0, None]) - base + value
     derivatives = np.empty((*value.shape, 6))
     derivatives[..., 0] = 1.0
@@ -146,7 +198,9 @@ def jacobian(
 
 
 def knots(time: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
-    """Values of Tmax [d] at which the curve, seen at the samples, has a kink."""
+    """Values of Tmax [d] at which the curve, seen at the samples, has a kink; none with the smooth gate."""
+    if constants.gate == "smooth":
+        return np.zeros(0)
     tau = np.asarray(calendar.infusion_time, dtype=float)
     if constants.clock == "study":
         found = np.concatenate([time, tau, [constants.t_lag]])
@@ -188,7 +242,7 @@ def ordered(parameters: np.ndarray) -> np.ndarray:
 
 
 def curve(parameters: np.ndarray, calendar: Calendar, constants: Any, first: float, last: float) -> Segments:
-    """The curve by segments between infusions, lag and peak."""
+    """The curve with the hard gate by segments between infusions, lag and peak."""
     tau = np.asarray(calendar.infusion_time, dtype=float)
     leading = parameters.shape[:-1]
     rho, tmax, alpha, slow, beta = (parameters[..., i, None] for i in range(1, 6))
@@ -203,7 +257,7 @@ def curve(parameters: np.ndarray, calendar: Calendar, constants: Any, first: flo
         """Components of one unit response at its ages: fast and slow after the peak, one growing before it."""
         x = left - np.maximum(tmax, constants.t_lag)
         after = middle > np.maximum(tmax, constants.t_lag)
-        base = _base(parameters, constants.t_lag)
+        base = _base(parameters, constants)[0]
         before = rho * np.maximum(left - constants.t_lag, 0.0)
         lagging = middle < constants.t_lag
         log_fast = np.where(after, base + np.log1p(-slow) - alpha * x, before)
@@ -213,10 +267,10 @@ def curve(parameters: np.ndarray, calendar: Calendar, constants: Any, first: flo
         return np.stack([log_fast, log_slow], axis=-1), np.stack([rate_fast, rate_slow], axis=-1)
 
     def pieces(left: np.ndarray, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outer = (np.log(parameters[..., 0, None]) - _base(parameters, constants.t_lag))[..., None]
+        outer = (np.log(parameters[..., 0, None]) - _base(parameters, constants)[0])[..., None]
         if constants.clock == "study":
             parts, rates = phases(left, middle)
-            exponent_tau = _unit(tau, parameters, constants.t_lag)[0]
+            exponent_tau = _unit(tau, parameters, constants)[0]
             joined = superposed(left, calendar, np.zeros(left.shape), exponent_tau)[0]
             return outer + joined[..., None] + parts, rates
         log_parts, rate_parts = [], []
@@ -230,12 +284,64 @@ def curve(parameters: np.ndarray, calendar: Calendar, constants: Any, first: flo
     return segments(cuts, first, last, pieces)
 
 
+def _turns(parameters: np.ndarray, constants: Any) -> np.ndarray:
+    """First and last day (..., 2) on which the smooth curve turns from rise to fall; -inf where it does not.
+
+    There rho = e^u l(X), u = (t - Tmax)/h, l the loss rate of the phases that remain, between beta and alpha: u lies
+    between ln(rho/alpha) and ln(rho/beta). One turn where h (sqrt(alpha) - sqrt(beta))^2 < 1.
+    """
+    rho, tmax, alpha, slow, beta = (parameters[..., i, None] for i in range(1, 6))
+    h, begin = constants.gate_width, (constants.t_lag - tmax) / constants.gate_width
+
+    def excess(u: np.ndarray) -> np.ndarray:
+        x = h * (np.logaddexp(0.0, u) - np.logaddexp(0.0, begin))
+        log_fast, log_slow = np.log1p(-slow) - alpha * x, np.log(slow) - beta * x
+        phases = np.logaddexp(log_fast, log_slow)
+        return np.log(rho) - u - np.logaddexp(log_fast + np.log(alpha), log_slow + np.log(beta)) + phases
+
+    low = np.maximum(np.log(rho / np.maximum(alpha, beta)) - 0.01, begin)
+    high = np.maximum(np.log(rho / np.minimum(alpha, beta)) + 0.01, begin)
+    grid = low + (high - low) * np.linspace(0.0, 1.0, 129)
+    rising = excess(grid) > 0
+    turning = rising[..., :-1] & ~rising[..., 1:]
+    n = turning.shape[-1]
+    at = np.stack([turning.argmax(axis=-1), n - 1 - turning[..., ::-1].argmax(axis=-1)], axis=-1)
+    left, right = (np.take_along_axis(grid, at + step, axis=-1) for step in (0, 1))
+    for _ in range(60):
+        middle = (left + right) / 2.0
+        up = excess(middle) > 0
+        left, right = np.where(up, middle, left), np.where(up, right, middle)
+    return np.where(turning.any(axis=-1, keepdims=True), tmax + h * left, -np.inf)
+
+
 def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: float) -> tuple[Quantity, ...]:
-    """Peak and AUC of the curve, R0, doubling time, expansion, half-lives, time below the LLOQ."""
-    fold = np.exp(_base(parameters, constants.t_lag)[..., 0])
+    """Peak and AUC of the curve, R0, doubling time, expansion, half-lives, time below the LLOQ.
+
+    The AUC under the smooth gate is exact to rounding, by quadrature.
+    """
+    base = _base(parameters, constants)[0][..., 0]
+    if constants.gate == "hard":
+        fold = np.exp(base)
+        own = curve_quantities(lambda a, b: curve(parameters, calendar, constants, a, b), calendar, limit)
+    else:
+        tau, turns = np.asarray(calendar.infusion_time, dtype=float), _turns(parameters, constants)
+        rises = _unit(np.maximum(turns, 0.0), parameters, constants)[0]
+        fold = np.exp(np.where(np.isfinite(turns), rises, 0.0).max(axis=-1))
+        steepest = float(np.max(parameters[..., 1] + parameters[..., 3] + parameters[..., 5]))
+
+        def at(time: np.ndarray) -> np.ndarray:
+            return log_level(time, parameters, calendar, constants)
+
+        def area(first: float, last: float) -> np.ndarray:
+            # No wider than half the gate: its nearest poles are pi times its width away.
+            longest = min(constants.gate_width / 2.0, 2.0 / steepest)
+            fixed = np.append(tau, constants.t_lag)
+            return integral([np.broadcast_to(fixed, (*base.shape, len(fixed)))], first, last, longest, at)
+
+        own = arc_quantities([np.append(tau, constants.t_lag), turns], at, area, calendar, limit)
     return (
-        *curve_quantities(lambda a, b: curve(parameters, calendar, constants, a, b), calendar, limit),
-        Quantity("r0", "level_unit", parameters[..., 0] / fold),
+        *own,
+        Quantity("r0", "level_unit", parameters[..., 0] / np.exp(base)),
         Quantity("doubling_time", "d", LN2 / parameters[..., 1], rate="rho"),
         Quantity("fold_expansion", "", fold),
         Quantity("half_life_alpha", "d", LN2 / parameters[..., 3], rate="alpha"),
@@ -243,36 +349,57 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
     )
 
 
-def net_rate(time: float, tau: float, parameters: np.ndarray, calendar: Calendar, constants: Any) -> float:
-    """0 during the lag, rho up to Tmax, then the mean of -alpha and -beta weighted by the phases that remain."""
+def change(
+    time: float, tau: float, cells: np.ndarray, parameters: np.ndarray, calendar: Calendar, constants: Any
+) -> np.ndarray:
+    """Growth at rho, loss at alpha and beta weighted by the phases that remain; the gate is the share of the growth."""
     _, rho, tmax, alpha, slow, beta = (float(p) for p in parameters)
     age = time if constants.clock == "study" else time - tau
-    if age < max(tmax, constants.t_lag):
-        return 0.0 if age < constants.t_lag else rho
-    x = age - max(tmax, constants.t_lag)
+    lag = constants.t_lag
+    if age < lag:
+        return 0.0 * cells
+    if constants.gate == "hard":
+        share, x = float(age < max(tmax, lag)), max(age - max(tmax, lag), 0.0)
+    else:
+        h = constants.gate_width
+        share = 1.0 / (1.0 + np.exp((age - tmax) / h))
+        x = h * (np.logaddexp(0.0, (age - tmax) / h) - np.logaddexp(0.0, (lag - tmax) / h))
     fast, late = (1.0 - slow) * np.exp(-alpha * x), slow * np.exp(-beta * x)
-    return float(-(alpha * fast + beta * late) / (fast + late))
+    return (rho * share - (1.0 - share) * (alpha * fast + beta * late) / (fast + late)) * cells
+
+
+def _formula(constants: Any) -> str:
+    lag = f", no growth before day {constants.t_lag:g}" if constants.t_lag else ""
+    if constants.gate == "smooth":
+        return (
+            "C(t) = R0 exp(rho G(t)) [(1 - FB) exp(-alpha X(t)) + FB exp(-beta X(t))], G(t) = t - X(t), "
+            f"X(t) = h ln(1 + e^((t - Tmax)/h)) - h ln(1 + e^(-Tmax/h)), h = {constants.gate_width:g} d{lag}"
+        )
+    return (
+        "C(t) = Cmax exp(-rho (Tmax - t)) up to Tmax, then "
+        f"Cmax [(1 - FB) exp(-alpha (t - Tmax)) + FB exp(-beta (t - Tmax))]{lag}"
+    )
 
 
 MODEL = KineticModel(
     name="expansion_contraction",
     title={"en": "Growth to a peak, then loss in two phases", "zh": "扩增至峰后双相收缩"},
-    formula=(
-        "C(t) = Cmax exp(-rho (Tmax - t)) up to Tmax, then "
-        "Cmax [(1 - FB) exp(-alpha (t - Tmax)) + FB exp(-beta (t - Tmax))]"
-    ),
+    formula=_formula,
     parameters=(CMAX, RHO, TMAX, ALPHA, FRACTION_SLOW, BETA),
     settings=Constants,
     log_level=log_level,
     jacobian=jacobian,
     guess=guess,
     derived=derived,
-    net_rate=net_rate,
+    change=change,
     breakpoint="tmax",
     knots=knots,
     growth="rho",
     ordered=ordered,
-    fixed=lambda constants: {"t_lag": (constants.t_lag, "d")},
+    fixed=lambda constants: {
+        "t_lag": (constants.t_lag, "d"),
+        **({"gate_width": (constants.gate_width, "d")} if constants.gate == "smooth" else {}),
+    },
     example=Example(
         (24000.0, 0.889, 9.3, 0.16, 0.0079, 0.0032),
         Calendar(np.array([0.0]), np.array([1.0]), {}, 540.0),

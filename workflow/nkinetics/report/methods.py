@@ -129,7 +129,8 @@ def _models(settings: Settings, s: Mapping[str, Any], words: Words) -> list[str]
         rse=f"{models.rse_limit_pct:g}",
     )
     shown = dict.fromkeys((models.default, *models.candidates))
-    return [text, *(s["model_formula"].format(title=title(m), formula=known[m].formula) for m in shown if m in known)]
+    formulas = {m: known[m].formula(models.constants(m)) for m in shown if m in known}
+    return [text, *(s["model_formula"].format(title=title(m), formula=f) for m, f in formulas.items())]
 
 
 def glossary(s: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -203,17 +203,14 @@ def _footnotes(context: Context) -> tuple[str, ...]:
         "profile": words.say("profile likelihood", "剖面似然"),
         "delta": words.say("the delta method", "delta 法"),
     }
+    formula = known.formula(models.constants(known.name)) if known else ""
     meanings = words.say("; ", "；").join(
         quantity_name(words, models.default, p.name) for p in (known.parameters if known else ())
     )
     return (
         words.say(
-            f"Model: {_model_title(words, models.default)}"
-            + (f", {known.formula}" if known else "")
-            + f". {meanings}.",
-            f"模型：{_model_title(words, models.default)}"
-            + (f"，{known.formula}" if known else "")
-            + f"。{meanings}。",
+            f"Model: {_model_title(words, models.default)}" + (f", {formula}" if formula else "") + f". {meanings}.",
+            f"模型：{_model_title(words, models.default)}" + (f"，{formula}" if formula else "") + f"。{meanings}。",
         ),
         words.say(
             f"Estimate ({level} interval, {method[models.interval]}). “Not "

@@ -1,0 +1,164 @@
+"""How much a fit owes to a constant that the configuration fixes: the model refitted over a range of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from nkinetics.errors import InputError, Problem
+from nkinetics.fitting.profiles import analyse
+from nkinetics.plugins import discover
+from nkinetics.settings import Models
+
+KEY = ("patient_id", "assay", "specimen", "model")
+POINTS = 6
+"""Values over a configured range; the fixed value itself is always among them."""
+
+
+def ranges(constants: Any) -> dict[str, tuple[float, float]]:
+    """Constants of a model that have a configured range, with it.
+
+    Parameters
+    ----------
+    constants : pydantic model
+        The model's own settings: ``width_range`` is the range of ``width``.
+
+    Examples
+    --------
+    >>> ranges(Models().constants("rejection"))
+    {'width': (0.5, 3.0), 't_rejection': (10.0, 21.0)}
+    """
+    fields = type(constants).model_fields
+    return {name: getattr(constants, f"{name}_range") for name in fields if f"{name}_range" in fields}
+
+
+def sensitivity(
+    observations: pd.DataFrame,
+    infusions: pd.DataFrame | None = None,
+    cytokines: pd.DataFrame | None = None,
+    settings: Models | None = None,
+    *,
+    model: str,
+    constant: str,
+    values: Sequence[float] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Fits of one model to every profile with one of its constants at several values.
+
+    Parameters
+    ----------
+    observations, infusions, cytokines, settings
+        As for `nkinetics.fitting.analyse`.
+    model : str
+        As cytokine_window.
+    constant : str
+        As width.
+    values : sequence of float, optional
+        Values of the constant; by default `POINTS` of them, evenly over its configured range, and the fixed value.
+    **options
+        `blq`, `patients` and `reference_dose` of `nkinetics.fitting.analyse`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each profile and value: patient_id, assay, specimen, model, constant, value, fixed (whether this is
+        the value of the configuration), converged, log_likelihood, aicc, an estimate of each parameter of the curve and
+        sigma [unit of the parameter], reason. AICc does not count the constant as a parameter. Where the model could
+        not be fitted the numbers are empty and the reason says why.
+
+    Raises
+    ------
+    InputError
+        When the model has no such constant with a range, or a value is outside what the configuration allows.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame(
+    ...     {"patient_id": "01", "time_actual": [1.0, 2, 3, 5, 8, 11], "level": [810.0, 640, 940, 350, 190, 90],
+    ...      "status": "quantified", "lloq": 50.0}
+    ... )
+    >>> pulses = pd.DataFrame({"patient_id": ["01"], "agent": ["IL-2"], "time": [2.0]})
+    >>> found = sensitivity(rows, None, pulses, model="cytokine_window", constant="width", values=[1.0, 2.0])
+    >>> found[["value", "fixed"]].to_numpy().tolist()
+    [[1.0, False], [2.0, False]]
+    """
+    settings = settings or Models()
+    own = _constants(settings, model, constant)
+    grid = np.append(np.linspace(*ranges(own)[constant], POINTS), getattr(own, constant))
+    frames = [
+        _at(value, observations, infusions, cytokines, settings, own, model, constant, options)
+        for value in np.unique(np.asarray(grid if values is None else values, dtype=float)).tolist()
+    ]
+    return pd.concat(frames, ignore_index=True).sort_values([*KEY, "value"], kind="stable", ignore_index=True)
+
+
+def _constants(settings: Models, model: str, constant: str) -> Any:
+    """The constants of a model, if it has this one as a number with a range."""
+    known = discover("models")
+    if model not in known:
+        raise InputError(
+            Problem("sensitivity", found=f"no model {model}", expected=f"one of {', '.join(known)}", mend="correct it")
+        )
+    own = settings.constants(model)
+    if constant not in ranges(own):
+        offered = ", ".join(ranges(own)) or "none"
+        raise InputError(
+            Problem(
+                "sensitivity",
+                found=f"no constant {constant} of the model {model} that has a range",
+                expected=f"one of: {offered}",
+                mend="correct it",
+            )
+        )
+    return own
+
+
+def _with(settings: Models, own: Any, model: str, constant: str, value: float) -> Models:
+    """The same settings with one constant of one model at another value; intervals by the cheap method."""
+    changed: Mapping[str, Any] = {**own.model_dump(), constant: value}
+    try:
+        return Models(**{**settings.model_dump(), "interval": "delta", model: changed})
+    except ValidationError as error:
+        raise InputError(
+            Problem(
+                "sensitivity",
+                found=f"{constant} of the model {model} at {value:g}",
+                expected="a value that the configuration allows",
+                mend=str(error.errors()[0]["msg"]),
+            )
+        ) from None
+
+
+def _at(
+    value: float,
+    observations: pd.DataFrame,
+    infusions: pd.DataFrame | None,
+    cytokines: pd.DataFrame | None,
+    settings: Models,
+    own: Any,
+    model: str,
+    constant: str,
+    options: Mapping[str, Any],
+) -> pd.DataFrame:
+    """Rows of one value."""
+    fitted = analyse(
+        observations,
+        infusions,
+        cytokines,
+        _with(settings, own, model, constant, value),
+        models=(model,),
+        **options,
+    )
+    names = [*discover("models")[model].names, "sigma"]
+    estimates = fitted.estimates[fitted.estimates["kind"] == "fitted"]
+    wide = estimates.pivot(index=list(KEY), columns="parameter", values="estimate").reindex(columns=names)
+    rows = fitted.fits[[*KEY, "converged", "log_likelihood", "aicc", "reason"]].merge(
+        wide.reset_index(), on=list(KEY), how="left", validate="one_to_one"
+    )
+    rows = rows.assign(constant=constant, value=value, fixed=value == getattr(own, constant))
+    order = [*KEY, "constant", "value", "fixed", "converged", "log_likelihood", "aicc", *names, "reason"]
+    return rows[order]
