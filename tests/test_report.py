@@ -397,12 +397,12 @@ def test_methods_are_those_of_the_configuration(folder, context_small, text):
     assert "chosen by hand" not in text and "largest likelihood, in which samples below" not in text
     choice = {"patient_id": "003", "assay": "qpcr", "reason": "rebound after transfusion"}
     slope = nca.lambda_z.model_copy(
-        update={"method": "tobit", "manual": (ManualPoints(**choice, exclude=(14.0, 21.5)),)}
+        update={"method": "tobit", "manual": (ManualPoints(**choice, exclude=(1.02, 7.1)),)}
     )
     nca = nca.model_copy(update={"lambda_z": slope})
     built = report.build(folder, context_small.settings.model_copy(update={"nca": nca}), "0.1.0")
     assert "largest likelihood, in which samples below" in built
-    assert "chosen by hand: 003 qpcr blood overall, without d 14, 21.5 (rebound after transfusion)." in built
+    assert "chosen by hand: 003 qpcr blood overall, without d 1.02, 7.1 (rebound after transfusion)." in built
 
 
 def test_provenance_lists_exports_results_versions_and_configuration(text, folder):
