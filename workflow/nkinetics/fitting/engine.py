@@ -73,6 +73,37 @@ def _step(gradient: np.ndarray, curvature: np.ndarray, free: np.ndarray, damping
         return step
 
 
+def _bounded_step(
+    gradient: np.ndarray,
+    curvature: np.ndarray,
+    free: np.ndarray,
+    damping: np.ndarray,
+    least: np.ndarray,
+    largest: np.ndarray,
+) -> np.ndarray:
+    """Damped Newton step within limits; where one cuts it short, the other parameters take the step that then is best.
+
+    The step of a parameter that the data hardly know may be a hundred times too long, and those of the others only make
+    sense beside it.
+    """
+    step = np.zeros_like(gradient)
+    open_ = free
+    for _ in range(2):
+        step = np.where(open_, _step(_slope(gradient, curvature, step, open_), curvature, open_, damping), step)
+        cut = open_ & ((step < least) | (step > largest))
+        step = np.clip(step, least, largest)
+        if not cut.any():
+            break
+        open_ = open_ & ~cut
+    return step
+
+
+def _slope(gradient: np.ndarray, curvature: np.ndarray, step: np.ndarray, open_: np.ndarray) -> np.ndarray:
+    """Gradient after the steps of the parameters that are settled, by the quadratic approximation."""
+    settled = np.where(open_, 0.0, step)
+    return gradient + np.einsum("bij,bj->bi", curvature, settled) if settled.any() else gradient
+
+
 def minimise(
     objective: Objective,
     start: np.ndarray,
@@ -124,10 +155,12 @@ def minimise(
             break
         xa, ga = x[active], gradient[active]
         free = free_of(xa, ga, lower[active], upper[active], held[active])
-        step = np.clip(_step(ga, curvature[active], free, damping[active]), -STEP_MAX, STEP_MAX)
-        trial = np.clip(xa + step, lower[active], upper[active])
+        least = np.maximum(lower[active] - xa, -STEP_MAX)
+        largest = np.minimum(upper[active] - xa, STEP_MAX)
+        trial = xa + _bounded_step(ga, curvature[active], free, damping[active], least, largest)
+        trial = np.clip(trial, lower[active], upper[active])
         gain = -((trial - xa) * ga).sum(axis=-1)
-        done = (gain < slack[active]) & (damping[active] < 1e-2)
+        done = (np.abs(gain) < slack[active]) & (damping[active] < 1e-2)
         stuck = damping[active] > 1e10
         converged[active[done]] = True
         going = ~(done | stuck)
@@ -139,7 +172,7 @@ def minimise(
         better = np.isfinite(new_value) & (new_value <= value[active])
         damping[active] = np.where(
             better,
-            np.where(gain < slack[active], 1e-9, np.maximum(damping[active] * 0.1, 1e-9)),
+            np.where(np.abs(gain) < slack[active], 1e-9, np.maximum(damping[active] * 0.1, 1e-9)),
             np.maximum(damping[active], 1e-4) * 8.0,
         )
         took = active[better]
