@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from nkinetics import nca
-from nkinetics.columns import PERSISTENCE, PERSISTENCE_PATIENTS, PERSISTENCE_TURNBULL
+from nkinetics.columns import DETECTABILITY, OBSERVATIONS, PERSISTENCE, PERSISTENCE_PATIENTS, PERSISTENCE_TURNBULL
+from nkinetics.population.detectability import detectability
 from nkinetics.population.persistence import (
     individual,
     kaplan_meier,
@@ -265,3 +266,18 @@ def test_kaplan_meier_lies_where_turnbull_ends_its_intervals_when_they_do_not_ov
     share = mine[0].set_index("time")["survival"]
     closed = mine[1][mine[1]["interval_end"].notna()]
     assert closed["survival"].tolist() == pytest.approx([share[t] for t in closed["interval_end"]], abs=1e-6)
+
+
+def test_a_listing_whose_only_dose_level_is_called_all_has_each_row_once() -> None:
+    numbers, patients = study()
+    numbers, patients = numbers.assign(dose_level="all"), patients.assign(dose_level="all")
+    rows = [{"patient_id": p, "time_actual": t, "level": 90.0, "lloq": 15.0} for p in ("01", "02") for t in (1.0, 7.0)]
+    more = {"status": "quantified", "assay": "qpcr", "specimen": "blood", "dose_level": "all", "reportable": True}
+    observations = complete(pd.DataFrame(rows).assign(**more), OBSERVATIONS)
+    for table, schema in (
+        (kaplan_meier(numbers, patients), PERSISTENCE),
+        (turnbull_by_dose_level(numbers, patients), PERSISTENCE_TURNBULL),
+        (detectability(observations, patients), DETECTABILITY),
+    ):
+        assert len(table) and set(table["dose_level"]) == {"all"}
+        assert not table.duplicated(list(schema.key)).any(), schema.name

@@ -245,7 +245,8 @@ def _alt(results: Results, context: Context, estimates: pd.DataFrame, kinds: pd.
     parts = []
     for kind in kinds.itertuples():
         own = estimates[(estimates["assay"] == kind.assay) & (estimates["specimen"] == kind.specimen)]
-        for key_, rows in own[own["dose_level"] != "all"].groupby(["limit", "dose_level"]):
+        by_level = own[own["dose_level"] != "all"]
+        for key_, rows in (by_level if len(by_level) else own).groupby(["limit", "dose_level"]):
             limit, dose_level = (str(k) for k in pd.Series(key_))
             first = rows.iloc[0]
             median = words.say("not reached", "未达到") if missing(first["median"]) else f"{days(first['median'])} d"

@@ -85,7 +85,8 @@ def detectability(
     results = results.drop(columns="dose_level").merge(people, on="patient_id")
     results = results.assign(at=results["time_actual"].fillna(results["time_nominal"]))
     kinds = observations.loc[observations["assay"] != "", ["assay", "specimen"]].drop_duplicates()
-    groups = [*sorted(set(people["dose_level"])), ALL]
+    # A listing without dose levels has "all" for its only one.
+    groups = list(dict.fromkeys([*sorted(set(people["dose_level"])), ALL]))
     rows = []
     for assay, specimen in kinds.sort_values(["assay", "specimen"]).itertuples(index=False):
         own = results[(results["assay"] == assay) & (results["specimen"] == specimen)]

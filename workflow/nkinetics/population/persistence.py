@@ -212,7 +212,8 @@ def _by_group(losses: pd.DataFrame, schema: Schema, rows: Callable[[pd.DataFrame
     """Rows of every assay, specimen, limit and dose level; "all" is a group of its own, also beside a single level."""
     parts = []
     for (assay, specimen, limit), frame in losses.groupby(["assay", "specimen", "limit"], sort=True):
-        for dose_level in [*sorted(set(frame["dose_level"])), ALL]:
+        # A listing without dose levels has "all" for its only one.
+        for dose_level in dict.fromkeys([*sorted(set(frame["dose_level"])), ALL]):
             own = frame if dose_level == ALL else frame[frame["dose_level"] == dose_level]
             parts.append(
                 rows(own, str(limit)).assign(assay=assay, specimen=specimen, limit=limit, dose_level=dose_level)

@@ -50,7 +50,8 @@ def build(results: Results, context: Context) -> TableBody:
 
         for limit in [x for x in ("lloq", "lod") if len(of_kind(estimates, x))]:
             here = of_kind(estimates, limit)
-            for dose_level in [*dose_levels(results), *([ALL] if ALL in set(here["dose_level"]) else [])]:
+            shown = [*dose_levels(results), *([ALL] if ALL in set(here["dose_level"]) else [])]
+            for dose_level in dict.fromkeys(shown):
                 everyone = dose_level == ALL
                 who = counted if everyone else counted[counted["dose_level"] == dose_level]
                 mine, own = of_kind(shares, limit), of_kind(losses, limit)
