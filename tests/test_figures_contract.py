@@ -11,6 +11,7 @@ from pathlib import Path
 import defusedxml.ElementTree as ElementTree
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from nkinetics import figures
 from nkinetics.errors import InputError
@@ -224,3 +225,23 @@ def test_ratios_to_the_value_as_analysed_leave_out_what_the_model_does_not_deter
     }
     half = wide[(wide["assay"] == "qpcr") & (wide["parameter"] == "half_life")]
     assert "003" not in ratios(half, "model").index
+
+
+def test_with_many_patients_those_without_a_value_are_counted_and_not_written_over_each_other(
+    results_small, context_small, tmp_path
+):
+    from nkinetics.columns import BLQ_SENSITIVITY, PATIENTS
+    from nkinetics.figures.blq_sensitivity import NAMED_UP_TO
+    from nkinetics.store import read_table, write_table
+
+    shutil.copytree(results_small, tmp_path / "r")
+    for path, schema in (("study/patients.csv", PATIENTS), ("blq_sensitivity.csv", BLQ_SENSITIVITY)):
+        frame = read_table(tmp_path / "r" / path, schema)
+        copies = [frame.assign(patient_id=frame["patient_id"] + f"-{k}") for k in range(6)]
+        write_table(pd.concat(copies, ignore_index=True), tmp_path / "r" / path, schema)
+    assert len(copies) * 6 > NAMED_UP_TO
+    drawn = discover("figures")["blq_sensitivity"].draw(Results(tmp_path / "r"), context_small)
+    panel = drawn.figure.axes[0]
+    # Of each six patients 002 has no sample and 006 no quantified level.
+    assert [t.get_text() for t in panel.texts] == ["no value as analysed: 12 of 36"]
+    assert all(not t.get_text() for t in panel.get_yticklabels())

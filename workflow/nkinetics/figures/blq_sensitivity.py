@@ -14,7 +14,7 @@ from nkinetics.figures._style import MUTED, RULE, WIDTH, canvas, heading, key, l
 from nkinetics.nca.blq_sensitivity import MODEL, with_model
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
-from nkinetics.wording import Words, missing, profile_name, profiles, source_footnote
+from nkinetics.wording import Words, profile_name, profiles, source_footnote
 
 NEEDS = ("blq_sensitivity", "estimates", "observations", "patients")
 SHOWN = {
@@ -27,7 +27,8 @@ LOOKS = {"zero": ("o", 4), "half_lloq": ("s", 1), "drop": ("v", 2), MODEL: ("D",
 """Marker and place in the palette of each rule."""
 NAMED_UP_TO, ROW, MOST = 25, 0.17, 4.2
 """Patients up to whom rows carry names; height of a row and most height of a panel, inches."""
-TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+MOST_TICKS = 5
+TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0)
 
 
 def draw(results: Results, context: Context) -> FigureBody:
@@ -106,7 +107,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, patients: list[str], words: Words, na
         found = ratios(rows, rule)
         axes.plot(found.to_numpy(), [at[p] for p in found.index], zorder=3, **_look(rule))
         drawn += found.to_list()
-    for k in range(len(patients)):
+    few = len(patients) <= NAMED_UP_TO
+    for k in range(len(patients)) if few else ():
         axes.axhline(k, color=RULE, linewidth=0.5, zorder=0)
     if len(drawn) == 1:
         axes.set_xticks([])
@@ -115,18 +117,37 @@ def _panel(axes: Axes, rows: pd.DataFrame, patients: list[str], words: Words, na
     low, high = min(*drawn, 1 / 1.3) / 1.15, max(*drawn, 1.3) * 1.15
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    inside = [t for t in TICKS if low <= t <= high]
-    axes.xaxis.set_major_locator(FixedLocator(inside if len(inside) > 1 else [0.8, 1.0, 1.25]))
+    axes.xaxis.set_major_locator(FixedLocator(ticks(low, high)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    for patient, k in at.items():
-        own = rows[rows["patient_id"] == patient]
-        if not len(own) or missing(own["configured"].iloc[0]):
-            said = words.say("no value as analysed", "实际分析无值")
-            look: dict[str, Any] = {"fontsize": 6.4, "color": MUTED, "va": "center", "zorder": 2}
-            look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    valued = set(rows.loc[rows["configured"].notna(), "patient_id"])
+    none = [k for patient, k in at.items() if patient not in valued]
+    if few:
+        said = words.say("no value as analysed", "实际分析无值")
+        look: dict[str, Any] = {"fontsize": 6.4, "color": MUTED, "va": "center", "zorder": 2}
+        look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        for k in none:
             axes.text(0.03, k, said, transform=axes.get_yaxis_transform(), **look)
+    elif none:
+        n, total = len(none), len(patients)
+        said = words.say(f"no value as analysed: {n} of {total}", f"实际分析无值：{total} 例中 {n} 例")
+        # Above the panel: in it there is no place without a mark.
+        axes.text(1, 1.01, said, transform=axes.transAxes, fontsize=6.4, color=MUTED, ha="right", va="bottom")
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Ratios for the axis, always with 1: few enough to be read beside each other.
+
+    Examples
+    --------
+    >>> ticks(0.7, 1.4), ticks(0.4, 6.0), ticks(0.015, 160.0)
+    ([0.8, 1.0, 1.25], [0.5, 1.0, 2.0, 5.0], [0.1, 1.0, 10.0, 100.0])
+    """
+    inside = [t for t in TICKS if low <= t <= high]
+    if len(inside) < 2:
+        return [0.8, 1.0, 1.25]
+    return inside if len(inside) <= MOST_TICKS else [t for t in inside if np.log10(t) == round(np.log10(t))]
 
 
 def _notes(words: Words, context: Context) -> tuple[str, ...]:
