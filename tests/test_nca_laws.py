@@ -450,3 +450,14 @@ def test_arrays_give_the_numbers_of_the_table() -> None:
 def test_arrays_with_two_samples_at_one_time_are_refused() -> None:
     with pytest.raises(InputError, match="two samples of profile 1 at 2"):
         nca.evaluate([0, 1, 1, 1], [2, 1, 2, 2], [1.0, 2, 3, 4])
+
+
+def test_arrays_with_amounts_give_values_by_the_dose() -> None:
+    drawn = profiles(14, 6)
+    owner = np.repeat(np.arange(6), [len(t) for t, _, _ in drawn])
+    time, level, lloq = (np.concatenate(column) for column in zip(*drawn, strict=True))
+    given = np.array([1.0, 2.0, 4.0, 0.5, 8.0, 2.0])
+    _, values = nca.evaluate(owner, time, level, lloq, amount=given)
+    _, without = nca.evaluate(owner, time, level, lloq)
+    assert np.isfinite(values["cmax"][:, 0]).any() and np.isnan(without["cmax_dose_norm"]).all()
+    np.testing.assert_allclose(values["cmax_dose_norm"][:, 0], values["cmax"][:, 0] / given, rtol=1e-14)

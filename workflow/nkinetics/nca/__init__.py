@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -179,6 +180,7 @@ def evaluate(
     status: ArrayLike | None = None,
     settings: Nca | None = None,
     blq: Blq | None = None,
+    amount: ArrayLike | None = None,
 ) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
     """Every parameter of many profiles, arrays in and arrays out: no names, no tables, no texts.
 
@@ -196,6 +198,8 @@ def evaluate(
         As in `nkinetics.columns.STATUSES`; by default told by level and LLOQ.
     settings, blq : Nca, Blq, optional
         As in `analyse`.
+    amount : array [profiles] or float, optional
+        Amount given at time 0, for values by the dose.
 
     Returns
     -------
@@ -218,6 +222,9 @@ def evaluate(
     clock, levels = np.asarray(time, dtype=float), np.asarray(level, dtype=float)
     whole = ragged(owner, clock, levels, said, limits, nothing, nothing, settings)
     n = len(whole.table)
+    if amount is not None:
+        given = np.broadcast_to(np.asarray(amount, dtype=float), n)
+        whole = replace(whole, infusion_amount=given[:, None])
     windows = ["overall", "infusion_1", *(window_name(*ends) for ends in settings.windows)]
     place = {name: i for i, name in enumerate(windows)}
     values = {p.name: np.full((n, len(windows)), np.nan) for p in PARAMETERS}
