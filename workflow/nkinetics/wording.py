@@ -5,7 +5,6 @@ Footnotes are computed from the run. Texts stand in both languages where they ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -156,18 +155,6 @@ def days(value: float) -> str:
 def percent(value: float) -> str:
     """A percentage or coefficient of variation, 1 decimal."""
     return f"{value:.1f}"
-
-
-def study_day(time: float) -> int:
-    """The displayed study day of an elapsed time: the day of the first infusion is day 1, and there is no day 0.
-
-    Examples
-    --------
-    >>> study_day(0.0), study_day(6.04), study_day(-0.2)
-    (1, 7, -1)
-    """
-    day = math.floor(time)
-    return day + 1 if day >= 0 else day
 
 
 def power_of_ten(exponent: int) -> str:

@@ -228,11 +228,6 @@ def open_export(path: Path, root: Path) -> Export:
     return Export(label, sha256, kind, (grid,), "", text.endswith(("\n", "\r")), what, content)
 
 
-def sha256_of_content(path: Path, root: Path) -> str:
-    """Content hash of a file within the size limit, without opening it as anything."""
-    return hashlib.sha256(_bytes(path, label_of(path, root))).hexdigest()
-
-
 def _problem(label: str, found: str, expected: str, mend: str) -> InputError:
     return InputError(Problem(label, None, "", found, expected, mend))
 

@@ -14,7 +14,6 @@ from nkinetics.wording import (
     codes_footnote,
     dose_levels,
     dose_names,
-    missing,
     percent,
     significant,
     source_footnote,
@@ -91,16 +90,6 @@ def reportable(results: Results) -> pd.DataFrame:
     """Observations that are analysed."""
     rows = results.table("observations")
     return rows[rows["reportable"].fillna(False).astype(bool)]
-
-
-def capital(text: str) -> str:
-    """The text with its first letter raised."""
-    return text[:1].upper() + text[1:]
-
-
-def number_or(value: object, code: str, digits: int = 3) -> str:
-    """A number with significant figures, or the code where it is missing."""
-    return code if missing(value) else significant(float(str(value)), digits)
 
 
 def analysis_set(results: Results, context: Context) -> str:
