@@ -650,6 +650,54 @@ BLQ_SENSITIVITY = Schema(
     ),
 )
 
+DESIGN = Schema(
+    "design",
+    "one row per parameter, derived quantity and number about a sampling schedule that `nkinetics design` judged",
+    ("model", "kind", "parameter"),
+    (
+        Column("model", "text", "kinetic model"),
+        Column("parameter", "text", "identifier of the glossary"),
+        Column(
+            "kind",
+            "text",
+            "fitted or derived for one patient, population for typical values, schedule for the schedule itself",
+            allowed=("fitted", "derived", "population", "schedule"),
+        ),
+        Column("value", "float", "assumed truth, what follows from it, or the number about the schedule"),
+        Column("unit", "text", "unit of the value"),
+        Column("rse_pct", "float", "expected relative standard error; empty where the schedule leaves it open", "%"),
+        Column("rse_pct_low", "float", "its 10 % quantile over patients drawn; empty without omega", "%"),
+        Column("rse_pct_high", "float", "its 90 % quantile; empty without omega, or where it has no bound", "%"),
+        Column("share_identifiable", "float", "share of the patients drawn in whom it is identifiable"),
+        Column("identifiable", "bool", "the schedule is expected to determine it"),
+        Column("correlated_with", "text", "parameter whose estimate it goes with most"),
+        Column("correlation", "float", "correlation of the two estimates, scale of estimation"),
+        _REASON,
+    ),
+)
+
+DESIGN_CANDIDATES = Schema(
+    "design_candidates",
+    "one row per sample that could be added to a schedule or dropped from it",
+    ("model", "action", "rank"),
+    (
+        Column("model", "text", "kinetic model"),
+        Column(
+            "action",
+            "text",
+            "add: alone, best first; greedy: one after the other; drop: a planned sample, least missed first",
+            allowed=("add", "greedy", "drop"),
+        ),
+        Column("rank", "int", "1, 2, 3 ..."),
+        Column("time", "float", "since the start of the first infusion", "d"),
+        Column("timing", "text", "study day, and before or after which infusion"),
+        Column("level", "float", "expected level, in the unit of the LLOQ"),
+        Column("blq_share", "float", "probability that it is below its LLOQ"),
+        Column("log_det_change", "float", "change of ln det of the information of one patient"),
+    ),
+    open_ended=True,
+)
+
 USER_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INFUSIONS, CYTOKINES, EVENTS)}
 STAGE_TABLES: Mapping[str, Schema] = {
     s.name: s
@@ -669,6 +717,8 @@ STAGE_TABLES: Mapping[str, Schema] = {
         PERSISTENCE_PATIENTS,
         PERSISTENCE_TURNBULL,
         DETECTABILITY,
+        DESIGN,
+        DESIGN_CANDIDATES,
     )
 }
 SCHEMAS: Mapping[str, Schema] = {**USER_TABLES, **STAGE_TABLES}
