@@ -11,9 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nkinetics import __version__
 from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError, Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def _init(args: argparse.Namespace) -> int:
@@ -116,6 +120,46 @@ def _fit(args: argparse.Namespace) -> int:
     write_table(done.fits, args.output_dir / "fits.csv", FITS)
     write_table(done.estimates, args.output_dir / "estimates.csv", ESTIMATES)
     write_table(done.predictions, args.output_dir / "predictions.csv", PREDICTIONS)
+    return DONE
+
+
+def _design(args: argparse.Namespace) -> int:
+    from nkinetics import inputs, settings
+    from nkinetics.columns import DESIGN, DESIGN_CANDIDATES
+    from nkinetics.fitting import plan
+    from nkinetics.store import read_table, write_table
+
+    texts, zone, reference_dose = dict(vars(args)), "UTC", args.reference_dose
+    frames: dict[str, pd.DataFrame] = {}
+    choices = settings.section("models", args.settings)
+    if args.config:
+        study = settings.located(settings.load(args.config), Path.cwd())
+        choices = study.models if args.settings is None else choices
+        zone, reference_dose = study.study.time_zone, reference_dose or study.study.reference_dose
+        if not (args.times or args.schedule or args.samples):
+            texts["samples"] = study.inputs.samples
+        texts["infusions"] = args.infusions or study.inputs.infusions
+        texts["cytokines"] = args.cytokines or study.inputs.cytokines
+    problems: list[Problem] = []
+    readers = {
+        "schedule": lambda path: read_table(path, plan.SCHEDULE, foreign=True),
+        "samples": inputs.load_samples,
+        "infusions": lambda path: inputs.load_infusions(path, zone),
+        "cytokines": lambda path: inputs.load_cytokines(path, frames.get("infusions"), zone),
+    }
+    for name, read in readers.items():
+        text = texts[name]
+        listed = name in ("infusions", "cytokines") and not str(text).lower().endswith((".csv", ".xlsx"))
+        if text and not listed:
+            try:
+                frames[name] = read(Path(text))
+            except InputError as error:
+                problems += error.problems
+    request = plan.asked(texts, frames, choices, reference_dose, problems)
+    answer = plan.answer(request)
+    write_table(answer.design, args.output_dir / "design.csv", DESIGN)
+    write_table(answer.candidates, args.output_dir / "design_candidates.csv", DESIGN_CANDIDATES)
+    print(answer.text)
     return DONE
 
 
@@ -265,6 +309,55 @@ def _parser() -> argparse.ArgumentParser:
     one_section(fit, "--blq", "blq")
     fit.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
     path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv", required=True)
+
+    design = command("design", "judge a sampling schedule before it is used: expected errors, samples to add or drop")
+    design.add_argument("--times", metavar="DAYS", help="planned samples as 0.08,1,2 (days from the first infusion)")
+    design.add_argument(
+        "--schedule", metavar="PATH", help="table of planned samples: time, lloq and lod where they differ"
+    )
+    design.add_argument("--samples", metavar="PATH", help="samples.csv: every time_nominal of any patient")
+    design.add_argument(
+        "--infusions", metavar="PATH|DAYS", help="infusions.csv, or 0,3,6, or with amounts 0:1,3:1,6:0.5; default: one"
+    )
+    design.add_argument(
+        "--cytokines", metavar="PATH|DAYS", help="cytokines.csv, or days of the model's agent as 0,3,6,9"
+    )
+    design.add_argument(
+        "--patient", metavar="PATIENT", help="whose infusions and cytokines of the tables; default: most"
+    )
+    design.add_argument("--model", metavar="NAME", help="kinetic model; models.default without it")
+    design.add_argument(
+        "--truth", metavar="A=X,B=Y", help="parameters as delta=0.4,rho=0.6; the model's example otherwise"
+    )
+    design.add_argument("--sigma", metavar="SD", help="residual SD of ln, 0.5 by default")
+    design.add_argument("--lloq", metavar="LEVEL", help="LLOQ, 50 by default")
+    design.add_argument("--lod", metavar="LEVEL", help="LOD; none by default")
+    design.add_argument(
+        "--counted", metavar="N", help="molecules or events counted per unit of the level; default: not used"
+    )
+    design.add_argument("--level-unit", metavar="UNIT", help="unit of the level in the answer, copies/ug by default")
+    design.add_argument(
+        "--candidates", metavar="DAYS", help="times of a further sample; default: every half day and more"
+    )
+    design.add_argument("--add", metavar="N", help="samples to add one after the other, 3 by default")
+    design.add_argument(
+        "--apart", metavar="DAYS", help="least distance of a candidate to another sample, 0.25 by default"
+    )
+    design.add_argument(
+        "--target", metavar="NAME", help="rank by the error of this parameter or quantity; default: ln det"
+    )
+    design.add_argument(
+        "--omega", metavar="SD|A=X,B=Y", help="SD between patients, scale of estimation: errors over them"
+    )
+    design.add_argument("--draws", metavar="N", help="patients drawn with --omega, 200 by default")
+    design.add_argument(
+        "--patients", metavar="N,N", help="patients per dose level: errors of typical values; needs --omega"
+    )
+    design.add_argument("--doses", metavar="X,Y", help="the dose levels, as multiples of the infusions' amounts")
+    design.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
+    path(design, "--config", "configuration: its models, and its samples, infusions and cytokines where not given here")
+    one_section(design, "--settings", "models")
+    path(design, "--output-dir", "folder for design.csv and design_candidates.csv", required=True)
 
     persistence = command("persistence", "persistence by dose level: Kaplan-Meier, Turnbull, detectable on set days")
     path(persistence, "--nca", "nca.csv", required=True)

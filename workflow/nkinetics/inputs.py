@@ -826,6 +826,17 @@ def load_patients(path: Path) -> pd.DataFrame:
     return _loaded(path, PATIENTS)[0]
 
 
+def load_samples(path: Path) -> pd.DataFrame:
+    """A table of samples, checked; times of collection stay as they are written.
+
+    Raises
+    ------
+    InputError
+        With every problem found.
+    """
+    return _loaded(path, SAMPLES)[0]
+
+
 def load_infusions(path: Path, zone: str = "UTC", unit: str | None = None) -> pd.DataFrame:
     """A table of infusions with elapsed times and `given` filled in; the user's own or that of `ingest`.
 

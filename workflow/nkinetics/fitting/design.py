@@ -502,7 +502,8 @@ def ranking(
     before = _worth(base, gradient)
     alone = base[:, None] + new.matrix
     found = rows("add", offered, new, alone, _worth(alone, gradient) - before)
-    chosen, path, current = [], [], base
+    chosen: list[int] = []
+    path, current = [], base
     while len(chosen) < add:
         open_ = np.flatnonzero(free_of(offered, offered[chosen], plan.calendar, apart))
         open_ = np.setdiff1d(open_, chosen)
