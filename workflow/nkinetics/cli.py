@@ -149,8 +149,7 @@ def _design(args: argparse.Namespace) -> int:
     }
     for name, read in readers.items():
         text = texts[name]
-        listed = name in ("infusions", "cytokines") and not str(text).lower().endswith((".csv", ".xlsx"))
-        if text and not listed:
+        if text and (name in ("schedule", "samples") or plan.is_file(text)):
             try:
                 frames[name] = read(Path(text))
             except InputError as error:

@@ -175,8 +175,8 @@ def told(plan: Plan, samples: Samples) -> Told:
     >>> from nkinetics.models.decay import MODEL
     >>> once = Calendar(np.array([0.0]), np.array([1.0]))
     >>> plan = Plan(MODEL, MODEL.settings(), once, np.array([[1e6, 0.4]]), sigma=0.5)
-    >>> told(plan, plan.samples([1.0, 2.0])).matrix.sum(axis=1)[0].round(3).tolist()
-    [[8.0, -4.8, 0.0], [-4.8, 3.2, 0.0], [0.0, 0.0, 4.0]]
+    >>> told(plan, plan.samples([1.0, 2.0])).matrix.sum(axis=1)[0, :2, :2].round(3).tolist()
+    [[8.0, -4.8], [-4.8, 3.2]]
     """
     n, p = len(samples.time), len(plan.model.parameters)
     level = np.full((len(plan.truths), n), -np.inf)
@@ -319,8 +319,8 @@ def precision(plan: Plan, samples: Samples) -> pd.DataFrame:
     >>> once = Calendar(np.array([0.0]), np.array([1.0]))
     >>> plan = Plan(MODEL, MODEL.settings(), once, np.array([[1e6, 0.4]]), sigma=0.5)
     >>> rows = precision(plan, plan.samples(np.arange(1.0, 11.0))).set_index("parameter")
-    >>> float(rows.loc["delta", "rse_pct"].round(4)) == round(100 * 0.5 / 0.4 / np.sqrt(82.5), 4)
-    True
+    >>> round(float(rows.loc["delta", "rse_pct"]), 3), round(100 * 0.5 / 0.4 / np.sqrt(82.5).item(), 3)
+    (13.762, 13.762)
     """
     what, sample = targets(plan), told(plan, samples)
     matrix = sample.matrix.sum(axis=1)

@@ -15,7 +15,6 @@ from nkinetics.fitting.design import (
     APART,
     Plan,
     Samples,
-    entering,
     population_errors,
     precision,
     ranking,
@@ -93,6 +92,10 @@ class _Texts:
     def wrong(self, option: str, found: str, expected: str, mend: str = "correct it") -> None:
         self.problems.append(Problem(f"--{option.replace('_', '-')}", found=found, expected=expected, mend=mend))
 
+    def listed(self, option: str) -> bool:
+        """Whether an option lists days; else it names a file, or is absent."""
+        return bool(self.texts.get(option)) and not is_file(self.texts[option])
+
     def number(self, option: str, default: float, low: float, *, above: bool = True) -> float:
         """A number above (or not below) a limit."""
         text = self.texts.get(option)
@@ -141,6 +144,17 @@ class _Texts:
             else:
                 found[name] = value
         return found
+
+
+def is_file(text: str | None) -> bool:
+    """Whether an option that may list days names a table instead.
+
+    Examples
+    --------
+    >>> is_file("config/infusions.csv"), is_file("0,3,6")
+    (True, False)
+    """
+    return str(text).lower().endswith((".csv", ".xlsx"))
 
 
 def _float(text: str) -> float:
@@ -192,7 +206,10 @@ def asked(
     if name not in known:
         near = nearest(name, known)
         read.wrong("model", repr(name), f"one of {', '.join(known)}", f"did you mean {near}?" if near else "correct it")
-        name = settings.default
+        # The other options are read as those of the model that was meant; of a model unknown no parameter is known.
+        name = near if near in known else settings.default
+        texts = {**texts} if near in known else {**texts, "truth": None, "omega": None, "patients": None, "doses": None}
+        read.texts = texts
     model, constants = known[name], settings.constants(name)
     plan_limits = {
         "sigma": read.number("sigma", 0.5, 0.0),
@@ -213,9 +230,12 @@ def asked(
     draws, add = read.whole("draws", DRAWS, 1), read.whole("add", 3, 0)
     apart = read.number("apart", APART, 0.0, above=False)
     patients, doses = _levels(read, omega)
-    if len(samples.time) and not entering(samples.time, calendar).any():
+    if len(samples.time) and not (samples.time > 0).any():
         read.wrong("times", "no sample after the first infusion", "samples that hold cells", "add some")
-    missing = model.missing(calendar, constants)
+    # What follows from a calendar that could not be read is no problem of its own.
+    unread = ("--infusions", "--cytokines", "--patient", "--model")
+    calendar_known = all(p.file.startswith("--") and p.file not in unread for p in found)
+    missing = model.missing(calendar, constants) if calendar_known else ""
     if missing:
         read.wrong("model", f"{name} with this calendar: {missing}", "doses of the cytokine", "give --cytokines")
     raise_any(found)
@@ -299,9 +319,9 @@ def _calendar(
             notes.append(f"infusions: those of patient {patient}, amounts in reference doses")
         else:
             read.wrong("patient", f"no infusion of patient {patient!r}", f"one of {', '.join(counts.index)}")
-    elif read.texts.get("infusions"):
+    elif read.listed("infusions"):
         time, amount = _listed(read)
-    elif "infusions" not in read.texts or read.texts["infusions"] is None:
+    elif not read.texts.get("infusions"):
         notes.append("infusions: one of the reference dose on day 1 assumed")
     pulses: dict[str, np.ndarray] = {}
     agent = next(iter(getattr(constants, "agents", ("IL-2",))))
@@ -310,7 +330,7 @@ def _calendar(
         patient = patient or (str(frame["patient_id"].min()) if len(frame) else "")
         own = frame[(frame["patient_id"] == patient) & frame["time"].notna()]
         pulses = {str(a): _planned(g["time"].to_numpy(dtype=float))[0] for a, g in own.groupby("agent", sort=True)}
-    elif read.texts.get("cytokines"):
+    elif read.listed("cytokines"):
         pulses = {str(agent): np.unique(read.numbers("cytokines"))}
     times = [samples.time, time, np.zeros(0) if candidates is None else candidates]
     return Calendar(time, amount, pulses, float(np.concatenate(times).max()))
@@ -368,7 +388,7 @@ def _levels(read: _Texts, omega: Mapping[str, float]) -> tuple[tuple[int, ...], 
         read.wrong("doses", repr(read.texts["doses"]), "multiples above 0")
     if len(doses) != len(patients):
         read.wrong("doses", f"{len(doses)} dose levels", f"{len(patients)}, as many as in --patients")
-    if not omega:
+    if not omega and not read.texts.get("omega"):
         read.wrong("patients", "no variation between patients", "--omega 0.5, or by parameter", "give it")
     return tuple(int(n) for n in patients), tuple(doses.tolist())
 
@@ -392,7 +412,7 @@ def answer(request: Asked) -> Answer:
     --------
     >>> request = asked({"model": "decay", "times": "1,2,4,8", "add": "1"}, {}, Models())
     >>> print(answer(request).text.splitlines()[-1])
-      day 5; day 2; day 9; day 3
+      day 5; day 3; day 2; day 9
     """
     rows = precision(request.plan, request.samples)
     if request.patients:
