@@ -1,4 +1,4 @@
-"""A sampling schedule judged in advance: the information is exact, the errors are those of fits, samples rank rightly."""
+"""A sampling schedule judged in advance: exact information, the errors that fits have, samples ranked rightly."""
 
 from __future__ import annotations
 
@@ -188,21 +188,22 @@ def test_the_covariance_of_a_known_matrix_is_its_inverse_and_an_open_direction_i
 
 
 @pytest.mark.parametrize(
-    ("samples", "decay", "window"),
+    ("samples", "known"),
     [
-        ([*AROUND_INFUSIONS, 9, 10, 11, 13, 20, 27], (12, {}), {"delta": 20, "rho": 29}),
-        ([HOURS, 1, 3, 3 + HOURS, 6, 6 + HOURS, 7, 9, 13, 20], (15, {}), {"delta": 38, "rho": 54}),
-        ([HOURS, 1, 3, 6 + HOURS, 9, 13, 20], (16, {}), {"delta": 36, "rho": 51}),
+        ([*AROUND_INFUSIONS, 9, 10, 11, 13, 20, 27], {"decay": 12, "rho": 29, "delta": 20, "lambda": 78}),
+        ([HOURS, 1, 3, 3 + HOURS, 6, 6 + HOURS, 7, 9, 13, 20], {"decay": 15, "rho": 54, "delta": 38, "lambda": 95}),
+        ([HOURS, 1, 3, 6 + HOURS, 9, 13, 20], {"decay": 16, "rho": 51, "delta": 36, "lambda": 124}),
     ],
     ids=["17", "10", "7"],
 )
-def test_the_errors_are_near_those_that_a_small_patient_is_known_for(samples, decay, window) -> None:
-    """The figures of the design document were made with a schedule and a truth that it does not give."""
-    plan = plan_of("decay", TRIAL, (10_000.0, 0.4))
-    assert rse(plan, samples)["delta"] == pytest.approx(decay[0], rel=0.35)
-    found = rse(plan_of("cytokine_window", TRIAL), samples)
-    assert found["rho"] == pytest.approx(window["rho"], rel=0.35)
-    assert found["delta"] == pytest.approx(window["delta"], rel=0.5)
+def test_the_errors_are_near_those_that_a_small_patient_is_known_for(samples, known) -> None:
+    """The figures of the design document come from schedules and truths that it does not give: near, not equal."""
+    assert rse(plan_of("decay", TRIAL, (2500.0, 0.4)), samples)["delta"] == pytest.approx(known["decay"], rel=0.3)
+    window = rse(plan_of("cytokine_window", TRIAL), samples)
+    assert window["rho"] == pytest.approx(known["rho"], rel=0.2)
+    assert window["delta"] == pytest.approx(known["delta"], rel=0.5)
+    recovery = rse(plan_of("host_recovery", TRIAL, (2500.0, 0.4, 0.6, 0.17)), samples)
+    assert recovery["lambda_recovery"] == pytest.approx(known["lambda"], rel=0.35)
     tail = rse(plan_of("expansion_contraction", TRIAL), samples)
     assert not (tail["beta"] <= 1000) and not (tail["fraction_slow"] <= 1000)
 

@@ -152,7 +152,7 @@ def truths_around(
     text = "|".join(["design", model.name, *(f"{x:.12g}" for x in (*typical[0], *spread))])
     random = np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
     moved = to_estimation(model, typical) + spread * random.standard_normal((n, len(spread)))
-    return np.concatenate([typical, to_natural(model, moved)])
+    return np.concatenate([typical, np.where(spread > 0, to_natural(model, moved), typical)])
 
 
 def acting(time: np.ndarray, calendar: Calendar) -> np.ndarray:
