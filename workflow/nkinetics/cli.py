@@ -158,6 +158,15 @@ def _design(args: argparse.Namespace) -> int:
     answer = plan.answer(request)
     write_table(answer.design, args.output_dir / "design.csv", DESIGN)
     write_table(answer.candidates, args.output_dir / "design_candidates.csv", DESIGN_CANDIDATES)
+    if args.figure:
+        from nkinetics.figures import _design
+        from nkinetics.results import Context
+        from nkinetics.store import write_bytes, write_text
+
+        whole = settings.load(args.config) if args.config else settings.Settings()
+        svg, png = _design.files(request, answer, Context(whole, __version__))
+        write_text(args.output_dir / "design.svg", svg)
+        write_bytes(args.output_dir / "design.png", png)
     print(answer.text)
     return DONE
 
@@ -356,6 +365,7 @@ def _parser() -> argparse.ArgumentParser:
     design.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
     path(design, "--config", "configuration: its models, and its samples, infusions and cytokines where not given here")
     one_section(design, "--settings", "models")
+    design.add_argument("--figure", action="store_true", help="draw it too: design.svg and design.png")
     path(design, "--output-dir", "folder for design.csv and design_candidates.csv", required=True)
 
     persistence = command("persistence", "persistence by dose level: Kaplan-Meier, Turnbull, detectable on set days")
