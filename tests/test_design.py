@@ -392,6 +392,23 @@ def test_the_command_writes_both_tables_and_says_what_it_found(tmp_path: Path, c
     assert capsys.readouterr().out == said
 
 
+def test_the_figure_says_what_the_tables_say_in_bytes_that_never_change(tmp_path: Path, capsys) -> None:
+    times = ",".join(f"{t:g}" for t in WITHOUT_DAYS_10_TO_13)
+    more = ["--times", times, "--target", "rho", "--omega", "0.2", "--figure"]
+    for folder in ("a", "b"):
+        assert cli.main([*REQUEST, *more, "--output-dir", str(tmp_path / folder)]) == DONE
+    svg = (tmp_path / "a" / "design.svg").read_text(encoding="utf-8")
+    for words in ("rho 44 %", "gains most on day 11 + 12 h", "IL-2", "RSE of rho (%) with", "10 to 90 % of patients"):
+        assert words in svg
+    for name in ("design.svg", "design.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert (
+        cli.main([*REQUEST[:3], "--model", "decay", "--times", "0,1,40", "--figure", "--output-dir", str(tmp_path)])
+        == DONE
+    )
+    assert "gain in ln det by one" in (tmp_path / "design.svg").read_text(encoding="utf-8")
+
+
 def test_the_schedule_may_stand_in_a_table_with_limits_of_its_own(tmp_path: Path, capsys) -> None:
     table = tmp_path / "schedule.csv"
     table.write_text("time,lloq,visit\n1,,D2\n3,,D4\n8,200,D9\n13,200,D14\n")

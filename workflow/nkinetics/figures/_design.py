@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from nkinetics.figures._style import (
     INK,
@@ -34,13 +35,14 @@ from nkinetics.figures._style import (
     svg_text,
     words_of,
 )
-from nkinetics.fitting.design import acting, entering, told
+from nkinetics.fitting.design import HIGH, LOW, acting, entering, told
 from nkinetics.fitting.plan import Answer, Asked
 from nkinetics.results import Context
 from nkinetics.wording import Words, significant
 
 POINTS = 400
 """Points of the curve."""
+BAND = "#c9d1d9"
 PARAMETER_COLOURS = (0, 3, 2, 4, 5, 7, 9)
 
 
@@ -97,6 +99,11 @@ def _keys(request: Asked, words: Words) -> list[Artist]:
         key(words.say("LLOQ", "定量下限"), linestyle=(0, (1, 1.5)), color=MUTED),
         key(words.say("infusion", "输注"), marker="v", markersize=5),
     ]
+    if len(request.plan.truths) > 1:
+        said = words.say(
+            f"{100 * LOW:.0f} to {100 * HIGH:.0f} % of patients", f"{100 * LOW:.0f}-{100 * HIGH:.0f} % 患者"
+        )
+        found.append(Patch(facecolor=BAND, label=said))
     if request.plan.calendar.pulses:
         agents = words.join(sorted(request.plan.calendar.pulses))
         found.append(key(agents, marker="|", markersize=6, markeredgewidth=1.1, color=palette()[3]))
@@ -114,18 +121,19 @@ def _course(axes: Axes, request: Asked, words: Words) -> None:
     plan, samples = request.plan, request.samples
     grid = _grid(request)
     curves = np.exp(plan.model.log_level(grid, plan.truths, plan.calendar, plan.constants))
+    top = curves[0]
     if len(plan.truths) > 1:
-        low, high = np.quantile(curves[1:], [0.1, 0.9], axis=0)
-        axes.fill_between(display(grid), low, high, color="#c9d1d9", linewidth=0, zorder=1)
+        low, top = np.quantile(curves[1:], [LOW, HIGH], axis=0)
+        axes.fill_between(display(grid), low, top, color=BAND, linewidth=0, zorder=1)
     axes.plot(display(grid), curves[0], color=INK, zorder=2)
     there = entering(samples.time, plan.calendar)
     time, lloq, of = samples.time[there], samples.lloq[there], told(plan, samples)
-    level, low = np.exp(of.log_level[0, there]), of.below[0, there] > 0.5
-    axes.plot(display(time[~low]), level[~low], "o", color=INK, zorder=3)
+    level, below = np.exp(of.log_level[0, there]), of.below[0, there] > 0.5
+    axes.plot(display(time[~below]), level[~below], "o", color=INK, zorder=3)
     look: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": MUTED, "linestyle": "none"}
-    axes.plot(display(time[low]), lloq[low], marker="v", zorder=3, **look)
+    axes.plot(display(time[below]), lloq[below], marker="v", zorder=3, **look)
     axes.axhline(plan.lloq, color=MUTED, linestyle=(0, (1, 1.5)), linewidth=0.9, zorder=1)
-    log_axis(axes, *log_limits(np.maximum(curves[0], plan.lloq / 5.0), lloq, level[~low]))
+    log_axis(axes, *log_limits(np.maximum(curves[0], plan.lloq / 5.0), lloq, level[~below], top))
     axes.set_ylabel(level_label(words, plan.level_unit))
     across = axes.get_xaxis_transform()
     tau = plan.calendar.infusion_time
