@@ -372,7 +372,7 @@ def test_the_command_writes_both_tables_and_says_what_it_found(tmp_path: Path, c
     assert cli.main([*REQUEST, *more, "--output-dir", str(tmp_path / "a")]) == DONE
     said = capsys.readouterr().out
     for words in (
-        "15 samples after the first cells, 1.0 of them expected below the LLOQ; 1 before the first cells tell nothing",
+        "15 samples after the first cells, 1.0 of them expected below the LLOQ; 1 before the first cells tells nothing",
         "infusions: day 1, day 4, day 7; IL-2: day 1, day 4, day 7, day 10",
         "typical theta_dose",
         "one more sample, best first, for rho:",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,11 @@ class Plan:
     def names(self) -> tuple[str, ...]:
         """Parameters of the curve, and sigma."""
         return (*self.model.names, "sigma")
+
+    @cached_property
+    def targets(self) -> Targets:
+        """What is to be known."""
+        return targets(self)
 
     def samples(self, time: np.ndarray) -> Samples:
         """Samples at some times, all with the plan's limits."""
@@ -322,7 +328,7 @@ def precision(plan: Plan, samples: Samples) -> pd.DataFrame:
     >>> round(float(rows.loc["delta", "rse_pct"]), 3), round(100 * 0.5 / 0.4 / np.sqrt(82.5).item(), 3)
     (13.762, 13.762)
     """
-    what, sample = targets(plan), told(plan, samples)
+    what, sample = plan.targets, told(plan, samples)
     matrix = sample.matrix.sum(axis=1)
     spread = covariance(matrix)
     rse = 100.0 * np.where(np.isfinite(what.value), relative_errors(spread, what.gradient), np.nan)
@@ -468,12 +474,12 @@ def ranking(
         Rows of design_candidates.csv with one column ``rse_pct_<parameter>`` for each parameter, and for the target:
         action add (each candidate alone), greedy (step by step), drop (each planned sample; least missed first).
     """
-    what = targets(plan)
+    what = plan.targets
     gradient = what.gradient[:, what.names.index(target)] if target else None
     if gradient is not None:
+        # A quantity that some patients do not have, as a doubling time, is judged over the others.
         exists = np.isfinite(gradient).all(axis=-1) & gradient.any(axis=-1)
-        plan = replace(plan, truths=plan.truths[exists])
-        what, gradient = targets(plan), gradient[exists]
+        plan, gradient = replace(plan, truths=plan.truths[exists]), gradient[exists]
     shown = [i for i, k in enumerate(what.kinds) if k == "fitted" or what.names[i] == target]
     planned = told(plan, samples)
     base = planned.matrix.sum(axis=1)
@@ -566,7 +572,7 @@ def population_errors(
             by[0, p] = np.log(dose)
         total += n * by.T @ share @ by
     error = np.sqrt(np.diag(covariance(total)))
-    own = targets(plan)
+    own = plan.targets
     rows = []
     for i, name in enumerate((*plan.model.names, *(["theta_dose"] if many else []))):
         fitted = i < p

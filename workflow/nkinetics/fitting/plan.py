@@ -18,7 +18,6 @@ from nkinetics.fitting.design import (
     population_errors,
     precision,
     ranking,
-    targets,
     truths_around,
 )
 from nkinetics.fitting.profiles import reference_dose_of
@@ -251,7 +250,7 @@ def asked(
     )
     target = texts.get("target") or ""
     if target:
-        what = targets(plan)
+        what = plan.targets
         moving = {n for i, n in enumerate(what.names) if np.isfinite(what.value[0, i]) and what.gradient[0, i].any()}
         if target not in moving:
             listed = ", ".join(n for n in what.names if n in moving)
@@ -425,35 +424,32 @@ def answer(request: Asked) -> Answer:
 
 
 def _heading(request: Asked, rows: pd.DataFrame) -> list[str]:
+    """What was assumed."""
     plan = request.plan
     about = rows[rows["kind"] == "schedule"].set_index("parameter")["value"]
-    given = ", ".join(
-        f"day {t + 1:g}" + ("" if a == 1 else f" ({a:g})")
-        for t, a in zip(plan.calendar.infusion_time.tolist(), plan.calendar.infusion_amount.tolist(), strict=True)
-    )
-    lines = [
-        f"{plan.model.name}: {plan.model.formula(plan.constants)}",
-        f"infusions: {given}"
-        + "".join(
-            f"; {agent}: {', '.join(f'day {t + 1:g}' for t in starts.tolist())}"
-            for agent, starts in sorted(plan.calendar.pulses.items())
-        ),
-        f"residual SD {plan.sigma:g} of ln, LLOQ {plan.lloq:g} {plan.level_unit}"
-        + ("" if np.isnan(plan.lod) else f", LOD {plan.lod:g}")
-        + (f", {plan.counted:g} counted per unit of the level" if plan.counted else ""),
-        f"{about['n_samples']:.0f} samples after the first cells, {about['n_below_lloq']:.1f} of them expected below "
-        "the LLOQ"
-        + (
-            f"; {early} before the first cells tell nothing"
-            if (early := len(request.samples.time) - int(about["n_samples"]))
-            else ""
-        ),
+    given = zip(plan.calendar.infusion_time.tolist(), plan.calendar.infusion_amount.tolist(), strict=True)
+    infusions = ", ".join(f"day {t + 1:g}" + ("" if a == 1 else f" ({a:g})") for t, a in given)
+    pulses = [
+        f"; {agent}: {', '.join(f'day {t + 1:g}' for t in starts.tolist())}"
+        for agent, starts in sorted(plan.calendar.pulses.items())
     ]
-    return [*lines, *request.notes, "day 1 is the day of the first infusion (study day = time + 1)"]
+    limits = f"LLOQ {plan.lloq:g} {plan.level_unit}" + ("" if np.isnan(plan.lod) else f", LOD {plan.lod:g}")
+    counted = f", {plan.counted:g} counted per unit of the level" if plan.counted else ""
+    n, early = int(about["n_samples"]), len(request.samples.time) - int(about["n_samples"])
+    return [
+        f"{plan.model.name}: {plan.model.formula(plan.constants)}",
+        f"infusions: {infusions}{''.join(pulses)}",
+        f"residual SD {plan.sigma:g} of ln, {limits}{counted}",
+        f"{n} sample{'s' if n != 1 else ''} after the first cells, "
+        f"{about['n_below_lloq']:.1f} of them expected below the LLOQ"
+        + (f"; {early} before the first cells tell{'s' if early == 1 else ''} nothing" if early else ""),
+        *request.notes,
+        "day 1 is the day of the first infusion (study day = time + 1)",
+    ]
 
 
 def _table(request: Asked, rows: pd.DataFrame) -> list[str]:
-    order = {n: i for i, n in enumerate(targets(request.plan).names)}
+    order = {n: i for i, n in enumerate(request.plan.targets.names)}
     many = len(request.plan.truths) > 1
     head = ["", "value", "unit", "RSE %", *(["10-90 % of patients", "identifiable in"] if many else []), ""]
     cells = []
@@ -464,12 +460,12 @@ def _table(request: Asked, rows: pd.DataFrame) -> list[str]:
             ("typical " if row["kind"] == "population" else "") + row["parameter"],
             _number(row["value"]),
             row["unit"],
-            _number(row["rse_pct"], 2),
+            _percent(row["rse_pct"]),
         ]
         if many:
             drawn = not _blank(row["share_identifiable"])
             line += [
-                f"{_number(row['rse_pct_low'], 2)} to {_number(row['rse_pct_high'], 2)}" if drawn else "",
+                f"{_percent(row['rse_pct_low'])} to {_percent(row['rse_pct_high'])}" if drawn else "",
                 f"{100 * row['share_identifiable']:.0f} %" if drawn else "",
             ]
         cells.append([*line, row["reason"]])
@@ -492,7 +488,7 @@ def _rank(request: Asked, ranked: pd.DataFrame) -> list[str]:
                 row["timing"],
                 f"{100 * row['blq_share']:.0f} %",
                 f"{row['log_det_change']:+.2f}",
-                *(_number(row[c], 2) for c in names),
+                *(_percent(row[c]) for c in names),
             ]
             for row in records(own.head(SHOWN if action == "add" else len(own)))
         ]
@@ -506,8 +502,15 @@ def _blank(value: object) -> bool:
     return value is None or value != value or value is pd.NA
 
 
-def _number(value: Any, digits: int = 3) -> str:
-    return "-" if _blank(value) else significant(float(value), digits)
+def _number(value: Any) -> str:
+    return "-" if _blank(value) else significant(float(value))
+
+
+def _percent(value: Any) -> str:
+    """A percentage without digits that no design is worth."""
+    if _blank(value):
+        return "-"
+    return significant(float(value), 2) if value < 10 else f"{value:.0f}" if value < 1e4 else f"{value:.1e}"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
