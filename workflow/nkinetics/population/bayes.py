@@ -104,10 +104,9 @@ class _Chains:
         moving, free = self.effects.moving, np.flatnonzero(self.effects.free)
         self.walk.sweep(self.values(), draws=1 if self.adapting else 0, ones=1, alls=1)
         self._draw_theta()
-        for _ in range(3):
-            self._walk_omega()
-        if len(moving):
-            self._stretch(int(moving[self.turn % len(moving)]))
+        self._walk_omega()
+        for k in range(min(2, len(moving))):
+            self._stretch(int(moving[(2 * self.turn + k) % len(moving)]))
         for k in np.flatnonzero(self.effects.shared):
             self._shift(int(k))
         if len(free):
@@ -158,10 +157,6 @@ class _Chains:
         inner = correlation[:, moving[:, None], moving]
         n = self.study.n
         prior = (-0.5 * (own / self.effects.omega_scale) ** 2 + np.log(own)).sum(axis=-1)
-        if not self.pairs:
-            square = np.diagonal(squares, axis1=-2, axis2=-1)
-            value = -(n * np.log(own) + 0.5 * square / own**2).sum(axis=-1)
-            return np.asarray(value + prior)
         low = np.linalg.eigvalsh(inner)[:, 0]
         valid = low > 1e-6
         safe = np.where(valid[:, None, None], inner, np.eye(len(moving)))
@@ -178,6 +173,9 @@ class _Chains:
             return
         eta = (self.walk.phi - self.effects.location(self.theta))[..., moving]
         squares = np.einsum("cnp,cnq->cpq", eta, eta)
+        if not self.pairs:
+            self._walk_sds(np.diagonal(squares, axis1=-2, axis2=-1))
+            return
         current = self._gaussian(self.sd, self.correlation, squares)
         for j in moving:
             name = f"sd{j}"
@@ -198,6 +196,25 @@ class _Chains:
             taken = self._decide(name, value - current + jacobian)
             self.correlation = np.where(taken[:, None, None], trial, self.correlation)
             current = np.where(taken, value, current)
+
+    def _walk_sds(self, square: np.ndarray) -> None:
+        """Without correlations each SD stands alone: all of them take a step at once."""
+        moving, n = self.effects.moving, self.study.n
+        size = self.steps.setdefault("sds", np.full(len(moving), 0.3))
+
+        def value(ln_sd: np.ndarray) -> np.ndarray:
+            variance = np.exp(2.0 * ln_sd)
+            return (1.0 - n) * ln_sd - 0.5 * square / variance - 0.5 * variance / self.effects.omega_scale**2
+
+        current = np.log(self.sd[:, moving])
+        for _ in range(3):
+            trial = current + size * self.random.standard_normal(current.shape)
+            taken = np.log(self.random.random(current.shape)) < value(trial) - value(current)
+            current = np.where(taken, trial, current)
+            if self.adapting:
+                size = size * np.exp((0.1 + 0.5 / np.sqrt(1.0 + self.turn)) * (taken.mean(axis=0) - 0.4))
+        self.steps["sds"] = size
+        self.sd[:, moving] = np.exp(current)
 
     def _take(self, taken: np.ndarray, phi: np.ndarray, value: np.ndarray) -> None:
         self.walk.phi = np.where(taken[:, None, None], phi, self.walk.phi)

@@ -196,10 +196,22 @@ class Study:
     curves: Curves
     slopes: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]] | None = None
     left_open: bool = field(init=False)
+    weight_q: np.ndarray = field(init=False)
+    weight_c: np.ndarray = field(init=False)
+    counted: np.ndarray = field(init=False)
+    noisy: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """Whether every censored row is open below, which is cheaper."""
-        object.__setattr__(self, "left_open", bool(np.isneginf(self.series.log_lower).all()))
+        """What does not change: whether every censored row is open below, weights, counts of quantified rows."""
+        rows, q = self.series, self.series.n_quantified
+        for name, value in (
+            ("left_open", bool(np.isneginf(rows.log_lower).all())),
+            ("weight_q", np.ascontiguousarray(rows.weight[:, :q])),
+            ("weight_c", np.ascontiguousarray(rows.weight[:, q:])),
+            ("counted", rows.weight[:, :q].sum(axis=-1)),
+            ("noisy", bool(rows.counting_variance.any())),
+        ):
+            object.__setattr__(self, name, value)
 
     @property
     def n(self) -> int:
@@ -217,7 +229,7 @@ class Study:
         """Variance (chains or 1, patients or 1, rows or 1) of each row for sigma (chains or 1, assays)."""
         own = sigma[:, None, :] if self.series.assays == 1 else sigma[:, self.series.assay]
         variance = own * own
-        if self.series.counting_variance.any():
+        if self.noisy:
             variance = variance + self.series.counting_variance
         return variance
 
@@ -231,18 +243,21 @@ class Study:
         """Ln likelihood (chains, patients) for ln levels mu."""
         rows, q = self.series, self.series.n_quantified
         variance = self.spread(sigma)
-        # One variance for a whole series stays one number.
         narrow = variance.shape[-1] == 1
-        var_q, var_c = (variance, variance) if narrow else (variance[..., :q], variance[..., q:])
         residual = rows.log_level - mu[..., :q]
-        inside = residual * residual / var_q + np.log(var_q)
-        value = -0.5 * np.einsum("...t,...t->...", inside, np.broadcast_to(rows.weight[:, :q], inside.shape))
-        value = value - HALF_LN_2PI * rows.weight[:, :q].sum(axis=-1)
+        if narrow:
+            # One variance for a whole series.
+            square = np.einsum("cnt,cnt,nt->cn", residual, residual, self.weight_q)
+            value = -0.5 * square / variance[..., 0] - self.counted * (0.5 * np.log(variance[..., 0]) + HALF_LN_2PI)
+        else:
+            var_q = variance[..., :q]
+            inside = residual * residual / var_q + np.log(var_q)
+            value = -0.5 * np.einsum("cnt,nt->cn", inside, self.weight_q) - HALF_LN_2PI * self.counted
         if mu.shape[-1] > q:
-            s = np.sqrt(var_c)
+            s = np.sqrt(variance if narrow else variance[..., q:])
             b = (rows.log_upper - mu[..., q:]) / s
             part = log_ndtr(b) if self.left_open else log_interval((rows.log_lower - mu[..., q:]) / s, b)
-            value = value + np.einsum("...t,...t->...", part, np.broadcast_to(rows.weight[:, q:], part.shape))
+            value = value + np.einsum("cnt,nt->cn", part, self.weight_c)
         return np.where(np.isnan(value), -np.inf, value)
 
 
