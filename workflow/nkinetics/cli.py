@@ -119,6 +119,45 @@ def _fit(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _population(args: argparse.Namespace) -> int:
+    from nkinetics import inputs, observations, settings
+    from nkinetics.columns import (
+        INDIVIDUALS,
+        POPULATION,
+        POPULATION_DRAWS,
+        POPULATION_POINTS,
+        POPULATION_PREDICTIONS,
+        POPULATION_TRACES,
+    )
+    from nkinetics.population import estimation
+    from nkinetics.store import write_json, write_table
+
+    infusions = inputs.load_infusions(args.infusions) if args.infusions else None
+    done = estimation.analyse(
+        observations.load(args.observations),
+        infusions=infusions,
+        cytokines=inputs.load_cytokines(args.cytokines, infusions) if args.cytokines else None,
+        patients=inputs.load_patients(args.patients) if args.patients else None,
+        settings=settings.section("population", args.settings),
+        models=settings.section("models", args.constants),
+        blq=settings.section("blq", args.blq),
+        model=args.model,
+        methods=("saem", "bayes") if args.both else (),
+        reference_dose=args.reference_dose,
+    )
+    for schema, table in (
+        (POPULATION, done.population),
+        (INDIVIDUALS, done.individuals),
+        (POPULATION_PREDICTIONS, done.predictions),
+        (POPULATION_POINTS, done.points),
+        (POPULATION_TRACES, done.traces),
+        (POPULATION_DRAWS, done.draws),
+    ):
+        write_table(table, args.output_dir / f"{schema.name}.csv", schema)
+    write_json(done.fit, args.output_dir / "population_fit.json")
+    return DONE
+
+
 def _persistence(args: argparse.Namespace) -> int:
     from nkinetics import inputs, observations, settings
     from nkinetics.columns import DETECTABILITY, NCA, PERSISTENCE, PERSISTENCE_PATIENTS, PERSISTENCE_TURNBULL
@@ -265,6 +304,19 @@ def _parser() -> argparse.ArgumentParser:
     one_section(fit, "--blq", "blq")
     fit.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
     path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv", required=True)
+
+    population = command("population", "one model, all patients together: SAEM or full Bayes")
+    path(population, "--observations", "observations.csv, ours or your own", required=True)
+    path(population, "--infusions", "infusions.csv; without it one infusion at 0")
+    path(population, "--cytokines", "cytokines.csv")
+    path(population, "--patients", "patients.csv, for dose levels and covariates")
+    population.add_argument("--model", metavar="NAME", help="kinetic model, in place of population.model")
+    population.add_argument("--both", action="store_true", help="also the method that the rule did not choose")
+    one_section(population, "--settings", "population")
+    one_section(population, "--constants", "models")
+    one_section(population, "--blq", "blq")
+    population.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
+    path(population, "--output-dir", "folder for population.csv, individuals.csv ...", required=True)
 
     persistence = command("persistence", "persistence by dose level: Kaplan-Meier, Turnbull, detectable on set days")
     path(persistence, "--nca", "nca.csv", required=True)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 
 def _normal_scores(draws: np.ndarray) -> np.ndarray:
     """Ranks over all draws as normal scores; every chain split in two (2 chains, half)."""
     half = draws.shape[1] // 2
     split = np.concatenate([draws[:, :half], draws[:, -half:]])
-    return np.asarray(ndtri((rankdata(split).reshape(split.shape) - 0.375) / (split.size + 0.25)))
+    # Draws are continuous: ties are repeats of one draw, and their order does not matter.
+    order = np.argsort(split, axis=None, kind="stable")
+    ranks = np.empty(split.size)
+    ranks[order] = np.arange(1, split.size + 1)
+    return np.asarray(ndtri((ranks.reshape(split.shape) - 0.375) / (split.size + 0.25)))
 
 
 def _ratio(z: np.ndarray) -> float:
