@@ -90,6 +90,8 @@ class _Chains:
         ]
         self.precision_of_prior = np.where(np.isfinite(effects.prior_sd), 1.0 / effects.prior_sd**2, 0.0)
         self.theta_scale = np.where(effects.free, np.maximum(wide, 0.05), 0.0)
+        own = self.theta_scale[effects.free]
+        self.theta_precision, self.theta_root = np.zeros((len(own), len(own))), np.diag(own)
 
     def omega(self) -> np.ndarray:
         """(chains, p, p)."""
@@ -103,14 +105,21 @@ class _Chains:
         """Everything once."""
         moving, free = self.effects.moving, np.flatnonzero(self.effects.free)
         self.walk.sweep(self.values(), draws=1 if self.adapting else 0, ones=1, alls=1)
+        if len(moving) and not self.pairs:
+            for k in range(min(2, len(moving))):
+                self.walk.renew(self.values(), int(moving[(2 * self.turn + k) % len(moving)]))
         self._draw_theta()
         self._walk_omega()
         for k in range(min(2, len(moving))):
             self._stretch(int(moving[(2 * self.turn + k) % len(moving)]))
         for k in np.flatnonzero(self.effects.shared):
             self._shift(int(k))
-        if len(free):
-            self._shift(int(free[self.turn % len(free)]))
+        if len(free) > 1:
+            self._shift_all(free)
+        elif len(free):
+            self._shift(int(free[0]))
+        if self.adapting:
+            self._learn(free)
         self._residual()
         self.turn += 1
 
@@ -246,6 +255,35 @@ class _Chains:
         )
         taken = self._decide(name, (value - self.walk.value).sum(axis=-1) + prior)
         self.theta[:, k] = np.where(taken, new, old)
+        self._take(taken, phi, value)
+
+    def _learn(self, free: np.ndarray) -> None:
+        """How precisely the rows determine the coefficients while the deviations are held: the shape of the steps."""
+        if self.turn % 10 or self.study.slopes is None:
+            return
+        _, slopes = self.study.slopes(self.walk.phi, len(self.walk.phi))
+        by = np.einsum("cntp,npk->cntk", slopes, self.effects.design[..., free])
+        precision = np.broadcast_to(self.study.series.weight / self.study.spread(self.sigma), by.shape[:-1])
+        own = np.einsum("cntk,cnt,cntl->kl", by, precision, by) / len(by)
+        if not np.isfinite(own).all():
+            return
+        rate = 1.0 / min(self.turn // 10 + 1.0, 30.0)
+        self.theta_precision += rate * (own - self.theta_precision)
+        # Never wider than a patient from the next: beyond that the rows say nothing.
+        least = np.diag(1.0 / np.maximum(self.theta_scale[free], 0.05) ** 2)
+        self.theta_root = np.linalg.cholesky(np.linalg.inv(self.theta_precision + least))
+
+    def _shift_all(self, free: np.ndarray) -> None:
+        """All typical values and covariates along their joint spread, with the deviations held."""
+        size = self._size("shift all") * 2.38 / np.sqrt(len(free)) / 0.3
+        move = np.zeros(self.theta.shape)
+        move[:, free] = size[:, None] * (self.random.standard_normal((len(move), len(free))) @ self.theta_root.T)
+        phi = self.walk.phi + np.einsum("npk,ck->cnp", self.effects.design, move)
+        value = self.study.log_likelihood(phi, self.sigma, self.offset)
+        new, mean = self.theta + move, self.effects.prior_mean
+        prior = -0.5 * (self.precision_of_prior * ((new - mean) ** 2 - (self.theta - mean) ** 2))[:, free].sum(axis=-1)
+        taken = self._decide("shift all", (value - self.walk.value).sum(axis=-1) + prior, 0.25)
+        self.theta = np.where(taken[:, None], new, self.theta)
         self._take(taken, phi, value)
 
     def _residual(self) -> None:

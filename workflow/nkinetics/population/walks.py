@@ -108,6 +108,22 @@ class Walk:
         if self.adapting:
             self._learn()
 
+    def renew(self, values: Values, j: int) -> None:
+        """The deviation of parameter j partly drawn anew from the population, by a share of its own for each.
+
+        Where the SD between patients is small in one chain and large in another no single step fits both: this one is
+        as wide as the SD. Only for Omega without correlations.
+        """
+        location = self.study.effects.location(values.theta)[..., j]
+        shape = self.phi.shape[:2]
+        share = self.random.random(shape)
+        sd = np.sqrt(values.omega[:, j, j])[:, None]
+        eta = self.phi[..., j] - location
+        trial = self.phi.copy()
+        trial[..., j] = location + np.sqrt(1.0 - share * share) * eta + share * sd * self.random.standard_normal(shape)
+        # The step leaves the population's density as it is: only the rows decide.
+        self._accept(trial, np.zeros(shape), values)
+
     def _gain(self) -> float:
         """How much one sweep changes the size of the steps."""
         return float(0.1 + 0.5 / np.sqrt(1.0 + self.seen))
