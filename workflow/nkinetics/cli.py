@@ -120,41 +120,39 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _population(args: argparse.Namespace) -> int:
-    from nkinetics import inputs, observations, settings
-    from nkinetics.columns import (
-        INDIVIDUALS,
-        POPULATION,
-        POPULATION_DRAWS,
-        POPULATION_POINTS,
-        POPULATION_PREDICTIONS,
-        POPULATION_TRACES,
-    )
-    from nkinetics.population import estimation
+    from nkinetics import columns, inputs, observations, settings
+    from nkinetics.population.comparison import compare
     from nkinetics.store import write_json, write_table
 
     infusions = inputs.load_infusions(args.infusions) if args.infusions else None
-    done = estimation.analyse(
+    choices, models = settings.section("population", args.settings), settings.section("models", args.constants)
+    full = args.full or choices.compare
+    name = args.model or choices.model or models.default
+    settings.known_models((name, *choices.candidates))
+    update = {"model": name} if full else {"model": name, "candidates": (name,)}
+    done = compare(
         observations.load(args.observations),
         infusions=infusions,
         cytokines=inputs.load_cytokines(args.cytokines, infusions) if args.cytokines else None,
         patients=inputs.load_patients(args.patients) if args.patients else None,
-        settings=settings.section("population", args.settings),
-        models=settings.section("models", args.constants),
+        settings=choices.model_copy(update=update),
+        models=models,
         blq=settings.section("blq", args.blq),
-        model=args.model,
-        methods=("saem", "bayes") if args.both else (),
+        methods=("saem", "bayes") if args.both or full else (),
         reference_dose=args.reference_dose,
     )
+    made = done.estimated
     for schema, table in (
-        (POPULATION, done.population),
-        (INDIVIDUALS, done.individuals),
-        (POPULATION_PREDICTIONS, done.predictions),
-        (POPULATION_POINTS, done.points),
-        (POPULATION_TRACES, done.traces),
-        (POPULATION_DRAWS, done.draws),
+        (columns.POPULATION, made.population),
+        (columns.INDIVIDUALS, made.individuals),
+        (columns.POPULATION_PREDICTIONS, made.predictions),
+        (columns.POPULATION_POINTS, made.points),
+        (columns.POPULATION_TRACES, made.traces),
+        (columns.POPULATION_DRAWS, made.draws),
+        (columns.POPULATION_COMPARISON, done.comparison),
     ):
         write_table(table, args.output_dir / f"{schema.name}.csv", schema)
-    write_json(done.fit, args.output_dir / "population_fit.json")
+    write_json(made.fit | {"chosen": done.chosen}, args.output_dir / "population_fit.json")
     return DONE
 
 
@@ -312,6 +310,9 @@ def _parser() -> argparse.ArgumentParser:
     path(population, "--patients", "patients.csv, for dose levels and covariates")
     population.add_argument("--model", metavar="NAME", help="kinetic model, in place of population.model")
     population.add_argument("--both", action="store_true", help="also the method that the rule did not choose")
+    population.add_argument(
+        "--full", action="store_true", help="every candidate by both methods; which structure, and why"
+    )
     one_section(population, "--settings", "population")
     one_section(population, "--constants", "models")
     one_section(population, "--blq", "blq")

@@ -645,6 +645,34 @@ POPULATION_TRACES = Schema(
     ),
 )
 
+POPULATION_COMPARISON = Schema(
+    "population_comparison",
+    "one row per assay, specimen, method and candidate model",
+    ("assay", "specimen", "method", "model"),
+    (
+        _ASSAY,
+        _MODEL,
+        Column("converged", "bool", "the fit is to be trusted"),
+        Column("n_patients", "int", "patients with at least one row"),
+        Column("n_obs", "int", "rows of the likelihood"),
+        Column("n_parameters", "int", "population parameters estimated"),
+        Column("log_likelihood", "float", "ln likelihood of the rows, patients integrated out"),
+        Column("log_likelihood_error", "float", "its Monte-Carlo standard error"),
+        Column("aic", "float", "Akaike criterion"),
+        Column("bic", "float", "Bayes criterion, counting patients"),
+        Column("delta_bic", "float", "difference to the smallest"),
+        Column("elpd_loo", "float", "expected ln predictive density of rows left out (Bayes)"),
+        Column("delta_elpd", "float", "difference to the largest (Bayes)"),
+        Column("delta_elpd_error", "float", "standard error of that difference"),
+        Column("doubtful_rows", "int", "rows whose leave-one-out estimate is not to be trusted"),
+        Column("chosen", "bool", "the structure for this study"),
+        _REASON,
+        _SPECIMEN,
+        _METHOD,
+        Column("primary", "bool", "the method that the rule chose"),
+    ),
+)
+
 POPULATION_DRAWS = Schema(
     "population_draws",
     "one row per assay, specimen, model, method, draw and parameter of the population",
@@ -801,6 +829,7 @@ STAGE_TABLES: Mapping[str, Schema] = {
         POPULATION_POINTS,
         POPULATION_TRACES,
         POPULATION_DRAWS,
+        POPULATION_COMPARISON,
         BLQ_SENSITIVITY,
         PERSISTENCE,
         PERSISTENCE_PATIENTS,

@@ -569,8 +569,11 @@ class Population(Section):
         1.0, description="Scale of the half-normal prior of the SDs between patients (Bayes)."
     )
     seeds: int = Field(3, ge=1, le=20, description="Runs of SAEM from scattered starts; their spread is reported.")
+    compare: bool = Field(
+        False, description="Estimate every candidate by both methods in the default run, not only in population_full."
+    )
     candidates: tuple[str, ...] = Field(
-        (), description="Models compared by the target population_full; empty = models.candidates."
+        (), description="Models compared where structure is chosen; empty = models.candidates."
     )
 
 
@@ -817,6 +820,17 @@ def located(settings: Settings, root: Path) -> Settings:
     usual = {n: f"config/{n}.csv" for n in INPUT_TABLES if getattr(settings.inputs, n) == AUTO}
     found = {n: path if (root / path).is_file() else None for n, path in usual.items()}
     return settings.model_copy(update={"inputs": settings.inputs.model_copy(update=found)})
+
+
+def known_models(names: tuple[str, ...]) -> None:
+    """Every name must be a model.
+
+    Raises
+    ------
+    InputError
+        With the nearest name.
+    """
+    with_candidates(Models(), names)
 
 
 def with_candidates(models: Models, names: tuple[str, ...]) -> Models:

@@ -37,10 +37,11 @@ from nkinetics.population.information import (
     moved,
     vector,
 )
+from nkinetics.population.loo import Loo, psis_loo
 from nkinetics.population.mixed import Study, Values
 from nkinetics.population.predictive import npde
 from nkinetics.population.saem import OMEGA_MIN, Saem, saem
-from nkinetics.population.study import THETA_DOSE, Prepared, prepare
+from nkinetics.population.study import EMPTY, THETA_DOSE, Prepared, prepare
 from nkinetics.settings import Blq, Models, Population
 from nkinetics.store import complete
 
@@ -52,6 +53,8 @@ GAIN_MAX = 0.5
 """A maximum from which a Newton step would still gain more ln L is none."""
 OMEGA_BOUND = 0.02
 """SD between patients that counts as 0."""
+LOO_DRAWS = 1200
+"""Posterior draws that the leave-one-out estimate uses."""
 TRACE_POINTS = 100
 """Points of each trace that are kept."""
 
@@ -66,6 +69,8 @@ class Estimated:
         Canonical tables.
     fit : mapping
         Settings, seeds, likelihood, convergence of each fit.
+    left_out : mapping of str to array (rows,)
+        By method: expected ln predictive density of each row left out (Bayes).
     """
 
     population: pd.DataFrame
@@ -75,6 +80,7 @@ class Estimated:
     traces: pd.DataFrame
     draws: pd.DataFrame
     fit: dict[str, Any]
+    left_out: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +136,7 @@ class Result:
     first_iteration: int = 0
     thinned: int = 1
     notes: Mapping[int, str] = field(default_factory=dict)
+    left_out: np.ndarray | None = None
 
 
 def generator(*text: object) -> np.random.Generator:
@@ -212,7 +219,7 @@ def analyse(
     label = "+".join(names)
     done: list[_Tables] = []
     fits: list[dict[str, Any]] = []
-    primary = ""
+    left_out: dict[str, np.ndarray] = {}
     # How many patients have data decides the method, and the method the priors.
     probe = prepare(chosen, name, settings, models, patients, weak=False)
     primary = chosen_method(settings, 0 if isinstance(probe, str) else probe.study.n)
@@ -225,7 +232,11 @@ def analyse(
         else:
             result = _estimate(prepared, method, settings, (label, specimen, name))
             made.fill(prepared, result, models, settings, names)
-            fits.append(made.header | dict(result.numbers))
+            fits.append(made.header | {"n_patients": prepared.study.n, "n_obs": prepared.study.series.rows} | dict(
+                result.numbers
+            ))
+            if result.left_out is not None:
+                left_out[method] = result.left_out
         done.append(made)
     frames = {
         schema.name: complete(
@@ -248,15 +259,14 @@ def analyse(
         frames["population_points"],
         frames["population_traces"],
         frames["population_draws"],
-        told | {"fits": fits},
+        told | {"primary": primary, "fits": fits},
+        left_out,
     )
 
 
 def _nobody(by: Mapping[tuple[str, str, str], Profile], patient: str, assay: str, specimen: str) -> Profile:
     """A patient without this assay: empty, with his dose level."""
     level = next((p.dose_level for key, p in by.items() if key[0] == patient and p.dose_level), "")
-    from nkinetics.population.study import EMPTY
-
     return Profile(patient, level, assay, specimen, "", EMPTY, float("nan"), None, "", f"no {assay} of {specimen}")
 
 
@@ -414,7 +424,11 @@ def _by_bayes(prepared: Prepared, seed: Sequence[str]) -> Result:
         )
     pick = np.unique(np.linspace(0, len(flat) - 1, KEPT).round().astype(int))
     some = np.unique(np.linspace(0, len(phi) - 1, _kept(study.n)).round().astype(int))
+    loo = _left_out(study, posterior)
     numbers = {
+        "elpd_loo": loo.elpd,
+        "elpd_loo_error": loo.error,
+        "elpd_loo_doubtful_rows": loo.doubtful,
         "converged": posterior.settled,
         "reason": "; ".join(reasons),
         "rhat_max": float(posterior.rhat.max()),
@@ -438,7 +452,20 @@ def _by_bayes(prepared: Prepared, seed: Sequence[str]) -> Result:
         posterior.rhat,
         posterior.ess,
         np.full(len(places), np.nan),
+        left_out=loo.each,
     )
+
+
+def _left_out(study: Study, posterior: Posterior) -> Loo:
+    """Expected predictive density of each row, from every so many draws."""
+    c, kept = posterior.theta.shape[:2]
+    some = np.unique(np.linspace(0, kept - 1, max(1, LOO_DRAWS // c)).round().astype(int))
+
+    def flat(values: np.ndarray) -> np.ndarray:
+        return values[:, some].reshape(-1, *values.shape[2:])
+
+    found = study.of_rows(flat(posterior.phi), flat(posterior.sigma), flat(posterior.offset))
+    return psis_loo(found[:, study.series.weight > 0])
 
 
 def _empty(study: Study) -> tuple[np.ndarray, np.ndarray]:

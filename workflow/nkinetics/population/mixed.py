@@ -260,6 +260,21 @@ class Study:
             value = value + np.einsum("cnt,nt->cn", part, self.weight_c)
         return np.where(np.isnan(value), -np.inf, value)
 
+    def of_rows(self, phi: np.ndarray, sigma: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """Ln likelihood (chains, patients, rows) of each row given phi; 0 for padding."""
+        rows, q = self.series, self.series.n_quantified
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            mu = self.mean(phi, offset)
+            variance = np.broadcast_to(self.spread(sigma), mu.shape)
+            found = np.empty(mu.shape)
+            found[..., :q] = -0.5 * (
+                (rows.log_level - mu[..., :q]) ** 2 / variance[..., :q] + np.log(variance[..., :q])
+            )
+            found[..., :q] -= HALF_LN_2PI
+            s = np.sqrt(variance[..., q:])
+            found[..., q:] = log_interval((rows.log_lower - mu[..., q:]) / s, (rows.log_upper - mu[..., q:]) / s)
+        return np.where(rows.weight > 0, found, 0.0)
+
 
 @dataclass(frozen=True, eq=False)
 class Values:
