@@ -148,19 +148,24 @@ def test_the_likelihood_is_exact_where_approximations_are_not(shared, proportion
 
 
 def test_expansion_with_censoring_agrees_with_the_yardstick(stein, shared):
-    """population.md, gate 3: ln L within .5 of -448.8, each estimate within .35 SE of the yardstick's."""
-    yardstick = json.loads((shared / "population" / "yardsticks.json").read_text())["stein_n40"]["saem_np_M3"]["1"]
-    run, around, evidence = fitted(stein, 1)
-    assert abs(evidence.log_likelihood + 448.8) < 0.5
+    """population.md, gate 3: ln L within .5 of -448.8, each estimate within .35 SE of the yardstick's.
+
+    Both are means of three runs: one run of either is off by up to half a standard error of its sampling.
+    """
+    runs = json.loads((shared / "population" / "yardsticks.json").read_text())["stein_n40"]["saem_np_M3"]
+    expected = {n: np.mean([runs[k]["est"][n] for k in "012"]) for n in runs["0"]["est"]}
+    size = runs["1"]["se"]
+    ours = [fitted(stein, seed) for seed in (1, 2, 3)]
+    assert max(abs(evidence.log_likelihood + 448.8) for _, _, evidence in ours) < 0.5
+    theta = np.mean([run.values.theta for run, _, _ in ours], axis=0)
+    sd = np.mean([np.sqrt(np.diag(run.values.omega)) for run, _, _ in ours], axis=0)
     names = ["lcmax", "lrho", "ltmax", "lalpha", "lfb", "lbeta", "dose"]
-    sds = [f"sd_{n}" for n in names[:6]]
-    sd = np.sqrt(np.diag(run.values.omega))
-    for name, value in [*zip(names, run.values.theta, strict=True), *zip(sds, sd, strict=True)]:
-        assert abs(value - yardstick["est"][name]) < 0.35 * yardstick["se"][name], name
-    assert abs(run.values.sigma[0] - yardstick["est"]["sigma"]) < 0.35 * yardstick["se"]["sigma"]
-    error = np.sqrt(np.diag(np.linalg.inv(around.information)))
-    expected = [yardstick["se"][n] for n in names]
-    assert error[:7] == pytest.approx(expected, rel=0.15)
+    for name, value in [*zip(names, theta, strict=True), *zip([f"sd_{n}" for n in names[:6]], sd, strict=True)]:
+        assert abs(value - expected[name]) < 0.35 * size[name], name
+    sigma = np.mean([run.values.sigma[0] for run, _, _ in ours])
+    assert abs(sigma - expected["sigma"]) < 0.35 * size["sigma"]
+    error = np.sqrt(np.diag(np.linalg.inv(ours[0][1].information)))
+    assert error[:7] == pytest.approx([size[n] for n in names], rel=0.15)
 
 
 def test_the_residual_sd_is_not_that_of_a_known_fault(stein):

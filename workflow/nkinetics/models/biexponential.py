@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from nkinetics.models._algebra import LN2, Segments, curve_quantities, segments, slope, superposed, with_scale
+from nkinetics.models._algebra import (
+    LN2,
+    Segments,
+    curve_quantities,
+    segments,
+    slope,
+    superposed,
+    superposition,
+    with_scale,
+)
 from nkinetics.models.decay import SCALE
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 

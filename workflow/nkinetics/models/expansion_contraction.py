@@ -18,8 +18,8 @@ of the curve itself lies below and is derived.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from nkinetics.models._algebra import LN2, arc_quantities, integral, slope, superposed, with_scale
+from nkinetics.models._algebra import LN2, arc_quantities, integral, slope, superposed, superposition, with_scale
 from nkinetics.models.decay import DELTA, SCALE
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 

@@ -85,9 +85,7 @@ class _Chains:
         self.adapting = True
         self.turn = 0
         self.steps: dict[str, np.ndarray] = {}
-        self.pairs = [
-            (i, j) for i in effects.moving for j in effects.moving if i < j and bool(effects.together[i, j])
-        ]
+        self.pairs = [(i, j) for i in effects.moving for j in effects.moving if i < j and bool(effects.together[i, j])]
         self.precision_of_prior = np.where(np.isfinite(effects.prior_sd), 1.0 / effects.prior_sd**2, 0.0)
         self.theta_scale = np.where(effects.free, np.maximum(wide, 0.05), 0.0)
         own = self.theta_scale[effects.free]
@@ -106,13 +104,13 @@ class _Chains:
         moving, free = self.effects.moving, np.flatnonzero(self.effects.free)
         self.walk.sweep(self.values(), draws=1 if self.adapting else 0, ones=1, alls=1)
         if len(moving) and not self.pairs:
-            for k in range(min(2, len(moving))):
-                self.walk.renew(self.values(), int(moving[(2 * self.turn + k) % len(moving)]))
+            for turn in range(min(2, len(moving))):
+                self.walk.renew(self.values(), int(moving[(2 * self.turn + turn) % len(moving)]))
         self._draw_theta()
         self._walk_omega()
         for k in range(min(2, len(moving))):
             self._stretch(int(moving[(2 * self.turn + k) % len(moving)]))
-        for k in np.flatnonzero(self.effects.shared):
+        for k in np.flatnonzero(self.effects.shared).tolist():
             self._shift(int(k))
         if len(free) > 1:
             self._shift_all(free)
@@ -151,9 +149,7 @@ class _Chains:
         weighted = np.einsum("npk,cpq->cnqk", own, precision)
         prior = self.precision_of_prior[free]
         matrix = np.einsum("cnqk,nql->ckl", weighted, own) + np.diag(prior)
-        right = np.einsum("cnqk,cnq->ck", weighted, target) + prior * np.where(
-            prior > 0, effects.prior_mean[free], 0.0
-        )
+        right = np.einsum("cnqk,cnq->ck", weighted, target) + prior * np.where(prior > 0, effects.prior_mean[free], 0.0)
         root = np.linalg.cholesky(matrix)
         mean = np.linalg.solve(matrix, right[..., None])[..., 0]
         z = self.random.standard_normal(mean.shape)
@@ -201,7 +197,7 @@ class _Chains:
             new = np.tanh(z + self._size(name) * self.random.standard_normal(len(z)))
             trial[:, i, j] = trial[:, j, i] = np.clip(new, -0.999, 0.999)
             value = self._gaussian(self.sd, trial, squares)
-            jacobian = np.log1p(-trial[:, i, j] ** 2) - np.log1p(-self.correlation[:, i, j] ** 2)
+            jacobian = np.log1p(-(trial[:, i, j] ** 2)) - np.log1p(-(self.correlation[:, i, j] ** 2))
             taken = self._decide(name, value - current + jacobian)
             self.correlation = np.where(taken[:, None, None], trial, self.correlation)
             current = np.where(taken, value, current)
@@ -250,8 +246,10 @@ class _Chains:
         phi = self.walk.phi + move[:, None, None] * self.effects.design[None, :, :, k]
         value = self.study.log_likelihood(phi, self.sigma, self.offset)
         old, new = self.theta[:, k], self.theta[:, k] + move
-        prior = -0.5 * self.precision_of_prior[k] * (
-            (new - self.effects.prior_mean[k]) ** 2 - (old - self.effects.prior_mean[k]) ** 2
+        prior = (
+            -0.5
+            * self.precision_of_prior[k]
+            * ((new - self.effects.prior_mean[k]) ** 2 - (old - self.effects.prior_mean[k]) ** 2)
         )
         taken = self._decide(name, (value - self.walk.value).sum(axis=-1) + prior)
         self.theta[:, k] = np.where(taken, new, old)

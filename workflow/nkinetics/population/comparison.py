@@ -160,9 +160,7 @@ def _choose(rows: list[dict[str, Any]], left_out: dict[str, np.ndarray | None]) 
             assert mine is not None and best is not None
             r["delta_elpd"] = float((mine - best).sum())
             r["delta_elpd_error"] = float(np.sqrt(len(mine) * (mine - best).var()))
-        equal = [
-            r for r in trusted if -r["delta_elpd"] <= max(ELPD_APART, ELPD_ERRORS * r["delta_elpd_error"])
-        ]
+        equal = [r for r in trusted if -r["delta_elpd"] <= max(ELPD_APART, ELPD_ERRORS * r["delta_elpd_error"])]
         word = "leave-one-out"
     else:
         low = min(trusted, key=lambda r: r["bic"])

@@ -152,7 +152,7 @@ def generator(*text: object) -> np.random.Generator:
 
 
 def chosen_method(settings: Population, n: int) -> str:
-    """saem or bayes, by the number of patients with data."""
+    """Saem or bayes, by the number of patients with data."""
     if settings.method != "auto":
         return settings.method
     return "bayes" if n < settings.bayes_below else "saem"
@@ -232,9 +232,11 @@ def analyse(
         else:
             result = _estimate(prepared, method, settings, (label, specimen, name))
             made.fill(prepared, result, models, settings, names)
-            fits.append(made.header | {"n_patients": prepared.study.n, "n_obs": prepared.study.series.rows} | dict(
-                result.numbers
-            ))
+            fits.append(
+                made.header
+                | {"n_patients": prepared.study.n, "n_obs": prepared.study.series.rows}
+                | dict(result.numbers)
+            )
             if result.left_out is not None:
                 left_out[method] = result.left_out
         done.append(made)
@@ -288,9 +290,7 @@ def _by_saem(prepared: Prepared, settings: Population, seed: Sequence[str]) -> R
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             run = saem(study, random, scatter=0.0 if k == 0 else 0.5)
             around = conditional(study, run.values, run.walk, kept=kept)
-            runs.append(
-                (run, around, importance_sampling(study, run.values, around.mean, around.covariance, random))
-            )
+            runs.append((run, around, importance_sampling(study, run.values, around.mean, around.covariance, random)))
     best = max(range(len(runs)), key=lambda k: runs[k][2].log_likelihood)
     run, around, evidence = runs[best]
     places = coordinates(study)
@@ -324,8 +324,7 @@ def _by_saem(prepared: Prepared, settings: Population, seed: Sequence[str]) -> R
         "converged": not reasons,
         "reason": "; ".join(reasons),
         "runs": [
-            {"log_likelihood": r[2].log_likelihood, "log_likelihood_error": r[2].error, "gain": r[1].gain}
-            for r in runs
+            {"log_likelihood": r[2].log_likelihood, "log_likelihood_error": r[2].error, "gain": r[1].gain} for r in runs
         ],
     }
     return Result(
@@ -541,8 +540,7 @@ class _Tables:
     def _nothing(self, patient: str, model: KineticModel, reason: str) -> None:
         for parameter in model.parameters:
             self.rows["individuals"].append(
-                self.header
-                | {"patient_id": patient, "kind": "fitted", "parameter": parameter.name, "reason": reason}
+                self.header | {"patient_id": patient, "kind": "fitted", "parameter": parameter.name, "reason": reason}
             )
 
     def _parameters(
@@ -599,7 +597,8 @@ class _Tables:
         """Rates as half-lives and doubling times, of a typical patient, from the joint draws."""
         model = prepared.model
         start = Values(
-            prepared.study.effects.start, np.diag(np.where(prepared.study.effects.varies, 1.0, 0.0)),
+            prepared.study.effects.start,
+            np.diag(np.where(prepared.study.effects.varies, 1.0, 0.0)),
             *_empty(prepared.study),
         )
         p = len(model.names)
@@ -725,7 +724,7 @@ def _finite(value: float) -> float:
 
 
 def _per_reference_dose(prepared: Prepared, i: int) -> float:
-    """phi holds the level after the patient's own mean amount; divided by the amount it is that of one reference dose.
+    """Phi holds the level after the patient's own mean amount; divided by the amount it is that of one reference dose.
 
     In a fit of one patient an infusion of D reference doses adds S D. Here it adds exp(phi): S = exp(phi)/D.
     """

@@ -171,9 +171,7 @@ def conditional(study: Study, values: Values, walk: Walk, sweeps: int = SWEEPS, 
     return Conditional(mean, covariance, np.stack(taken), (whole + whole.T) / 2.0, scores.sum(axis=0))
 
 
-def _complete(
-    study: Study, values: Values, places: list[Coordinate], phi: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _complete(study: Study, values: Values, places: list[Coordinate], phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Score of the complete data (chains, patients, coordinates), and the curvature that comes from the rows."""
     effects, rows = study.effects, study.series
     moving = effects.moving
@@ -258,9 +256,7 @@ def _gaussian_curvature(
     unit = np.eye(len(places)) * h
     for a, i in enumerate(among):
         for j in among[: a + 1]:
-            corners = [
-                value(centre + s * unit[i] + t * unit[j]) * s * t for s in (1.0, -1.0) for t in (1.0, -1.0)
-            ]
+            corners = [value(centre + s * unit[i] + t * unit[j]) * s * t for s in (1.0, -1.0) for t in (1.0, -1.0)]
             found[i, j] = found[j, i] = -sum(corners) / (4.0 * h * h)
     return found
 

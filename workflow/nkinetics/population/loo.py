@@ -98,7 +98,7 @@ def psis_loo(log_likelihood: np.ndarray) -> Loo:
     >>> bool(abs(found.elpd - exact.sum()) < 0.1)
     True
     """
-    s, rows = log_likelihood.shape
+    rows = log_likelihood.shape[1]
     each, shape = np.empty(rows), np.empty(rows)
     for i in range(rows):
         weight, shape[i] = _smoothed(-log_likelihood[:, i])

@@ -40,9 +40,7 @@ def simulated(study: Study, values: Values, random: np.random.Generator, replica
     return np.concatenate(parts)
 
 
-def npde(
-    study: Study, values: Values, random: np.random.Generator, replicates: int = REPLICATES
-) -> np.ndarray:
+def npde(study: Study, values: Values, random: np.random.Generator, replicates: int = REPLICATES) -> np.ndarray:
     """Normalised prediction distribution errors (patients, rows): standard normal where the model holds.
 
     The rank of each row among simulated ones, decorrelated within the patient (Brendel et al. 2006, Pharm Res 23:2036,

@@ -85,8 +85,10 @@ def usable(profile: Profile, model: KineticModel, constants: Any) -> str:
     if profile.empty.startswith("levels in more than one unit"):
         return profile.empty
     # A patient without the cytokine grows as nobody does: that is information on the loss.
-    return "" if model.name in ("cytokine_window", "rejection", "effector_memory") else model.missing(
-        profile.calendar, constants
+    return (
+        ""
+        if model.name in ("cytokine_window", "rejection", "effector_memory")
+        else model.missing(profile.calendar, constants)
     )
 
 
@@ -183,9 +185,7 @@ def prepare(
     study = Study(rows, effects, curves_of(model, constants, rows.time, calendar), slopes)
     told = sorted({p.note for p in first if p.note})
     ids = tuple(tuple(i for p in own if p is not None for i in p.observation_ids) for own in used)
-    return Prepared(
-        study, tuple(first), tuple(absent), model, constants, tuple(scaled), (*told, *notes), left_out, ids
-    )
+    return Prepared(study, tuple(first), tuple(absent), model, constants, tuple(scaled), (*told, *notes), left_out, ids)
 
 
 EMPTY = Points(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))
@@ -418,8 +418,4 @@ def _columns(name: str, values: pd.Series) -> list[tuple[str, np.ndarray]]:
         return [(name, (numbers.fillna(middle) - middle).to_numpy(dtype=float))]
     kinds = sorted(flags[~missing].unique())
     original = text.astype(str)
-    return [
-        (f"{name}_{original[flags == kind].iloc[0]}", (flags == kind).to_numpy(dtype=float)) for kind in kinds[1:]
-    ]
-
-
+    return [(f"{name}_{original[flags == kind].iloc[0]}", (flags == kind).to_numpy(dtype=float)) for kind in kinds[1:]]

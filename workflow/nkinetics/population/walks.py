@@ -44,7 +44,7 @@ class Walk:
 
     def __post_init__(self) -> None:
         """Steps as wide as the population is assumed to be."""
-        n, p = self.study.n, self.phi.shape[-1]
+        n = self.study.n
         wide = np.where(self.study.effects.varies, self.study.effects.omega_start, 0.0)
         self.value = np.full(self.phi.shape[:2], -np.inf)
         self.step = np.tile(wide, (n, 1))
