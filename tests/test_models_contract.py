@@ -19,6 +19,7 @@ MODELS = discover("models")
 UNITS = {"level_unit", "1/d", "d", ""}
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 SUPERPOSED = {n: m for n, m in MODELS.items() if m.superposes}
+PREPARED = {n: m for n, m in MODELS.items() if m.prepared is not None}
 every_superposed_model = pytest.mark.parametrize("model", SUPERPOSED.values(), ids=SUPERPOSED)
 
 
@@ -391,3 +392,30 @@ def test_the_faster_phase_is_named_alpha_and_the_curve_stays():
     assert model.log_level(times, other, calendar, constants) == pytest.approx(
         model.log_level(times, parameters, calendar, constants), abs=1e-12
     )
+
+
+@pytest.mark.parametrize("model", PREPARED.values(), ids=PREPARED)
+@pytest.mark.parametrize("seed", range(20))
+def test_the_prepared_curve_is_the_curve(model, seed):
+    """For settled times and calendars side by side, the shorter calendar filled with amount 0 and pulses at infinity."""
+    first, one, constants = random_case(model, seed)
+    second, other, _ = random_case(model, seed + 1000)
+    times = np.sort(np.random.default_rng(seed).uniform(0.01, 40.0, (2, 15)), axis=1)
+    k = max(len(c.infusion_time) for c in (first, second))
+    m = max(len(c.pulses["IL-2"]) for c in (first, second))
+
+    def padded(values, size, fill):
+        return np.concatenate([values, np.full(size - len(values), fill)])
+
+    both = Calendar(
+        np.stack([padded(c.infusion_time, k, c.infusion_time[-1]) for c in (first, second)]),
+        np.stack([padded(c.infusion_amount, k, 0.0) for c in (first, second)]),
+        {"IL-2": np.stack([padded(c.pulses["IL-2"], m, np.inf) for c in (first, second)])},
+        40.0,
+    )
+    at = model.prepared(times, both, constants)
+    found = at(np.stack([one, other])[None].repeat(3, axis=0))
+    for i, (calendar, parameters) in enumerate(((first, one), (second, other))):
+        expected = model.log_level(times[i], parameters, calendar, constants)
+        for chain in found[:, i]:
+            np.testing.assert_allclose(chain, expected, rtol=1e-10, atol=1e-10)

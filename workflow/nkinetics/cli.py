@@ -123,6 +123,7 @@ def _fit(args: argparse.Namespace) -> int:
     return DONE
 
 
+<<<<<<< HEAD
 def _design(args: argparse.Namespace) -> int:
     from nkinetics import inputs, settings
     from nkinetics.columns import DESIGN, DESIGN_CANDIDATES
@@ -168,6 +169,42 @@ def _design(args: argparse.Namespace) -> int:
         write_text(args.output_dir / "design.svg", svg)
         write_bytes(args.output_dir / "design.png", png)
     print(answer.text)
+=======
+def _population(args: argparse.Namespace) -> int:
+    from nkinetics import columns, inputs, observations, settings
+    from nkinetics.population.comparison import compare
+    from nkinetics.store import write_json, write_table
+
+    infusions = inputs.load_infusions(args.infusions) if args.infusions else None
+    choices, models = settings.section("population", args.settings), settings.section("models", args.constants)
+    full = args.full or choices.compare
+    name = args.model or choices.model or models.default
+    settings.known_models((name, *choices.candidates))
+    update = {"model": name} if full else {"model": name, "candidates": (name,)}
+    done = compare(
+        observations.load(args.observations),
+        infusions=infusions,
+        cytokines=inputs.load_cytokines(args.cytokines, infusions) if args.cytokines else None,
+        patients=inputs.load_patients(args.patients) if args.patients else None,
+        settings=choices.model_copy(update=update),
+        models=models,
+        blq=settings.section("blq", args.blq),
+        methods=("saem", "bayes") if args.both or full else (),
+        reference_dose=args.reference_dose,
+    )
+    made = done.estimated
+    for schema, table in (
+        (columns.POPULATION, made.population),
+        (columns.INDIVIDUALS, made.individuals),
+        (columns.POPULATION_PREDICTIONS, made.predictions),
+        (columns.POPULATION_POINTS, made.points),
+        (columns.POPULATION_TRACES, made.traces),
+        (columns.POPULATION_DRAWS, made.draws),
+        (columns.POPULATION_COMPARISON, done.comparison),
+    ):
+        write_table(table, args.output_dir / f"{schema.name}.csv", schema)
+    write_json(made.fit | {"chosen": done.chosen}, args.output_dir / "population_fit.json")
+>>>>>>> wt-pop
     return DONE
 
 
@@ -318,6 +355,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
     path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv", required=True)
 
+<<<<<<< HEAD
     design = command("design", "judge a sampling schedule before it is used: expected errors, samples to add or drop")
     design.add_argument("--times", metavar="DAYS", help="planned samples as 0.08,1,2 (days from the first infusion)")
     design.add_argument(
@@ -367,6 +405,23 @@ def _parser() -> argparse.ArgumentParser:
     one_section(design, "--settings", "models")
     design.add_argument("--figure", action="store_true", help="draw it too: design.svg and design.png")
     path(design, "--output-dir", "folder for design.csv and design_candidates.csv", required=True)
+=======
+    population = command("population", "one model, all patients together: SAEM or full Bayes")
+    path(population, "--observations", "observations.csv, ours or your own", required=True)
+    path(population, "--infusions", "infusions.csv; without it one infusion at 0")
+    path(population, "--cytokines", "cytokines.csv")
+    path(population, "--patients", "patients.csv, for dose levels and covariates")
+    population.add_argument("--model", metavar="NAME", help="kinetic model, in place of population.model")
+    population.add_argument("--both", action="store_true", help="also the method that the rule did not choose")
+    population.add_argument(
+        "--full", action="store_true", help="every candidate by both methods; which structure, and why"
+    )
+    one_section(population, "--settings", "population")
+    one_section(population, "--constants", "models")
+    one_section(population, "--blq", "blq")
+    population.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
+    path(population, "--output-dir", "folder for population.csv, individuals.csv ...", required=True)
+>>>>>>> wt-pop
 
     persistence = command("persistence", "persistence by dose level: Kaplan-Meier, Turnbull, detectable on set days")
     path(persistence, "--nca", "nca.csv", required=True)

@@ -530,6 +530,165 @@ PREDICTIONS = Schema(
     ),
 )
 
+_MODEL = Column("model", "text", "kinetic model")
+_METHOD = Column("method", "text", "saem or bayes", allowed=("saem", "bayes"))
+
+POPULATION = Schema(
+    "population",
+    "one row per assay, specimen, model, method, kind and population parameter",
+    ("assay", "specimen", "model", "method", "kind", "parameter"),
+    (
+        _ASSAY,
+        _MODEL,
+        Column("parameter", "text", "identifier of the glossary"),
+        Column(
+            "kind",
+            "text",
+            "typical value, SD between patients (scale of estimation), covariate, residual SD of ln level, or derived",
+            allowed=("typical", "omega", "covariate", "sigma", "derived"),
+        ),
+        Column("estimate", "float", "estimate (SAEM) or posterior median; at the reference dose, natural scale"),
+        Column("std_error", "float", "standard error or posterior SD, natural scale"),
+        Column("rse_pct", "float", "relative standard error", "%"),
+        Column("ci_lower", "float", "lower end of the interval"),
+        Column("ci_upper", "float", "upper end of the interval"),
+        Column("shrinkage_pct", "float", "shrinkage of the individual deviations", "%"),
+        _REASON,
+        _SPECIMEN,
+        _METHOD,
+        Column("primary", "bool", "the method that the rule chose"),
+        Column("unit", "text", "unit of the estimate"),
+        Column("prior", "text", "prior (Bayes)"),
+        Column("rhat", "float", "agreement of the chains (Bayes)"),
+        Column("ess", "float", "effective number of draws (Bayes)"),
+        Column("seed_spread", "float", "largest difference between the runs of SAEM, in standard errors"),
+        Column("n_patients", "int", "patients with at least one row"),
+        Column("n_obs", "int", "rows of the likelihood"),
+        Column("n_blq", "int", "censored rows among them"),
+    ),
+)
+
+INDIVIDUALS = Schema(
+    "individuals",
+    "one row per patient, assay, specimen, model, method and parameter",
+    ("patient_id", "assay", "specimen", "model", "method", "kind", "parameter"),
+    (
+        _PATIENT,
+        _ASSAY,
+        _MODEL,
+        Column("parameter", "text", "identifier of the glossary"),
+        Column("kind", "text", "fitted or derived", allowed=("fitted", "derived")),
+        Column("estimate", "float", "conditional mean on the scale of estimation, natural scale; median when derived"),
+        Column("ci_lower", "float", "lower end of the interval"),
+        Column("ci_upper", "float", "upper end of the interval"),
+        Column("unit", "text", "unit of the estimate"),
+        _REASON,
+        _SPECIMEN,
+        _METHOD,
+    ),
+)
+
+POPULATION_PREDICTIONS = Schema(
+    "population_predictions",
+    "one row per patient, assay, specimen, model, method and time",
+    ("patient_id", "assay", "specimen", "model", "method", "time"),
+    (
+        _PATIENT,
+        _ASSAY,
+        _MODEL,
+        Column("time", "float", "time", "d"),
+        Column("population", "float", "curve of a typical patient with these infusions"),
+        Column("level", "float", "curve of this patient"),
+        Column("lower", "float", "lower end of the band of this patient's curve"),
+        Column("upper", "float", "upper end of the band of this patient's curve"),
+        _SPECIMEN,
+        _METHOD,
+    ),
+)
+
+POPULATION_POINTS = Schema(
+    "population_points",
+    "one row per patient, assay, specimen, model, method and row of the likelihood",
+    ("patient_id", "assay", "specimen", "model", "method", "time", "observation_id"),
+    (
+        _PATIENT,
+        _ASSAY,
+        _MODEL,
+        Column("observation_id", "text", "row of observations.csv"),
+        Column("time", "float", "time", "d"),
+        Column("level", "float", "measured level; empty where censored"),
+        Column("lower", "float", "lower end of the interval of a censored row"),
+        Column("upper", "float", "upper end of the interval of a censored row"),
+        Column("population", "float", "curve of a typical patient with these infusions"),
+        Column("individual", "float", "curve of this patient"),
+        Column("residual", "float", "individual weighted residual of ln level; empty where censored"),
+        Column("npde", "float", "normalised prediction distribution error; drawn within its interval where censored"),
+        _SPECIMEN,
+        _METHOD,
+    ),
+)
+
+POPULATION_TRACES = Schema(
+    "population_traces",
+    "one row per assay, specimen, model, method, chain, iteration and parameter",
+    ("assay", "specimen", "model", "method", "kind", "parameter", "chain", "iteration"),
+    (
+        _ASSAY,
+        _MODEL,
+        Column("kind", "text", "as in population.csv"),
+        Column("parameter", "text", "identifier of the glossary"),
+        Column("chain", "int", "chain (Bayes) or run (SAEM)"),
+        Column("iteration", "int", "iteration of SAEM, or kept draw"),
+        Column("value", "float", "value on the scale of estimation"),
+        _SPECIMEN,
+        _METHOD,
+    ),
+)
+
+POPULATION_COMPARISON = Schema(
+    "population_comparison",
+    "one row per assay, specimen, method and candidate model",
+    ("assay", "specimen", "method", "model"),
+    (
+        _ASSAY,
+        _MODEL,
+        Column("converged", "bool", "the fit is to be trusted"),
+        Column("n_patients", "int", "patients with at least one row"),
+        Column("n_obs", "int", "rows of the likelihood"),
+        Column("n_parameters", "int", "population parameters estimated"),
+        Column("log_likelihood", "float", "ln likelihood of the rows, patients integrated out"),
+        Column("log_likelihood_error", "float", "its Monte-Carlo standard error"),
+        Column("aic", "float", "Akaike criterion"),
+        Column("bic", "float", "Bayes criterion, counting patients"),
+        Column("delta_bic", "float", "difference to the smallest"),
+        Column("elpd_loo", "float", "expected ln predictive density of rows left out (Bayes)"),
+        Column("delta_elpd", "float", "difference to the largest (Bayes)"),
+        Column("delta_elpd_error", "float", "standard error of that difference"),
+        Column("doubtful_rows", "int", "rows whose leave-one-out estimate is not to be trusted"),
+        Column("chosen", "bool", "the structure for this study"),
+        _REASON,
+        _SPECIMEN,
+        _METHOD,
+        Column("primary", "bool", "the method that the rule chose"),
+    ),
+)
+
+POPULATION_DRAWS = Schema(
+    "population_draws",
+    "one row per assay, specimen, model, method, draw and parameter of the population",
+    ("assay", "specimen", "model", "method", "kind", "parameter", "draw"),
+    (
+        _ASSAY,
+        _MODEL,
+        Column("kind", "text", "as in population.csv"),
+        Column("parameter", "text", "identifier of the glossary"),
+        Column("draw", "int", "joint draw of all population parameters"),
+        Column("value", "float", "value on the scale of estimation"),
+        _SPECIMEN,
+        _METHOD,
+    ),
+)
+
 PERSISTENCE = Schema(
     "persistence",
     "one row per assay, specimen, limit, dose level and time of the Kaplan-Meier estimate",
@@ -712,6 +871,13 @@ STAGE_TABLES: Mapping[str, Schema] = {
         FITS,
         ESTIMATES,
         PREDICTIONS,
+        POPULATION,
+        INDIVIDUALS,
+        POPULATION_PREDICTIONS,
+        POPULATION_POINTS,
+        POPULATION_TRACES,
+        POPULATION_DRAWS,
+        POPULATION_COMPARISON,
         BLQ_SENSITIVITY,
         PERSISTENCE,
         PERSISTENCE_PATIENTS,

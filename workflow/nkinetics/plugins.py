@@ -332,6 +332,10 @@ class KineticModel:
     superposes : bool
         The curve of several infusions is the sum of their curves. Where it is not, the cells limit one another:
         `change` then sees all cells at once, with tau the last infusion.
+    prepared : callable, optional
+        ``prepared(time, calendar, constants) -> callable``: for time (patients, times) and a calendar with the axis of
+        patients, a function of parameters (..., patients, parameters) that gives the ln level without derivatives.
+        Sampling calls it many times; `log_level` stands in where it is absent.
     """
 
     name: str
@@ -353,6 +357,7 @@ class KineticModel:
     fixed: Callable[[Any], Mapping[str, tuple[float, str]]] = lambda constants: {}
     pools: int = 1
     superposes: bool = True
+    prepared: Callable[..., Callable[[np.ndarray], np.ndarray]] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

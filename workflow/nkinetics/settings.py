@@ -534,14 +534,47 @@ class Models(Section):
 
 
 class Population(Section):
-    """Estimation over patients."""
+    """Estimation over patients: one model, all patients of an assay together."""
 
     model: str | None = Field(None, description="Model; empty = models.default.")
-    assay: str | None = Field(None, description="Assay; empty = the first configured.")
-    method: Literal["auto", "saem", "bayes"] = Field(
-        "auto", description="auto = Bayes below 20 patients, SAEM from 20."
+    assay: str | None = Field(None, description="Assay; empty = qpcr, else ddpcr, else flow.")
+    specimen: str | None = Field(None, description="Specimen; empty = blood where there is any.")
+    same_curve: tuple[str, ...] = Field(
+        (),
+        description="Further assays that share the curve of the first, each with a ratio and a residual SD of its own.",
     )
-    covariates: tuple[str, ...] = Field((), description="Patient columns with an effect on the scale.")
+    method: Literal["auto", "saem", "bayes"] = Field(
+        "auto", description="auto = Bayes below bayes_below patients, SAEM from there on."
+    )
+    bayes_below: int = Field(20, ge=1, description="Patients from which SAEM takes over where the method is auto.")
+    covariates: tuple[str, ...] = Field(
+        (),
+        description="Patient columns with an effect on the scale (ln), as dll3_high; `dll3_high on delta` for another "
+        "parameter.",
+    )
+    fixed: Mapping[str, float] = Field({}, description="Parameters whose typical value is fixed, as {rho: 0.6}.")
+    no_variability: tuple[str, ...] = Field((), description="Parameters that are the same in every patient.")
+    correlated: tuple[tuple[str, ...], ...] = Field(
+        (), description="Blocks of parameters whose variability is correlated, as [[scale, delta]]."
+    )
+    priors: Mapping[str, tuple[float, Positive]] = Field(
+        {},
+        description="Informative priors: {delta: [0.4, 0.3]} = median on the natural scale, and SD on the scale of "
+        "estimation (ln, or logit of a fraction).",
+    )
+    weak_prior_sd: Positive = Field(
+        2.0, description="SD of the weak priors of typical values and effects on the scale of estimation (Bayes)."
+    )
+    omega_prior: Positive = Field(
+        1.0, description="Scale of the half-normal prior of the SDs between patients (Bayes)."
+    )
+    seeds: int = Field(3, ge=1, le=20, description="Runs of SAEM from scattered starts; their spread is reported.")
+    compare: bool = Field(
+        False, description="Estimate every candidate by both methods in the default run, not only in population_full."
+    )
+    candidates: tuple[str, ...] = Field(
+        (), description="Models compared where structure is chosen; empty = models.candidates."
+    )
 
 
 class Statistics(Section):
@@ -787,6 +820,17 @@ def located(settings: Settings, root: Path) -> Settings:
     usual = {n: f"config/{n}.csv" for n in INPUT_TABLES if getattr(settings.inputs, n) == AUTO}
     found = {n: path if (root / path).is_file() else None for n, path in usual.items()}
     return settings.model_copy(update={"inputs": settings.inputs.model_copy(update=found)})
+
+
+def known_models(names: tuple[str, ...]) -> None:
+    """Every name must be a model.
+
+    Raises
+    ------
+    InputError
+        With the nearest name.
+    """
+    with_candidates(Models(), names)
 
 
 def with_candidates(models: Models, names: tuple[str, ...]) -> Models:

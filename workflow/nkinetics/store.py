@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,6 @@ from numpy.typing import NDArray
 
 from nkinetics.columns import SCHEMAS, Schema, schema_problems
 from nkinetics.errors import InputError, Problem, raise_any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _DTYPES = {"text": "str", "float": "float64", "int": "Int64", "bool": "boolean"}
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -62,6 +60,21 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with line feeds at once: temporary name, then rename."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write JSON: keys sorted, numbers with 10 digits as in the tables, what is no number as null."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, Mapping):
+            return {str(k): plain(v) for k, v in item.items()}
+        if isinstance(item, list | tuple):
+            return [plain(v) for v in item]
+        if isinstance(item, float | np.floating):
+            return float(f"{item:.10g}") if np.isfinite(item) else None
+        return item.item() if isinstance(item, np.generic) else item
+
+    write_text(path, json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def empty(schema: Schema) -> pd.DataFrame:

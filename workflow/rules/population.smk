@@ -1,3 +1,14 @@
+POPULATION_TABLES = [
+    "population",
+    "individuals",
+    "population_predictions",
+    "population_points",
+    "population_traces",
+    "population_draws",
+    "population_comparison",
+]
+
+
 rule persistence:
     """Persistence by dose level: Kaplan-Meier, Turnbull as sensitivity, and detectable of sampled on set days."""
     input:
@@ -20,3 +31,60 @@ rule persistence:
         "nkinetics persistence --nca {input.nca} --observations {input.observations}"
         " --infusions {input.study}/infusions.csv --patients {input.study}/patients.csv"
         " --settings {params.settings:q} --output {output.persistence} > {log} 2>&1"
+
+rule population:
+    """One model on the primary assay, all patients together."""
+    input:
+        observations="results/observations.csv",
+        study="results/study",
+    output:
+        expand(
+            "results/{table}.csv",
+            table=POPULATION_TABLES,
+        ),
+        fit="results/population_fit.json",
+    log:
+        "logs/population.log",
+    benchmark:
+        "logs/benchmarks/population.tsv"
+    params:
+        code=code("population"),
+        settings=section("population"),
+        constants=section("models"),
+        blq=section("blq"),
+        folder=subpath(output.fit, parent=True),
+    shell:
+        "nkinetics population --observations {input.observations}"
+        " --infusions {input.study}/infusions.csv --cytokines {input.study}/cytokines.csv"
+        " --patients {input.study}/patients.csv --settings {params.settings:q}"
+        " --constants {params.constants:q} --blq {params.blq:q}"
+        " --output-dir {params.folder} > {log} 2>&1"
+
+
+rule population_full:
+    """Every candidate model by both methods, and which structure the study supports."""
+    input:
+        observations="results/observations.csv",
+        study="results/study",
+    output:
+        expand(
+            "results/population_full/{table}.csv",
+            table=POPULATION_TABLES,
+        ),
+        fit="results/population_full/population_fit.json",
+    log:
+        "logs/population_full.log",
+    benchmark:
+        "logs/benchmarks/population_full.tsv"
+    params:
+        code=code("population"),
+        settings=section("population"),
+        constants=section("models"),
+        blq=section("blq"),
+        folder=subpath(output.fit, parent=True),
+    shell:
+        "nkinetics population --full --observations {input.observations}"
+        " --infusions {input.study}/infusions.csv --cytokines {input.study}/cytokines.csv"
+        " --patients {input.study}/patients.csv --settings {params.settings:q}"
+        " --constants {params.constants:q} --blq {params.blq:q}"
+        " --output-dir {params.folder} > {log} 2>&1"

@@ -1,6 +1,6 @@
 """One patient: likelihood, starts, intervals, identifiability."""
 
-from nkinetics.fitting.profiles import Fitted, analyse
+from nkinetics.fitting.profiles import Fitted, Profile, analyse, profiles
 from nkinetics.fitting.sensitivity import sensitivity
 
-__all__ = ["Fitted", "analyse", "sensitivity"]
+__all__ = ["Fitted", "Profile", "analyse", "profiles", "sensitivity"]

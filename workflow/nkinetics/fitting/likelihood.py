@@ -199,16 +199,18 @@ def terms(mu: np.ndarray, log_sigma: np.ndarray, points: Points | Rows) -> Terms
     ----------
     mu : array (..., rows)
         ln of the curve at the rows.
-    log_sigma : array (...)
-        ln of the residual SD.
+    log_sigma : array (...) or (..., rows)
+        ln of the residual SD, one for all rows or one for each.
     points : Points or Rows
         The rows. Padding gets numbers too: its weight is 0.
     """
-    sigma2 = np.exp(2.0 * log_sigma)[..., None]
+    sigma2 = np.exp(2.0 * log_sigma)
     q = points.n_quantified
-    parts = _quantified(mu[..., :q], sigma2, points)
+    own = log_sigma.ndim == mu.ndim and mu.ndim > 0
+    first, last = (sigma2[..., :q], sigma2[..., q:]) if own else (sigma2[..., None], sigma2[..., None])
+    parts = _quantified(mu[..., :q], first, points)
     if q < mu.shape[-1]:
-        censored = _censored(mu[..., q:], sigma2, points)
+        censored = _censored(mu[..., q:], last, points)
         parts = [np.concatenate([x, y], axis=-1) for x, y in zip(parts, censored, strict=True)]
     return Terms(*parts)
 

@@ -45,7 +45,7 @@ class Fitted:
 class Profile:
     """One patient, assay and specimen: the rows of the likelihood and what goes with them.
 
-    `note` is said with every fit; `empty` is why there is nothing to fit.
+    `note` is said with every fit; `empty` is why there is nothing to fit; `observation_ids` name the rows of `points`.
     """
 
     patient_id: str
@@ -58,6 +58,7 @@ class Profile:
     calendar: Calendar | None
     note: str
     empty: str
+    observation_ids: tuple[str, ...] = ()
 
     @property
     def key(self) -> dict[str, str]:
@@ -169,6 +170,20 @@ def analyse(
 # -------------------------------------------------------------------------------------------------------- profiles
 
 
+def profiles(
+    observations: pd.DataFrame,
+    infusions: pd.DataFrame | None = None,
+    cytokines: pd.DataFrame | None = None,
+    blq: Blq | None = None,
+    patients: pd.DataFrame | None = None,
+    reference_dose: float | None = None,
+) -> list[Profile]:
+    """Assay profiles of all patients, sorted, with the rows of their likelihoods; arguments as for `analyse`."""
+    dose = reference_dose_of(infusions) if reference_dose is None else reference_dose
+    rows = complete(_with_defaults(observations), OBSERVATIONS)
+    return _profiles(rows, infusions, cytokines, blq or Blq(), patients, dose)
+
+
 def _with_defaults(observations: pd.DataFrame) -> pd.DataFrame:
     """Documented defaults of columns that a user's own table lacks."""
     defaults: dict[str, Any] = {
@@ -251,15 +266,14 @@ def _profile(
     units = sorted({u for u in entering["level_unit"] if u}) or sorted({u for u in rows["level_unit"] if u})
     if len(units) > 1:
         empty = empty or "levels in more than one unit: " + ", ".join(units)
-    points, lloq = _points(entering, calendar)
+    points, lloq, ids = _points(entering, calendar)
     if not empty and points.n == 0:
         told = sorted({r for r in rows["exclusion_reason"] if r})
         empty = "no sample after the first infusion enters" + (f" ({'; '.join(told)})" if told else "")
     elif not empty and points.n_quantified == 0:
         empty = f"none of {points.n} samples is quantified"
-    return Profile(
-        patient, dose_level, assay, specimen, units[0] if units else "", points, lloq, calendar, "; ".join(notes), empty
-    )
+    unit = units[0] if units else ""
+    return Profile(patient, dose_level, assay, specimen, unit, points, lloq, calendar, "; ".join(notes), empty, ids)
 
 
 def _calendar(
@@ -291,8 +305,8 @@ def _calendar(
     return Calendar(time[usable][order], amount[usable][order] / reference_dose, pulses, end), notes, ""
 
 
-def _points(rows: pd.DataFrame, calendar: Calendar | None) -> tuple[Points, float]:
-    """Rows of the likelihood, and the median LLOQ of the profile [level unit] (nan when unknown)."""
+def _points(rows: pd.DataFrame, calendar: Calendar | None) -> tuple[Points, float, tuple[str, ...]]:
+    """Rows of the likelihood, the median LLOQ of the profile [level unit] (nan when unknown), and the rows' ids."""
     used = rows[rows["_kind"].isin([DENSITY, INTERVAL])].sort_values(
         ["time_actual", "sample_id", "observation_id"], kind="stable"
     )
@@ -312,7 +326,8 @@ def _points(rows: pd.DataFrame, calendar: Calendar | None) -> tuple[Points, floa
     lloq = rows["lloq"].to_numpy(dtype=float)
     lloq = lloq[np.isfinite(lloq) & (lloq > 0)]
     points = Points(time[order], lower[density], lower[~density], upper[~density], variance[order])
-    return points, float(np.median(lloq)) if len(lloq) else float("nan")
+    ids = tuple(used["observation_id"].fillna("").astype(str).to_numpy()[order].tolist())
+    return points, float(np.median(lloq)) if len(lloq) else float("nan"), ids
 
 
 # ------------------------------------------------------------------------------------------------------- one model

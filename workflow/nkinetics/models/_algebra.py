@@ -174,6 +174,46 @@ def superposed(
     return exponent_time + value, share
 
 
+def superposition(time: np.ndarray, calendar: Calendar) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What `superposed` gives as ln of the sum, for times and calendars that are settled.
+
+    Parameters
+    ----------
+    time : array (patients, times)
+        [d].
+    calendar : Calendar
+        With the axis of patients.
+
+    Returns
+    -------
+    callable
+        ``(R(t) (..., patients, times), R(tau) (..., patients, infusions)) -> array (..., patients, times)``.
+
+    Examples
+    --------
+    >>> twice = Calendar(np.array([[0.0, 1.0]]), np.array([[1.0, 1.0]]))
+    >>> total = superposition(np.array([[0.5, 1.0]]), twice)
+    >>> np.exp(total(np.zeros((1, 2)), np.zeros((1, 2)))).round(9).tolist()
+    [[1.0, 2.0]]
+    """
+    last = started(time, calendar).sum(axis=-1) - 1
+    amount = _log_amount(calendar)
+    n, k = amount.shape
+    flat = np.arange(n)[:, None] * k + np.maximum(last, 0)
+    outside = np.where(last < 0, -np.inf, 0.0) if (last < 0).any() else None
+
+    def total(exponent_time: np.ndarray, exponent_infusion: np.ndarray) -> np.ndarray:
+        given = amount - exponent_infusion
+        if k > 1:
+            # Infusions stand in order of time: up to each one there is one sum, whatever the sample.
+            given = np.logaddexp.accumulate(given, axis=-1)
+            given = given.reshape(*given.shape[:-2], -1)[..., flat]
+        value = exponent_time + given
+        return value if outside is None else value + outside
+
+    return total
+
+
 # ------------------------------------------------------------------------------- means and differences of exponentials
 
 

@@ -6,12 +6,22 @@ each fall at a constant rate, so that any calendar of infusions is superposed po
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from nkinetics.models._algebra import LN2, Segments, curve_quantities, segments, slope, superposed, with_scale
+from nkinetics.models._algebra import (
+    LN2,
+    Segments,
+    curve_quantities,
+    segments,
+    slope,
+    superposed,
+    superposition,
+    with_scale,
+)
 from nkinetics.models.decay import SCALE
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 
@@ -74,6 +84,19 @@ def jacobian(
     derivatives[..., 2] = late - slow
     derivatives[..., 3] = -beta * late * (time - (slow_share * tau[..., None, :]).sum(axis=-1))
     return np.log(scale) + both, derivatives
+
+
+def prepared(time: np.ndarray, calendar: Calendar, constants: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Ln level without derivatives, for times and calendars that are settled."""
+    total, tau = superposition(time, calendar), np.asarray(calendar.infusion_time, dtype=float)
+
+    def at(parameters: np.ndarray) -> np.ndarray:
+        scale, alpha, slow, beta = (parameters[..., i, None] for i in range(4))
+        fast = np.log1p(-slow) + total(-alpha * time, -alpha * tau)
+        late = np.log(slow) + total(-beta * time, -beta * tau)
+        return np.log(scale) + np.logaddexp(fast, late)
+
+    return at
 
 
 def guess(time: np.ndarray, log_level_seen: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
@@ -146,6 +169,7 @@ MODEL = KineticModel(
     guess=guess,
     derived=derived,
     change=change,
+    prepared=prepared,
     ordered=ordered,
     example=Example(
         (2500.0, 0.8, 0.08, 0.07),

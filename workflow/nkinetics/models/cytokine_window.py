@@ -7,6 +7,7 @@ the information on rho away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from nkinetics.models._algebra import (
     segments,
     slope,
     superposed,
+    superposition,
     windows,
     with_scale,
 )
@@ -76,6 +78,19 @@ def jacobian(
     supported = cover - (share * cover_tau[..., None, :]).sum(axis=-1)
     ones = np.ones(np.broadcast_shapes(value.shape, age.shape))
     return np.log(scale) + value, np.stack([ones, -delta * age, rho * supported], axis=-1)
+
+
+def prepared(time: np.ndarray, calendar: Calendar, constants: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Ln level without derivatives, for times and calendars that are settled."""
+    total, tau = superposition(time, calendar), np.asarray(calendar.infusion_time, dtype=float)
+    pulses = pulses_of(calendar, constants.agents)
+    cover, cover_tau = covered(time, pulses, constants.width), covered(tau, pulses, constants.width)
+
+    def at(parameters: np.ndarray) -> np.ndarray:
+        scale, delta, rho = (parameters[..., i, None] for i in range(3))
+        return np.log(scale) + total(rho * cover - delta * time, rho * cover_tau - delta * tau)
+
+    return at
 
 
 def guess(time: np.ndarray, log_level_seen: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
@@ -166,6 +181,7 @@ MODEL = KineticModel(
     guess=guess,
     derived=derived,
     change=change,
+    prepared=prepared,
     missing=missing,
     growth="rho",
     fixed=lambda constants: {"width": (constants.width, "d")},

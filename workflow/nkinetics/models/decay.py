@@ -5,6 +5,7 @@ The iPSC-derived CAR-NK FT596 peaked on day 1 and was seen up to day 15; nothing
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from nkinetics.models._algebra import (
     segments,
     slope,
     superposed,
+    superposition,
     with_scale,
 )
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
@@ -74,6 +76,17 @@ def jacobian(
     return np.log(scale) + value, np.stack([ones, -delta * age], axis=-1)
 
 
+def prepared(time: np.ndarray, calendar: Calendar, constants: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Ln level without derivatives, for times and calendars that are settled."""
+    total, tau = superposition(time, calendar), np.asarray(calendar.infusion_time, dtype=float)
+
+    def at(parameters: np.ndarray) -> np.ndarray:
+        scale, delta = (parameters[..., i, None] for i in range(2))
+        return np.log(scale) + total(-delta * time, -delta * tau)
+
+    return at
+
+
 def guess(time: np.ndarray, log_level_seen: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
     """Starts: the slope after the last infusion, of the whole profile, and a spread of rates around them."""
     last = float(np.max(calendar.infusion_time))
@@ -122,6 +135,7 @@ MODEL = KineticModel(
     guess=guess,
     derived=derived,
     change=change,
+    prepared=prepared,
     example=Example(
         (2500.0, 0.38),
         Calendar(np.array([0.0, 3.0, 6.0]), np.array([1.0, 1.0, 0.5]), {"IL-2": np.array([0.0, 3.0, 6.0, 9.0])}, 27.0),

@@ -18,6 +18,7 @@ of the curve itself lies below and is derived.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ from nkinetics.models._algebra import (
     slope,
     started,
     superposed,
+    superposition,
     with_scale,
 )
 from nkinetics.models._constants import Range
@@ -207,6 +209,34 @@ def knots(time: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
     else:
         found = np.concatenate([(time[:, None] - tau).ravel(), [constants.t_lag]])
     return np.unique(found[found > TMAX.lower])
+
+
+def prepared(time: np.ndarray, calendar: Calendar, constants: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Ln level without derivatives, for times and calendars that are settled."""
+    if constants.clock == "infusion":
+        return lambda parameters: log_level(time, parameters, calendar, constants)
+    total, tau = superposition(time, calendar), np.asarray(calendar.infusion_time, dtype=float)
+    lag, h, hard = constants.t_lag, constants.gate_width, constants.gate == "hard"
+
+    def at(parameters: np.ndarray) -> np.ndarray:
+        cmax, rho, tmax, alpha, slow, beta = (parameters[..., i, None] for i in range(6))
+        log_fast, log_slow = np.log1p(-slow), np.log(slow)
+        top = np.maximum(tmax, lag)
+
+        def exponent(t: np.ndarray) -> np.ndarray:
+            if hard:
+                x = np.maximum(t - tmax, 0.0)
+                growing = np.minimum(np.maximum(t, lag), top) - lag
+            else:
+                late = np.maximum(t, lag)
+                x = h * (np.logaddexp(0.0, (late - tmax) / h) - np.logaddexp(0.0, (lag - tmax) / h))
+                growing = late - lag - x
+            return rho * growing + np.logaddexp(log_fast - alpha * x, log_slow - beta * x)
+
+        base = rho * (top - lag) if hard else rho * h * np.logaddexp(0.0, (tmax - lag) / h)
+        return np.log(cmax) - base + total(exponent(time), exponent(tau))
+
+    return at
 
 
 def guess(time: np.ndarray, log_level_seen: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
@@ -392,6 +422,7 @@ MODEL = KineticModel(
     guess=guess,
     derived=derived,
     change=change,
+    prepared=prepared,
     breakpoint="tmax",
     knots=knots,
     growth="rho",

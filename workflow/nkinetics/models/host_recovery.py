@@ -8,12 +8,13 @@ infusion: later infusions meet what is left of the growth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from nkinetics.models._algebra import LN2, arc_quantities, integral, slope, superposed, with_scale
+from nkinetics.models._algebra import LN2, arc_quantities, integral, slope, superposed, superposition, with_scale
 from nkinetics.models.decay import DELTA, SCALE
 from nkinetics.plugins import Calendar, Example, KineticModel, Parameter, Quantity
 
@@ -72,6 +73,22 @@ def jacobian(
     for i, (own, given) in enumerate(zip(slopes, slopes_tau, strict=True), start=1):
         derivatives[..., i] = own - (share * given[..., None, :]).sum(axis=-1)
     return np.log(parameters[..., 0, None]) + value, derivatives
+
+
+def prepared(time: np.ndarray, calendar: Calendar, constants: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Ln level without derivatives, for times and calendars that are settled."""
+    total, tau = superposition(time, calendar), np.asarray(calendar.infusion_time, dtype=float)
+
+    def at(parameters: np.ndarray) -> np.ndarray:
+        scale, delta, rho0, fading = (parameters[..., i, None] for i in range(4))
+        grown = rho0 / fading
+
+        def exponent(t: np.ndarray) -> np.ndarray:
+            return -grown * np.expm1(-fading * t) - delta * t
+
+        return np.log(scale) + total(exponent(time), exponent(tau))
+
+    return at
 
 
 def guess(time: np.ndarray, log_level_seen: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
@@ -156,6 +173,7 @@ MODEL = KineticModel(
     guess=guess,
     derived=derived,
     change=change,
+    prepared=prepared,
     growth="rho0",
     example=Example(
         (300.0, 0.35, 1.2, 0.17),

@@ -7,6 +7,7 @@ hardly ever identifiable: it is a model for the population.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from nkinetics.models._algebra import (
     segments,
     slope,
     superposed,
+    superposition,
     windows,
     with_scale,
 )
@@ -94,6 +96,21 @@ def jacobian(
     for i, (own, given) in enumerate(zip(slopes, slopes_tau, strict=True), start=1):
         derivatives[..., i] = own - (share * given[..., None, :]).sum(axis=-1)
     return np.log(parameters[..., 0, None]) + value, derivatives
+
+
+def prepared(time: np.ndarray, calendar: Calendar, constants: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Ln level without derivatives, for times and calendars that are settled."""
+    total, tau = superposition(time, calendar), np.asarray(calendar.infusion_time, dtype=float)
+    pulses = pulses_of(calendar, constants.agents)
+    cover, cover_tau = covered(time, pulses, constants.width), covered(tau, pulses, constants.width)
+    late, late_tau = (np.maximum(t - constants.t_rejection, 0.0) for t in (time, tau))
+
+    def at(parameters: np.ndarray) -> np.ndarray:
+        scale, delta, rho, kappa = (parameters[..., i, None] for i in range(4))
+        exponent = rho * cover - delta * time - kappa * late
+        return np.log(scale) + total(exponent, rho * cover_tau - delta * tau - kappa * late_tau)
+
+    return at
 
 
 def guess(time: np.ndarray, log_level_seen: np.ndarray, calendar: Calendar, constants: Any) -> np.ndarray:
@@ -183,6 +200,7 @@ MODEL = KineticModel(
     guess=guess,
     derived=derived,
     change=change,
+    prepared=prepared,
     missing=missing,
     growth="rho",
     fixed=lambda constants: {"width": (constants.width, "d"), "t_rejection": (constants.t_rejection, "d")},
