@@ -123,7 +123,6 @@ def _fit(args: argparse.Namespace) -> int:
     return DONE
 
 
-<<<<<<< HEAD
 def _design(args: argparse.Namespace) -> int:
     from nkinetics import inputs, settings
     from nkinetics.columns import DESIGN, DESIGN_CANDIDATES
@@ -169,7 +168,8 @@ def _design(args: argparse.Namespace) -> int:
         write_text(args.output_dir / "design.svg", svg)
         write_bytes(args.output_dir / "design.png", png)
     print(answer.text)
-=======
+
+
 def _population(args: argparse.Namespace) -> int:
     from nkinetics import columns, inputs, observations, settings
     from nkinetics.population.comparison import compare
@@ -204,7 +204,6 @@ def _population(args: argparse.Namespace) -> int:
     ):
         write_table(table, args.output_dir / f"{schema.name}.csv", schema)
     write_json(made.fit | {"chosen": done.chosen}, args.output_dir / "population_fit.json")
->>>>>>> wt-pop
     return DONE
 
 
@@ -355,7 +354,6 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
     path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv", required=True)
 
-<<<<<<< HEAD
     design = command("design", "judge a sampling schedule before it is used: expected errors, samples to add or drop")
     design.add_argument("--times", metavar="DAYS", help="planned samples as 0.08,1,2 (days from the first infusion)")
     design.add_argument(
@@ -405,7 +403,7 @@ def _parser() -> argparse.ArgumentParser:
     one_section(design, "--settings", "models")
     design.add_argument("--figure", action="store_true", help="draw it too: design.svg and design.png")
     path(design, "--output-dir", "folder for design.csv and design_candidates.csv", required=True)
-=======
+
     population = command("population", "one model, all patients together: SAEM or full Bayes")
     path(population, "--observations", "observations.csv, ours or your own", required=True)
     path(population, "--infusions", "infusions.csv; without it one infusion at 0")
@@ -421,7 +419,6 @@ def _parser() -> argparse.ArgumentParser:
     one_section(population, "--blq", "blq")
     population.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
     path(population, "--output-dir", "folder for population.csv, individuals.csv ...", required=True)
->>>>>>> wt-pop
 
     persistence = command("persistence", "persistence by dose level: Kaplan-Meier, Turnbull, detectable on set days")
     path(persistence, "--nca", "nca.csv", required=True)
