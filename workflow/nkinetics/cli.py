@@ -168,6 +168,7 @@ def _design(args: argparse.Namespace) -> int:
         write_text(args.output_dir / "design.svg", svg)
         write_bytes(args.output_dir / "design.png", png)
     print(answer.text)
+    return DONE
 
 
 def _population(args: argparse.Namespace) -> int:
