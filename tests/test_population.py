@@ -420,8 +420,9 @@ def test_prediction_errors_are_normal_where_the_model_holds():
     right = Values(truth, 0.16 * np.eye(2), np.array([0.3]), np.zeros(1))
     wrong = Values(truth, 0.16 * np.eye(2), np.array([0.15]), np.zeros(1))
     random = np.random.default_rng(1)
-    assert kstest(npde(study, right, random).ravel(), "norm").pvalue > 0.01
-    assert kstest(npde(study, wrong, random).ravel(), "norm").pvalue < 1e-4
+    location = study.effects.location(truth)
+    assert kstest(npde(study, right, location, random).ravel(), "norm").pvalue > 0.01
+    assert kstest(npde(study, wrong, location, random).ravel(), "norm").pvalue < 1e-4
 
 
 def test_chains_that_disagree_are_told():

@@ -602,8 +602,8 @@ class _Tables:
             *_empty(prepared.study),
         )
         p = len(model.names)
-        theta = np.stack([moved(start, result.places, d).theta[:p] for d in (result.centre, *result.draws)])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            theta = np.stack([moved(start, result.places, d).theta[:p] for d in (result.centre, *result.draws)])
             found = model.derived(to_natural(model, theta), prepared.calendars[0], prepared.constants, float("nan"))
         for quantity in found:
             if quantity.name.startswith(("half_life", "doubling_time")):
@@ -617,7 +617,15 @@ class _Tables:
                     ci_lower=low,
                     ci_upper=high,
                     unit=quantity.unit.replace("level_unit", unit),
-                    reason=told or ("" if len(others) > KEPT // 2 else "does not exist for most draws"),
+                    reason="; ".join(
+                        filter(
+                            None,
+                            [
+                                told or ("" if len(others) > KEPT // 2 else "does not exist for most draws"),
+                                *prepared.notes,
+                            ],
+                        )
+                    ),
                     **counts,
                 )
 
@@ -696,7 +704,8 @@ class _Tables:
             own = study.mean(result.phi.mean(axis=0)[None], offset)[0]
             typical = study.mean(study.effects.location(result.values.theta)[None], offset)[0]
             sd = np.broadcast_to(np.sqrt(study.spread(result.values.sigma[None])), (1, *own.shape))[0]
-            errors = npde(study, result.values, generator(*self.header.values(), *prepared.patients, "npde"))
+            random = generator(*self.header.values(), *prepared.patients, "npde")
+            errors = npde(study, result.values, result.phi[-1], random)
             levels = np.exp(np.stack([own, typical]))
         q = rows.n_quantified
         for i, profile in enumerate(prepared.profiles):

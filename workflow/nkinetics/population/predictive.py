@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from nkinetics.population.mixed import Study, Values, cholesky
+from nkinetics.population.saem import truncated_normal
 
 REPLICATES = 1000
 """Simulated studies for prediction distribution errors."""
@@ -40,12 +41,16 @@ def simulated(study: Study, values: Values, random: np.random.Generator, replica
     return np.concatenate(parts)
 
 
-def npde(study: Study, values: Values, random: np.random.Generator, replicates: int = REPLICATES) -> np.ndarray:
+def npde(
+    study: Study, values: Values, phi: np.ndarray, random: np.random.Generator, replicates: int = REPLICATES
+) -> np.ndarray:
     """Normalised prediction distribution errors (patients, rows): standard normal where the model holds.
 
     The rank of each row among simulated ones, decorrelated within the patient (Brendel et al. 2006, Pharm Res 23:2036,
-    doi:10.1007/s11095-006-9067-5); a censored row is drawn within its interval from the simulated distribution (Nguyen,
-    Comets & Mentre 2012, J Pharmacokinet Pharmacodyn 39:499, doi:10.1007/s10928-012-9264-2).
+    doi:10.1007/s11095-006-9067-5). A censored row is drawn within its interval given the patient's other rows: with
+    these draws the rows of a patient follow the model's joint distribution where the model holds, however many of them
+    are censored. (Draws from the marginal distribution, as Nguyen, Comets & Mentre 2012, would need the simulated rows
+    censored alike, and break the correlation within the patient.)
 
     Parameters
     ----------
@@ -53,6 +58,8 @@ def npde(study: Study, values: Values, random: np.random.Generator, replicates: 
         Patients and model.
     values : Values
         Without leading axis.
+    phi : array (patients, p)
+        One draw of each patient given his rows.
     random : Generator
         Source of the draws.
     replicates : int
@@ -60,20 +67,13 @@ def npde(study: Study, values: Values, random: np.random.Generator, replicates: 
     """
     rows, q = study.series, study.series.n_quantified
     replicates = max(200, min(replicates, 10_000_000 // max(rows.weight.size, 1)))
-    cloud = simulated(study, values, random, replicates)
     observed = np.empty(rows.weight.shape)
     observed[:, :q] = rows.log_level
     if rows.weight.shape[1] > q:
-        ordered = np.sort(cloud[..., q:], axis=0)
-        below = (ordered <= rows.log_lower).sum(axis=0) / replicates
-        above = (ordered <= rows.log_upper).sum(axis=0) / replicates
-        above = np.maximum(above, below + 1.0 / replicates)
-        share = below + random.random(below.shape) * (above - below)
-        place = np.clip(share * (replicates - 1), 0, replicates - 1)
-        low = np.floor(place).astype(int)
-        up = np.minimum(low + 1, replicates - 1)
-        at = np.take_along_axis(ordered, low[None], 0)[0], np.take_along_axis(ordered, up[None], 0)[0]
-        observed[:, q:] = at[0] + (place - low) * (at[1] - at[0])
+        mu = study.mean(phi[None], values.offset[None])[0, :, q:]
+        sd = np.broadcast_to(np.sqrt(study.spread(values.sigma[None]))[0], rows.weight.shape)[:, q:]
+        observed[:, q:] = truncated_normal(mu, sd, rows.log_lower, rows.log_upper, random.random(mu.shape))
+    cloud = simulated(study, values, random, replicates)
     found = np.full(rows.weight.shape, np.nan)
     for i in range(study.n):
         use = rows.weight[i] > 0

@@ -143,7 +143,8 @@ class Walk:
         self.seen += 1
         # A window that grows: what was learnt far from the end is forgotten.
         rate = 1.0 / min(max(self.seen, 2), 100)
-        off = self.phi - self.centre
+        # A parameter that does not vary moves with the population, never by itself.
+        off = np.where(self.study.effects.varies, self.phi - self.centre, 0.0)
         self.centre = self.centre + rate * off.mean(axis=0)
         self.cloud = (1.0 - rate) * self.cloud + rate * np.einsum("cnp,cnq->npq", off, off) / len(self.phi)
         if self.seen % 10 == 0:
