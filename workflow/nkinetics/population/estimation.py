@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,14 @@ INDIVIDUAL_DRAWS = 200
 """Draws of each patient at most, fewer in large studies."""
 GAIN_MAX = 0.5
 """A maximum from which a Newton step would still gain more ln L is none."""
+APART = 2.0
+"""Difference in ln L by which a run is clearly likelier."""
+LOST = 0.05
+"""SD between patients that counts as lost when runs are compared."""
+FLAT = 1e-3
+"""Eigenvalue of the information, scaled to a unit diagonal, below which a direction is not determined."""
+STARTS = (1.0, 2.0, 0.6)
+"""Factors on the SDs between patients at the start of the runs: a small SD holds on to itself."""
 OMEGA_BOUND = 0.02
 """SD between patients that counts as 0."""
 LOO_DRAWS = 1200
@@ -288,26 +296,31 @@ def _by_saem(prepared: Prepared, settings: Population, seed: Sequence[str]) -> R
     for k in range(settings.seeds):
         random = generator(*seed, k)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            run = saem(study, random, scatter=0.0 if k == 0 else 0.5)
+            wider = replace(study.effects, omega_start=STARTS[k % len(STARTS)] * study.effects.omega_start)
+            run = saem(replace(study, effects=wider), random, scatter=0.0 if k == 0 else 0.5)
+            run.walk.study = study
             around = conditional(study, run.values, run.walk, kept=kept)
             runs.append((run, around, importance_sampling(study, run.values, around.mean, around.covariance, random)))
-    best = max(range(len(runs)), key=lambda k: runs[k][2].log_likelihood)
+    best = _best(runs)
     run, around, evidence = runs[best]
     places = coordinates(study)
     centre = vector(run.values, places)
-    covariance, determined = _covariance(around.information)
+    covariance, determined = _covariance(around.information, places)
     error = np.sqrt(np.where(determined, np.diag(covariance), np.nan))
     near = [r for r in runs if r[2].log_likelihood > evidence.log_likelihood - 1.0]
-    others = np.stack([vector(r[0].values, places) for r in near])
-    spread = np.ptp(others, axis=0) / error if len(near) > 1 else np.full(len(places), np.nan)
+    apart = np.stack([vector(r[0].values, places) for r in near])
+    spread = np.ptp(apart, axis=0) / error if len(near) > 1 else np.full(len(places), np.nan)
     reasons = []
     if not around.gain <= GAIN_MAX:
         reasons.append(f"not settled: ln L would still gain {around.gain:.2g}")
-    if not determined.all():
+    spread_only = np.array([place.kind in ("sd", "correlation") for place in places])
+    if not determined[~spread_only].all():
         reasons.append("the data do not determine every parameter")
-    low = [r[2].log_likelihood for r in runs if r[2].log_likelihood <= evidence.log_likelihood - 1.0]
-    if low:
-        reasons.append(f"{len(low)} of {len(runs)} runs ended lower by up to {evidence.log_likelihood - min(low):.1f}")
+    others = [r[2].log_likelihood - evidence.log_likelihood for k, r in enumerate(runs) if k != best]
+    for word, away in (("lower", [-x for x in others if x < -1.0]), ("higher", [x for x in others if x > APART])):
+        if away:
+            told = "" if word == "lower" else ", with less variability between patients or not settled"
+            reasons.append(f"{len(away)} of {len(runs)} runs ended {word} by up to {max(away):.1f} in ln L{told}")
     notes = {}
     for k, place in enumerate(places):
         if place.kind == "sd" and np.exp(centre[k]) <= max(OMEGA_BOUND, 1.5 * OMEGA_MIN):
@@ -348,6 +361,26 @@ def _by_saem(prepared: Prepared, settings: Population, seed: Sequence[str]) -> R
     )
 
 
+def _best(runs: Sequence[tuple[Saem, Conditional, Evidence]]) -> int:
+    """The first run, or one that is clearly likelier, settled, and has not lost more SDs between patients.
+
+    At small n the likelihood may rise where an SD is 0 and the residual takes its share; a start away from 0 that holds
+    is the better description. What the other runs found is said.
+    """
+
+    def lost(run: tuple[Saem, Conditional, Evidence]) -> int:
+        sd = np.sqrt(np.diag(run[0].values.omega))
+        return int((sd[run[0].walk.study.effects.varies] < LOST).sum())
+
+    best = 0
+    for k in range(1, len(runs)):
+        one, other = runs[best], runs[k]
+        likelier = other[2].log_likelihood - one[2].log_likelihood > APART
+        if likelier and other[1].gain <= GAIN_MAX and lost(other) <= lost(one):
+            best = k
+    return best
+
+
 def _quantile(place: Coordinate, study: Study) -> float:
     """Of the t distribution for what rests on the number of patients, else normal."""
     if place.kind in ("theta", "sd", "correlation") and study.n > 2:
@@ -376,16 +409,31 @@ def _trace(study: Study, trace: np.ndarray) -> np.ndarray:
     return np.stack(found, axis=-1)
 
 
-def _covariance(information: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverse of the information, and which parameters have a standard error."""
+def _covariance(information: np.ndarray, places: list[Coordinate]) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse of the information, and which parameters have a standard error.
+
+    An SD between patients near 0 has no information of its own and would take that of its typical value with it: such
+    SDs are set aside, worst first, as if they were fixed.
+    """
     size = np.sqrt(np.maximum(np.abs(np.diag(information)), 1e-12))
-    values, vectors = np.linalg.eigh(information / np.outer(size, size))
-    known = values > 1e-4
+    scaled = information / np.outer(size, size)
+    kept = np.ones(len(places), dtype=bool)
+    spread = np.array([place.kind in ("sd", "correlation") for place in places])
+    while True:
+        own = np.flatnonzero(kept)
+        values, vectors = np.linalg.eigh(scaled[np.ix_(own, own)])
+        weight = np.where(spread[own], np.abs(vectors[:, 0]), 0.0)
+        if values[0] > FLAT or not (weight > 0.1).any():
+            break
+        kept[own[np.argmax(weight)]] = False
+    known = values > FLAT
     inverse = (vectors[:, known] / values[known]) @ vectors[:, known].T
-    if (~known).any():
-        inverse += (vectors[:, ~known] / 1e-2) @ vectors[:, ~known].T
-    lost = (vectors[:, ~known] ** 2).sum(axis=-1) > 1e-2
-    return inverse / np.outer(size, size), ~lost
+    inverse += (vectors[:, ~known] / 1e-2) @ vectors[:, ~known].T
+    whole = np.diag(np.full(len(places), 1e-12))
+    whole[np.ix_(own, own)] = inverse
+    lost = ~kept
+    lost[own] = (vectors[:, ~known] ** 2).sum(axis=-1) > 1e-2
+    return whole / np.outer(size, size), ~lost
 
 
 def _criteria(study: Study, evidence: Evidence, k: int) -> dict[str, Any]:
