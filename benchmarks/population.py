@@ -18,7 +18,7 @@ from nkinetics.fitting.likelihood import Points
 from nkinetics.models._algebra import to_estimation, to_natural
 from nkinetics.plugins import Calendar, discover
 from nkinetics.population.bayes import bayes
-from nkinetics.population.information import conditional, importance_sampling
+from nkinetics.population.information import conditional, importance_sampling, refined
 from nkinetics.population.mixed import Effects, Study, series
 from nkinetics.population.saem import saem
 
@@ -80,8 +80,9 @@ def one(method: str, n: int) -> str:
         run = saem(made, random)
         marks = [begin, time.process_time()]
         around = conditional(made, run.values, run.walk)
+        values, around = refined(made, run.values, run.walk, around)
         marks.append(time.process_time())
-        evidence = importance_sampling(made, run.values, around.mean, around.covariance, random)
+        evidence = importance_sampling(made, values, around.mean, around.covariance, random)
         marks.append(time.process_time())
         spent = np.diff(marks).tolist()
         told = f"ln L {evidence.log_likelihood:.1f} +- {evidence.error:.2f}, gain {around.gain:.2f}"

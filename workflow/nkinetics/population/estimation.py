@@ -35,6 +35,7 @@ from nkinetics.population.information import (
     coordinates,
     importance_sampling,
     moved,
+    refined,
     vector,
 )
 from nkinetics.population.loo import Loo, psis_loo
@@ -300,7 +301,9 @@ def _by_saem(prepared: Prepared, settings: Population, seed: Sequence[str]) -> R
             run = saem(replace(study, effects=wider), random, scatter=0.0 if k == 0 else 0.5)
             run.walk.study = study
             around = conditional(study, run.values, run.walk, kept=kept)
-            runs.append((run, around, importance_sampling(study, run.values, around.mean, around.covariance, random)))
+            values, around = refined(study, run.values, run.walk, around, kept=kept)
+            evidence = importance_sampling(study, values, around.mean, around.covariance, random)
+            runs.append((replace(run, values=values), around, evidence))
     best = _best(runs)
     run, around, evidence = runs[best]
     places = coordinates(study)

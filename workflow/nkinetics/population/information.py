@@ -21,6 +21,10 @@ KEPT = 200
 """Draws of each patient that are kept."""
 DRAWS, FREEDOM = 4000, 5.0
 """Draws of the importance sampling, and degrees of freedom of its t."""
+GONE = 0.05
+"""SD between patients that counts as vanishing."""
+REFINED, GAIN_AIM = 3, 0.25
+"""Newton steps after stochastic approximation, and the gain in ln L below which none is taken."""
 AT_ONCE = 40_000
 """Curves computed at once: bounds the memory."""
 
@@ -169,6 +173,47 @@ def conditional(study: Study, values: Values, walk: Walk, sweeps: int = SWEEPS, 
     whole = curvature + _gaussian_curvature(study.effects, values, places, mean, second) - missing
     covariance = second - np.einsum("np,nq->npq", mean, mean)
     return Conditional(mean, covariance, np.stack(taken), (whole + whole.T) / 2.0, scores.sum(axis=0))
+
+
+def refined(
+    study: Study, values: Values, walk: Walk, around: Conditional, rounds: int = REFINED, kept: int = KEPT
+) -> tuple[Values, Conditional]:
+    """The maximum, by Newton steps from where stochastic approximation left off.
+
+    Along a flat ridge its last steps are too short. The mean score and the information that the chains give say where
+    the maximum lies; a step is taken as long as it would gain something and the gain falls.
+
+    Parameters
+    ----------
+    study, values, walk, around
+        As for and from `conditional`.
+    rounds : int
+        At most so many steps.
+    kept : int
+        As for `conditional`.
+    """
+    places = coordinates(study)
+    still = ~study.effects.varies
+    for _ in range(rounds):
+        size = np.sqrt(np.maximum(np.diag(around.information), 1e-12))
+        eigen, vectors = np.linalg.eigh(around.information / np.outer(size, size))
+        known = eigen > 1e-2
+        step = (vectors[:, known] / eigen[known]) @ (vectors[:, known].T @ (around.score / size)) / size
+        # Where an SD vanishes the likelihood is no parabola: it stays.
+        now = vector(values, places)
+        gone = np.array([place.kind == "sd" for place in places]) & (now < np.log(GONE))
+        step = np.where(gone, 0.0, step)
+        if not around.gain > GAIN_AIM or not np.isfinite(step).all():
+            break
+        trial = moved(values, places, now + np.clip(step, -0.5, 0.5))
+        shift = study.effects.location(trial.theta) - study.effects.location(values.theta)
+        walk.phi = walk.phi + shift * still
+        found = conditional(study, trial, walk, kept=kept)
+        if not found.gain < around.gain:
+            walk.phi = walk.phi - shift * still
+            break
+        values, around = trial, found
+    return values, around
 
 
 def _complete(study: Study, values: Values, places: list[Coordinate], phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
