@@ -97,25 +97,37 @@ def _explain(args: argparse.Namespace) -> int:
 
 def _fit(args: argparse.Namespace) -> int:
     from nkinetics import fitting, inputs, observations, settings
-    from nkinetics.columns import ESTIMATES, FITS, PREDICTIONS
+    from nkinetics.columns import (
+        CONSTANT_SENSITIVITY,
+        ESTIMATES,
+        FITS,
+        LIKELIHOOD_PROFILES,
+        MODEL_AVERAGES,
+        PREDICTIONS,
+    )
     from nkinetics.store import write_table
 
     choices = settings.section("models", args.settings)
     if args.models:
         choices = settings.with_candidates(choices, tuple(args.models.split(",")))
     infusions = inputs.load_infusions(args.infusions) if args.infusions else None
-    done = fitting.analyse(
-        observations.load(args.observations),
-        infusions=infusions,
-        cytokines=inputs.load_cytokines(args.cytokines, infusions) if args.cytokines else None,
-        settings=choices,
-        blq=settings.section("blq", args.blq),
-        patients=inputs.load_patients(args.patients) if args.patients else None,
-        reference_dose=args.reference_dose,
+    observed = observations.load(args.observations)
+    cytokines = inputs.load_cytokines(args.cytokines, infusions) if args.cytokines else None
+    blq = settings.section("blq", args.blq)
+    patients = inputs.load_patients(args.patients) if args.patients else None
+    done = fitting.analyse(observed, infusions, cytokines, choices, blq, patients, args.reference_dose)
+    over_ranges = fitting.over_ranges(
+        observed, infusions, cytokines, choices, blq=blq, patients=patients, reference_dose=args.reference_dose
     )
-    write_table(done.fits, args.output_dir / "fits.csv", FITS)
-    write_table(done.estimates, args.output_dir / "estimates.csv", ESTIMATES)
-    write_table(done.predictions, args.output_dir / "predictions.csv", PREDICTIONS)
+    for schema, table in (
+        (FITS, done.fits),
+        (ESTIMATES, done.estimates),
+        (PREDICTIONS, done.predictions),
+        (MODEL_AVERAGES, done.averages),
+        (LIKELIHOOD_PROFILES, done.likelihood_profiles),
+        (CONSTANT_SENSITIVITY, over_ranges),
+    ):
+        write_table(table, args.output_dir / f"{schema.name}.csv", schema)
     return DONE
 
 
@@ -264,7 +276,7 @@ def _parser() -> argparse.ArgumentParser:
     one_section(fit, "--settings", "models")
     one_section(fit, "--blq", "blq")
     fit.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
-    path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv", required=True)
+    path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv ...", required=True)
 
     persistence = command("persistence", "persistence by dose level: Kaplan-Meier, Turnbull, detectable on set days")
     path(persistence, "--nca", "nca.csv", required=True)

@@ -1,6 +1,6 @@
 """One patient: likelihood, starts, intervals, identifiability."""
 
 from nkinetics.fitting.profiles import Fitted, analyse
-from nkinetics.fitting.sensitivity import sensitivity
+from nkinetics.fitting.sensitivity import over_ranges, sensitivity
 
-__all__ = ["Fitted", "analyse", "sensitivity"]
+__all__ = ["Fitted", "analyse", "over_ranges", "sensitivity"]

@@ -11,13 +11,24 @@ import numpy as np
 import pandas as pd
 
 from nkinetics.blq import DENSITY, INTERVAL, likelihood_rows
-from nkinetics.columns import CYTOKINES, ESTIMATES, FITS, INFUSIONS, OBSERVATIONS, PREDICTIONS
-from nkinetics.fitting.choice import aicc, weights
+from nkinetics.columns import (
+    CYTOKINES,
+    ESTIMATES,
+    FITS,
+    INFUSIONS,
+    LIKELIHOOD_PROFILES,
+    MODEL_AVERAGES,
+    OBSERVATIONS,
+    PREDICTIONS,
+    Schema,
+)
+from nkinetics.fitting.choice import aicc, averages, weights
 from nkinetics.fitting.identifiability import reasons, standard_errors
 from nkinetics.fitting.intervals import Ends, cutoff, profile_ends, wald_quantile
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import Optimum, fitted, improved, residual_on_floor
+from nkinetics.fitting.profile_curve import profile_curve
 from nkinetics.fitting.together import Steps, together
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import Calendar, KineticModel, Parameter, Quantity, discover
@@ -39,6 +50,8 @@ class Fitted:
     fits: pd.DataFrame
     estimates: pd.DataFrame
     predictions: pd.DataFrame
+    averages: pd.DataFrame
+    likelihood_profiles: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +116,7 @@ def analyse(
     cytokines : DataFrame, optional
         `agent` and `time` [d].
     settings : Models, optional
-        Candidates, their constants, interval and confidence.
+        Candidates, their constants, interval and confidence, points of the profile likelihoods.
     blq : Blq, optional
         How rows below the LLOQ enter the likelihood.
     patients : DataFrame, optional
@@ -142,6 +155,7 @@ def analyse(
     fits: list[dict[str, Any]] = []
     estimates: list[dict[str, Any]] = []
     predictions: list[pd.DataFrame] = []
+    likelihoods: list[pd.DataFrame] = []
     known = [(discover("models")[name], settings.constants(name)) for name in names]
     whole = _profiles(rows, infusions, cytokines, blq, patients, reference_dose)
     for begin in _progress(len(whole)):
@@ -150,20 +164,27 @@ def analyse(
         done = together(one_by_one)
         for i in range(len(block)):
             own = done[i * len(known) : (i + 1) * len(known)]
-            _choose([fit for fit, _, _ in own])
-            for fit, found, curve in own:
+            _choose([fit for fit, _, _, _ in own])
+            for fit, found, curve, likelihood in own:
                 fits.append(fit)
                 estimates += found
                 if curve is not None:
                     predictions.append(curve)
+                if likelihood is not None:
+                    likelihoods.append(likelihood)
+    all_fits = complete(pd.DataFrame(fits, columns=[c for c in FITS.names]), FITS)
+    all_estimates = complete(pd.DataFrame(estimates, columns=[c for c in ESTIMATES.names]), ESTIMATES)
     return Fitted(
-        complete(pd.DataFrame(fits, columns=[c for c in FITS.names]), FITS),
-        complete(pd.DataFrame(estimates, columns=[c for c in ESTIMATES.names]), ESTIMATES),
-        complete(
-            pd.concat(predictions, ignore_index=True) if predictions else pd.DataFrame(columns=PREDICTIONS.names),
-            PREDICTIONS,
-        ),
+        all_fits,
+        all_estimates,
+        _joined(predictions, PREDICTIONS),
+        complete(averages(all_fits, all_estimates, settings), MODEL_AVERAGES),
+        _joined(likelihoods, LIKELIHOOD_PROFILES),
     )
+
+
+def _joined(frames: list[pd.DataFrame], schema: Schema) -> pd.DataFrame:
+    return complete(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=schema.names), schema)
 
 
 # -------------------------------------------------------------------------------------------------------- profiles
@@ -337,8 +358,8 @@ def _unfittable(profile: Profile, model: KineticModel, constants: Any) -> str:
 
 def _one_model(
     profile: Profile, model: KineticModel, constants: Any, settings: Models
-) -> Steps[tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]]:
-    """Row of fits, rows of estimates and curve of one profile under one model."""
+) -> Steps[tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None, pd.DataFrame | None]]:
+    """Row of fits, rows of estimates, curve, and profile likelihood of the default, of one profile under one model."""
     points = profile.points
     n_blq = points.n - points.n_quantified
     fit: dict[str, Any] = {
@@ -360,7 +381,7 @@ def _one_model(
     unfittable = _unfittable(profile, model, constants)
     if unfittable or profile.calendar is None:
         fit["reason"] = "; ".join(filter(None, ["not fitted: " + unfittable, profile.note]))
-        return fit, [], None
+        return fit, [], None, None
     case = Case(model, constants, profile.calendar, points)
     optimum, ends = yield from _fitted(case, settings)
     errors = standard_errors(case, optimum)
@@ -381,12 +402,18 @@ def _one_model(
         "at_bound": " ".join(optimum.at_bound),
         "identifiable": not any(why),
         "n_restarts_agree": optimum.n_agree,
+        "n_starts": optimum.n_starts,
         "reason": "; ".join(filter(None, [*words, profile.note])),
     }
     quantile = wald_quantile(points.n, p, settings.confidence, settings.interval_cutoff)
     found = _parameter_rows(profile, case, optimum, ends, errors, why, settings)
     found += _derived_rows(profile, case, optimum, found, quantile, settings.rse_limit_pct)
-    return fit, found, _prediction(profile, case, optimum, quantile, settings.band_points)
+    likelihood = None
+    if model.name == settings.default and settings.profile_points:
+        cut = cutoff(points.n, p, settings.confidence, settings.interval_cutoff)
+        held = yield from profile_curve(case, optimum, ends, cut, settings.profile_points)
+        likelihood = held.assign(**profile.key, model=model.name)
+    return fit, found, _prediction(profile, case, optimum, quantile, settings.band_points), likelihood
 
 
 def _fitted(case: Case, settings: Models) -> Steps[tuple[Optimum, Ends]]:
@@ -434,7 +461,9 @@ def _parameter_rows(
     why: list[str],
     settings: Models,
 ) -> list[dict[str, Any]]:
-    value, lower, upper = (case.natural(v) for v in (optimum.vector, ends.lower, ends.upper))
+    value, lower, upper, start, least, largest = (
+        case.natural(v) for v in (optimum.vector, ends.lower, ends.upper, optimum.regimes[0].start, *case.bounds)
+    )
     found = []
     for i, parameter in enumerate((*case.model.parameters, SIGMA)):
         low, high = lower[i], upper[i]
@@ -469,6 +498,9 @@ def _parameter_rows(
                 "unit": _unit(parameter.unit, profile.level_unit),
                 "identifiable": not why[i],
                 "reason": reason,
+                "start": start[i],
+                "lower_limit": least[i],
+                "upper_limit": largest[i],
             }
         )
     for name, (number, unit) in case.model.fixed(case.constants).items():
