@@ -133,7 +133,11 @@ def over_ranges(
     frames = []
     for model in dict.fromkeys(settings.candidates):
         own = settings.constants(model)
+        acting = discover("models")[model].fixed(own)
         for constant, (low, high) in ranges(own).items() if settings.sensitivity_points else ():
+            # A constant without effect under these settings, or an option left off (a lag of 0), is no assumption.
+            if not acting.get(constant, (0.0, ""))[0]:
+                continue
             values = np.append(np.linspace(low, high, settings.sensitivity_points), getattr(own, constant))
             found = sensitivity(
                 observations, infusions, cytokines, settings, model=model, constant=constant, values=values, **options
