@@ -69,8 +69,8 @@ def sensitivity(
     DataFrame
         One row for each profile and value: patient_id, assay, specimen, model, constant, value, fixed (whether this is
         the value of the configuration), converged, log_likelihood, aicc, an estimate of each parameter of the curve and
-        sigma [unit of the parameter], level_unit, reason. AICc does not count the constant as a parameter. Where the model
-        could not be fitted the numbers are empty and the reason says why.
+        sigma [unit of the parameter], level_unit, reason. AICc does not count the constant as a parameter. Where the
+        model could not be fitted the numbers are empty and the reason says why.
 
     Raises
     ------
