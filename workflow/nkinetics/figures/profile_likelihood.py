@@ -277,8 +277,8 @@ def _notes(results: Results, context: Context, words: Words, limited: bool) -> t
         words.say(
             "Each panel: 2 (ln L at the optimum - ln L) with the parameter held at a value and all others, sigma among "
             f"them, fitted anew. The {100 * models.confidence:g} % interval holds the values whose curve lies below "
-            f"the cut-off: {cutoff}. Where the curve never reaches it the interval is open on that side (arrowhead): the "
-            f"data do not bound the parameter there.{other}{rule}",
+            f"the cut-off: {cutoff}. Where the curve never reaches it the interval is open on that side (arrowhead): "
+            f"the data do not bound the parameter there.{other}{rule}",
             "各图：将参数固定于某值、其余参数（含 sigma）重新拟合时的 2 (最优 ln L - ln L)。"
             f"{100 * models.confidence:g} % 区间为曲线低于临界值的取值，临界值：{cutoff}。"
             f"曲线未达临界值的一侧区间开放（箭头）：数据在该侧不限定该参数。{other}{rule}",

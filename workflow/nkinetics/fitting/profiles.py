@@ -216,17 +216,7 @@ def _profiles(
     dose_levels = {} if patients is None else dict(zip(patients["patient_id"], patients["dose_level"], strict=True))
     kinds = list(dict.fromkeys(zip(rows["assay"], rows["specimen"], strict=True))) or [("qpcr", "blood")]
     known = sorted({*rows["patient_id"], *dose_levels})
-    entering, aside = _entering(rows)
-    terms = likelihood_rows(
-        np.where(entering, rows["status"].to_numpy(dtype=object), "not_done"),
-        rows["level"].to_numpy(dtype=float),
-        rows["lod"].to_numpy(dtype=float),
-        rows["lloq"].to_numpy(dtype=float),
-        rows["uloq"].to_numpy(dtype=float),
-        blq.models,
-        (rows["patient_id"] + "|" + rows["assay"] + "|" + rows["specimen"]).to_numpy(dtype=object),
-    )
-    rows = rows.assign(_kind=terms.kind, _lower=terms.lower, _upper=terms.upper, _entering=entering, _aside=aside)
+    rows = marked(rows, blq)
     # Infusions without a time or an amount cannot be placed on a calendar.
     given = None if infusions is None else complete(infusions, INFUSIONS)
     pulses = None if cytokines is None else complete(cytokines, CYTOKINES)
@@ -239,6 +229,21 @@ def _profiles(
             mine = own[(own["assay"] == assay) & (own["specimen"] == specimen)]
             found.append(_profile(patient, level, assay, specimen, mine, given, pulses, reference_dose))
     return found
+
+
+def marked(rows: pd.DataFrame, blq: Blq) -> pd.DataFrame:
+    """Observations with what each is to the likelihood: its term, the ends of its interval, why a row is set aside."""
+    entering, aside = _entering(rows)
+    terms = likelihood_rows(
+        np.where(entering, rows["status"].to_numpy(dtype=object), "not_done"),
+        rows["level"].to_numpy(dtype=float),
+        rows["lod"].to_numpy(dtype=float),
+        rows["lloq"].to_numpy(dtype=float),
+        rows["uloq"].to_numpy(dtype=float),
+        blq.models,
+        (rows["patient_id"] + "|" + rows["assay"] + "|" + rows["specimen"]).to_numpy(dtype=object),
+    )
+    return rows.assign(_kind=terms.kind, _lower=terms.lower, _upper=terms.upper, _entering=entering, _aside=aside)
 
 
 def _entering(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -312,11 +317,16 @@ def _calendar(
     return Calendar(time[usable][order], amount[usable][order] / reference_dose, pulses, end), notes, ""
 
 
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the likelihood of a profile in the order of `Points`: quantified ones first, each kind by time."""
+    used = rows[rows["_kind"].isin([DENSITY, INTERVAL])]
+    # DENSITY is the smaller number.
+    return used.sort_values(["_kind", "time_actual", "sample_id", "observation_id"], kind="stable")
+
+
 def _points(rows: pd.DataFrame, calendar: Calendar | None) -> tuple[Points, float]:
     """Rows of the likelihood, and the median LLOQ of the profile [level unit] (nan when unknown)."""
-    used = rows[rows["_kind"].isin([DENSITY, INTERVAL])].sort_values(
-        ["time_actual", "sample_id", "observation_id"], kind="stable"
-    )
+    used = in_order(rows)
     time = used["time_actual"].to_numpy(dtype=float).copy()
     if calendar is not None:
         # A pre-dose sample recorded at the very start of an infusion belongs before it.
@@ -329,10 +339,9 @@ def _points(rows: pd.DataFrame, calendar: Calendar | None) -> tuple[Points, floa
         variance = np.where(density & (count > 0), 1.0 / count, 0.0)
         lower = np.log(used["_lower"].to_numpy(dtype=float))
         upper = np.log(used["_upper"].to_numpy(dtype=float))
-    order = np.concatenate([np.flatnonzero(density), np.flatnonzero(~density)])
     lloq = rows["lloq"].to_numpy(dtype=float)
     lloq = lloq[np.isfinite(lloq) & (lloq > 0)]
-    points = Points(time[order], lower[density], lower[~density], upper[~density], variance[order])
+    points = Points(time, lower[density], lower[~density], upper[~density], variance)
     return points, float(np.median(lloq)) if len(lloq) else float("nan")
 
 

@@ -148,8 +148,8 @@ def _footnotes(context: Context, whole: bool) -> tuple[str, ...]:
         words.say(
             "Start: where the search that led to the estimate began, one of several starts from the patient's own "
             "data. Search limits: of the parameter; at bound: the estimate stands on one. Starts that agree: starts "
-            "and restarts that ended within 0.01 of the best log-likelihood, of those tried. An interval that ends at the "
-            f"parameter's natural bound is open there. Confidence {100 * models.confidence:g} %. {scope}",
+            "and restarts that ended within 0.01 of the best log-likelihood, of those tried. An interval that ends at "
+            f"the parameter's natural bound is open there. Confidence {100 * models.confidence:g} %. {scope}",
             "起始值：得到该估计的搜索起点，为依据患者自身数据的多个起点之一。搜索范围：参数的范围；在边界：估计值位于范围端点。"
             "一致的起始点：在所试起点与重启中，终点与最佳对数似然相差 0.01 以内者。止于参数自然边界的区间在该侧开放。"
             f"置信度 {100 * models.confidence:g} %。{scope}",
