@@ -85,6 +85,8 @@ def _explain(args: argparse.Namespace) -> int:
     choices = settings.load(args.config or args.results / "run_config.yaml")
     results = Results(args.results)
     behind = explaining.wells(results.table("observation_sources"), results.table("ingest"))
+    observed, infusions = results.table("observations"), results.table("infusions")
+    patients = results.table("patients")
     of_nca = args.parameter in nca.BY_NAME or args.parameter.upper() in {p.code for p in nca.PARAMETERS}
     of_model = by_model.is_known(args.parameter, choices.models)
     if args.model and args.window:
@@ -92,9 +94,8 @@ def _explain(args: argparse.Namespace) -> int:
         raise InputError(Problem("explain", found="--model and --window", expected="one of them", mend=mend))
     if not (of_nca or of_model or args.model):
         words = [*nca.BY_NAME, *by_model.names(choices.models)]
-        raise InputError(explaining.unknown("PARAMETER", args.parameter, words))
-    observed, infusions = results.table("observations"), results.table("infusions")
-    patients = results.table("patients")
+        who = explaining.unknown("PATIENT", args.patient, {*patients["patient_id"], *observed["patient_id"]})
+        raise InputError([*who, *explaining.unknown("PARAMETER", args.parameter, words)])
     notes = []
     if args.model or (of_model and not of_nca and not args.window):
         fitted = by_model.explain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -191,7 +192,8 @@ def _panel(axes: Axes, words: Words, curve: pd.DataFrame, row: pd.Series, name: 
     axes.yaxis.set_major_locator(FixedLocator([0.0, limit]))
     axes.yaxis.set_major_formatter(FixedFormatter(["0", f"{limit:.1f}"]))
     axes.tick_params(labelsize=6.2, length=2, pad=1.5)
-    for label, side in zip(axes.get_xticklabels(), ("left", "right"), strict=False):
+    sides: tuple[Literal["left", "right"], ...] = ("left", "right")
+    for label, side in zip(axes.get_xticklabels(), sides, strict=False):
         label.set_horizontalalignment("center" if len(ticks) < 2 else side)
     unit = unit_name(str(row["unit"])) if row["unit"] else ""
     axes.text(
@@ -201,13 +203,13 @@ def _panel(axes: Axes, words: Words, curve: pd.DataFrame, row: pd.Series, name: 
     axes.text(
         0, 1.04, said, transform=axes.transAxes, fontsize=6, color=MUTED, va="bottom", style="italic", clip_on=False
     )
-    for side, where in (("lower", 0.0), ("upper", 1.0)):
-        if opened in (side, "both"):
+    for bound, where in (("lower", 0.0), ("upper", 1.0)):
+        if opened in (bound, "both"):
             axes.plot(
                 [where],
                 [limit],
                 transform=axes.get_yaxis_transform(),
-                marker="<" if side == "lower" else ">",
+                marker="<" if bound == "lower" else ">",
                 markersize=4.5,
                 color=palette()[3],
                 clip_on=False,
@@ -313,7 +315,7 @@ def _without(results: Results, context: Context, words: Words) -> list[str]:
     return found
 
 
-def _alt(results: Results, context: Context, words: Words, blocks: list[tuple]) -> str:  # type: ignore[type-arg]
+def _alt(results: Results, context: Context, words: Words, blocks: list[tuple]) -> str:
     parts = []
     for kind, _, estimates, found, _ in blocks:
         told = []

@@ -68,7 +68,9 @@ def profile_curve(case: Case, optimum: Optimum, ends: Ends, cut: float, points: 
     """
     low, high = case.bounds
     each = max(1, (points - 1) // 2)
-    index, value, beside = [], [], []
+    index: list[int] = []
+    value: list[float] = []
+    beside: list[int] = []
     for j in range(case.size):
         width = [
             0.0 if is_open[j] else abs(float(end[j] - optimum.vector[j]))

@@ -138,7 +138,7 @@ def over_ranges(
             # A constant without effect under these settings, or an option left off (a lag of 0), is no assumption.
             if not acting.get(constant, (0.0, ""))[0]:
                 continue
-            values = np.append(np.linspace(low, high, settings.sensitivity_points), getattr(own, constant))
+            values = [*np.linspace(low, high, settings.sensitivity_points).tolist(), getattr(own, constant)]
             found = sensitivity(
                 observations, infusions, cytokines, settings, model=model, constant=constant, values=values, **options
             )
