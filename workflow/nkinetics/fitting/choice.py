@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from nkinetics.columns import MODEL_AVERAGES
 from nkinetics.fitting.intervals import wald_quantile
 from nkinetics.plugins import discover
 from nkinetics.settings import Models
+from nkinetics.store import complete
 
 SHARED = ("curve_cmax", "curve_tmax", "curve_auc_D0-28", "t_below_lloq")
 """Derived quantities that every curve has, whatever the model."""
@@ -156,7 +158,7 @@ def averages(fits: pd.DataFrame, estimates: pd.DataFrame, settings: Models) -> p
         for profile, own in fits.groupby(key, sort=True)
         for row in _of_profile(own, by_profile.get(profile, nothing), [*SHARED, *common], units, settings)
     ]
-    return pd.DataFrame(rows)
+    return complete(pd.DataFrame(rows, columns=MODEL_AVERAGES.names), MODEL_AVERAGES)
 
 
 def _common_half_lives(models: Sequence[str], settings: Models) -> list[str]:
@@ -176,7 +178,13 @@ def _of_profile(
     weighted = fits[fits["aicc_weight"].notna()].sort_values(["aicc_weight", "model"], ascending=[False, True])
     out = [_why_out(row) for row in fits[fits["aicc_weight"].isna()].to_dict("records")]
     for name in names:
-        row: dict[str, Any] = {"parameter": name, "unit": units.get(name, ""), "n_models": 0, "models": ""}
+        row: dict[str, Any] = {
+            "parameter": name,
+            "estimate": np.nan,
+            "unit": units.get(name, ""),
+            "n_models": 0,
+            "models": "",
+        }
         if not len(weighted):
             yield row | {"reason": "no model to average: " + "; ".join(out)}
             continue

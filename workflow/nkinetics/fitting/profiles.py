@@ -17,7 +17,6 @@ from nkinetics.columns import (
     FITS,
     INFUSIONS,
     LIKELIHOOD_PROFILES,
-    MODEL_AVERAGES,
     OBSERVATIONS,
     PREDICTIONS,
     Schema,
@@ -178,7 +177,7 @@ def analyse(
         all_fits,
         all_estimates,
         _joined(predictions, PREDICTIONS),
-        complete(averages(all_fits, all_estimates, settings), MODEL_AVERAGES),
+        averages(all_fits, all_estimates, settings),
         _joined(likelihoods, LIKELIHOOD_PROFILES),
     )
 
