@@ -157,7 +157,7 @@ def _block(
                     va="bottom",
                     clip_on=False,
                 )
-            axes.tick_params(labelleft=j == 0)
+            axes.tick_params(left=j == 0, labelleft=j == 0)
 
 
 def _panel(axes: Axes, words: Words, curve: pd.DataFrame, row: pd.Series, name: str) -> None:
@@ -169,7 +169,7 @@ def _panel(axes: Axes, words: Words, curve: pd.DataFrame, row: pd.Series, name: 
     if logs:
         axes.set_xscale("log")
     inside = y <= limit * (1 + 1e-3)
-    axes.fill_between(x, 0, TOP * limit, where=inside, color="#dfe7ee", linewidth=0, zorder=0)
+    axes.axvspan(x[inside].min(), x[inside].max(), color="#dfe7ee", linewidth=0, zorder=0)
     axes.plot(x, np.minimum(y, TOP * limit * 1.05), color=INK, linewidth=1.2, zorder=3)
     axes.axhline(limit, color=palette()[3], linewidth=0.9, linestyle=(0, (4, 1.6)), zorder=2)
     axes.axvline(float(row["estimate"]), color=MUTED, linewidth=0.8, linestyle=(0, (1, 1.4)), zorder=1)

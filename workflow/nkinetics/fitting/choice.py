@@ -176,7 +176,7 @@ def _of_profile(
     fits: pd.DataFrame, estimates: pd.DataFrame, names: list[str], units: dict[str, str], settings: Models
 ) -> Iterator[dict[str, Any]]:
     weighted = fits[fits["aicc_weight"].notna()].sort_values(["aicc_weight", "model"], ascending=[False, True])
-    out = [_why_out(row) for row in fits[fits["aicc_weight"].isna()].to_dict("records")]
+    out = _why_out(fits[fits["aicc_weight"].isna()])
     for name in names:
         row: dict[str, Any] = {
             "parameter": name,
@@ -191,11 +191,13 @@ def _of_profile(
         yield row | _one(name, weighted, estimates, out, settings)
 
 
-def _why_out(fit: dict[str, Any]) -> str:
-    if bool(fit["converged"]):
-        return f"{fit['model']}: AICc not defined"
-    said = str(fit["reason"]) or "not converged"
-    return f"{fit['model']}: {said}"
+def _why_out(fits: pd.DataFrame) -> list[str]:
+    """Models without a weight, those that share a reason together: ``decay, logistic: not fitted: ...``."""
+    reasons: dict[str, list[str]] = {}
+    for fit in fits.to_dict("records"):
+        why = "AICc not defined" if bool(fit["converged"]) else str(fit["reason"]) or "not converged"
+        reasons.setdefault(why, []).append(str(fit["model"]))
+    return [f"{', '.join(models)}: {why}" for why, models in reasons.items()]
 
 
 def _one(

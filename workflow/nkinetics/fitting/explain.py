@@ -41,6 +41,7 @@ from nkinetics.store import complete
 from nkinetics.wording import ASSAY_ORDER, STATUS_CODES, significant
 
 NAN = float("nan")
+_INFUSION = re.compile(r"curve_cmax_infusion_\d+")
 PIECES, GRID = 4000, 2001
 """Pieces of an area that is shown piecewise, and points of a search for a peak, between two infusions."""
 
@@ -207,7 +208,7 @@ def names(settings: Models) -> dict[str, tuple[str, ...]]:
 
 def is_known(parameter: str, settings: Models) -> bool:
     """Whether a word names a parameter of some model; a patient may have had more infusions than the example."""
-    return parameter in names(settings) or re.fullmatch(r"curve_cmax_infusion_\d+", parameter) is not None
+    return parameter in names(settings) or _INFUSION.fullmatch(parameter) is not None
 
 
 def explain(
@@ -273,7 +274,7 @@ def explain(
     if model:
         raise_any(unknown("--model", model, discover("models")))
     possible = [p for p, having in known.items() if not model or model in having]
-    if parameter in known or not is_known(parameter, settings):
+    if not _INFUSION.fullmatch(parameter):
         raise_any(unknown("PARAMETER", parameter, possible))
     having = known.get(parameter, (settings.default,))
     model = model or next((m for m in having if m == settings.default or m in settings.candidates), having[0])

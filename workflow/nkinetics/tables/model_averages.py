@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nkinetics.fitting.choice import weight_text
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
@@ -68,7 +69,9 @@ def build(results: Results, context: Context) -> TableBody:
 
 def _heading(words: Words, name: str) -> str:
     unit = {"curve_cmax": "", "curve_auc_D0-28": "d × " + words.say("unit", "单位")}.get(name, "d")
-    return f"{words.pick(NAMES[name])} ({unit})" if unit else words.pick(NAMES[name])
+    title = words.pick(NAMES[name])
+    title = title[:1].upper() + title[1:]
+    return f"{title} ({unit})" if unit else title
 
 
 def _cell(words: Words, mine: pd.DataFrame, name: str) -> str:
@@ -93,7 +96,7 @@ def _leading(mine: pd.DataFrame) -> str:
         return NOT_CALCULABLE
     row = filled.sort_values("n_models", ascending=False, kind="stable").iloc[0]
     first, *others = str(row["models"]).split()
-    return f"{first} ({float(row['weight_of_best']):.2f})" + (f" + {len(others)}" if others else "")
+    return f"{first} ({weight_text(float(row['weight_of_best']))})" + (f" + {len(others)}" if others else "")
 
 
 def _remarks(words: Words, mine: pd.DataFrame, shown: list[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from nkinetics.fitting.choice import weight_text
 from nkinetics.plugins import Table, TableBody, discover
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
@@ -53,7 +54,7 @@ def build(results: Results, context: Context) -> TableBody:
         sources=NEEDS,
         footnotes=_footnotes(context, candidates),
         subtitle=analysis_set(results, context),
-        row_header=3,
+        row_header=4,
         patients=patients,
     )
 
@@ -91,7 +92,9 @@ def _cells(words: Words, fit: Mapping[str, Any] | None, identified: str, remark:
         words.say("BLQ (%)", "BLQ (%)"): f"{blq} ({percent(100 * blq / n)})" if n else "0",
         "ln L": number("log_likelihood", 2),
         "AICc": number("aicc", 2),
-        words.say("Weight", "权重"): number("aicc_weight", 2),
+        words.say("Weight", "权重"): NOT_CALCULABLE
+        if fit is None or missing(fit["aicc_weight"])
+        else weight_text(float(fit["aicc_weight"])),
         words.say("Converged", "收敛"): (words.say("yes", "是") if done else words.say("no", "否")) if tried else NONE,
         words.say("Identifiable parameters", "可识别参数"): identified or NONE,
         words.say("Role", "作用"): words.join(role) or NONE,

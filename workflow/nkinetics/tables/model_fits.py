@@ -58,7 +58,7 @@ def build(results: Results, context: Context) -> TableBody:
         sources=NEEDS,
         footnotes=_footnotes(context, whole),
         subtitle=analysis_set(results, context),
-        row_header=3,
+        row_header=4,
         patients=patients,
     )
 
