@@ -12,9 +12,10 @@ import pytest
 from nkinetics import cli, ingest, nca, settings
 from nkinetics.columns import NCA, NCA_POINTS
 from nkinetics.errors import BAD_INPUT, DONE, InputError
+from nkinetics.explaining import wells
 from nkinetics.nca import PARAMETERS
 from nkinetics.nca.arithmetic import ARITHMETIC, Row, candidates
-from nkinetics.nca.explain import Analysis, Explanation, analysis, difference, explain, located, wells
+from nkinetics.nca.explain import Analysis, Explanation, analysis, difference, explain, located
 from nkinetics.nca.textplot import semilog
 from nkinetics.results import Results
 from nkinetics.settings import Blq, LambdaZ, Nca

@@ -67,6 +67,7 @@ def test_the_bundled_study_gives_every_file_of_the_contract(bundled: Path) -> No
     made = set(tree(bundled / "results"))
     expected = {f"{t}.csv" for t in ("ingest", "runs", "observations", "observation_sources", "nca", "nca_points")}
     expected |= {f"{t}.csv" for t in ("fits", "estimates", "predictions", "persistence")}
+    expected |= {f"{t}.csv" for t in ("model_averages", "likelihood_profiles", "constant_sensitivity")}
     expected |= {
         f"{t}.csv" for t in ("blq_sensitivity", "persistence_patients", "persistence_turnbull", "detectability")
     }

@@ -77,8 +77,9 @@ def _nca(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from nkinetics import settings
-    from nkinetics.nca import explain
+    from nkinetics import explaining, nca, settings
+    from nkinetics.fitting import explain as by_model
+    from nkinetics.nca import explain as by_samples
     from nkinetics.results import Results
 
     for name in ("run_config.yaml", "observations.csv"):
@@ -87,39 +88,87 @@ def _explain(args: argparse.Namespace) -> int:
             raise InputError(Problem((args.results / name).as_posix(), found="no such file", expected=name, mend=mend))
     choices = settings.load(args.config or args.results / "run_config.yaml")
     results = Results(args.results)
-    made = explain.analysis(
-        results.table("observations"), results.table("infusions"), choices.nca, choices.blq, results.table("patients")
-    )
-    behind = explain.wells(results.table("observation_sources"), results.table("ingest"))
-    told = explain.explain(made, args.patient, args.parameter, args.assay, args.specimen, args.window, sources=behind)
-    print("\n".join(told.lines()))
-    note = explain.difference(told, results.table("nca"))
-    if note:
-        print(f"\n{note}")
+    behind = explaining.wells(results.table("observation_sources"), results.table("ingest"))
+    observed, infusions = results.table("observations"), results.table("infusions")
+    patients = results.table("patients")
+    of_nca = args.parameter in nca.BY_NAME or args.parameter.upper() in {p.code for p in nca.PARAMETERS}
+    of_model = by_model.is_known(args.parameter, choices.models)
+    if args.model and args.window:
+        mend = "leave one of them out"
+        raise InputError(Problem("explain", found="--model and --window", expected="one of them", mend=mend))
+    if not (of_nca or of_model or args.model):
+        words = [*nca.BY_NAME, *by_model.names(choices.models)]
+        who = explaining.unknown("PATIENT", args.patient, {*patients["patient_id"], *observed["patient_id"]})
+        raise InputError([*who, *explaining.unknown("PARAMETER", args.parameter, words)])
+    notes = []
+    if args.model or (of_model and not of_nca and not args.window):
+        fitted = by_model.explain(
+            observed,
+            infusions if len(infusions) else None,
+            results.table("cytokines"),
+            patients,
+            choices.models,
+            choices.blq,
+            args.patient,
+            args.parameter,
+            args.assay,
+            args.specimen,
+            args.model,
+            sources=behind,
+        )
+        print("\n".join(fitted.lines()))
+        notes.append(by_model.difference(fitted, results.table("estimates")))
+    else:
+        made = by_samples.analysis(observed, infusions, choices.nca, choices.blq, patients)
+        told = by_samples.explain(
+            made, args.patient, args.parameter, args.assay, args.specimen, args.window, sources=behind
+        )
+        print("\n".join(told.lines()))
+        notes.append(by_samples.difference(told, results.table("nca")))
+        if of_model:
+            having = by_model.names(choices.models)[args.parameter]
+            notes.append(
+                f"{args.parameter} is also a parameter of the model {having[0]}: --model {having[0]} explains that one"
+            )
+    for note in notes:
+        if note:
+            print(f"\n{note}")
     return DONE
 
 
 def _fit(args: argparse.Namespace) -> int:
     from nkinetics import fitting, inputs, observations, settings
-    from nkinetics.columns import ESTIMATES, FITS, PREDICTIONS
+    from nkinetics.columns import (
+        CONSTANT_SENSITIVITY,
+        ESTIMATES,
+        FITS,
+        LIKELIHOOD_PROFILES,
+        MODEL_AVERAGES,
+        PREDICTIONS,
+    )
     from nkinetics.store import write_table
 
     choices = settings.section("models", args.settings)
     if args.models:
         choices = settings.with_candidates(choices, tuple(args.models.split(",")))
     infusions = inputs.load_infusions(args.infusions) if args.infusions else None
-    done = fitting.analyse(
-        observations.load(args.observations),
-        infusions=infusions,
-        cytokines=inputs.load_cytokines(args.cytokines, infusions) if args.cytokines else None,
-        settings=choices,
-        blq=settings.section("blq", args.blq),
-        patients=inputs.load_patients(args.patients) if args.patients else None,
-        reference_dose=args.reference_dose,
+    observed = observations.load(args.observations)
+    cytokines = inputs.load_cytokines(args.cytokines, infusions) if args.cytokines else None
+    blq = settings.section("blq", args.blq)
+    patients = inputs.load_patients(args.patients) if args.patients else None
+    done = fitting.analyse(observed, infusions, cytokines, choices, blq, patients, args.reference_dose)
+    over_ranges = fitting.over_ranges(
+        observed, infusions, cytokines, choices, blq=blq, patients=patients, reference_dose=args.reference_dose
     )
-    write_table(done.fits, args.output_dir / "fits.csv", FITS)
-    write_table(done.estimates, args.output_dir / "estimates.csv", ESTIMATES)
-    write_table(done.predictions, args.output_dir / "predictions.csv", PREDICTIONS)
+    for schema, table in (
+        (FITS, done.fits),
+        (ESTIMATES, done.estimates),
+        (PREDICTIONS, done.predictions),
+        (MODEL_AVERAGES, done.averages),
+        (LIKELIHOOD_PROFILES, done.likelihood_profiles),
+        (CONSTANT_SENSITIVITY, over_ranges),
+    ):
+        write_table(table, args.output_dir / f"{schema.name}.csv", schema)
     return DONE
 
 
@@ -335,14 +384,21 @@ def _parser() -> argparse.ArgumentParser:
     path(nca, "--points", "nca_points.csv to write; beside the output by default")
     path(nca, "--sensitivity", "blq_sensitivity.csv to write: parameters under other rules for levels below the LLOQ")
 
-    explain = command("explain", "how one number of nca.csv was made: samples, rules, arithmetic step by step")
+    explain = command("explain", "how one number was made: samples with their wells, rules, arithmetic step by step")
     explain.add_argument("patient", metavar="PATIENT", help="patient, as 001")
-    explain.add_argument("parameter", metavar="PARAMETER", help="identifier or code of the parameter, as auc_last")
+    explain.add_argument(
+        "parameter",
+        metavar="PARAMETER",
+        help="parameter of nca.csv (identifier or code, as auc_last) or of a model (as delta)",
+    )
     explain.add_argument("--results", type=Path, default=Path("results"), help="results folder", metavar="DIR")
     path(explain, "--config", "configuration; run_config.yaml of the results by default")
     explain.add_argument("--assay", default="", help="as flow; quantitative PCR before the others by default")
     explain.add_argument("--specimen", default="", help="as blood; the first by default")
     explain.add_argument("--window", default="", help="overall, infusion_1, D0-28 ...; the usual one by default")
+    explain.add_argument(
+        "--model", default="", help="kinetic model; the configured one that has the parameter by default"
+    )
 
     fit = command("fit", "kinetic models of every patient and assay")
     path(fit, "--observations", "observations.csv, ours or your own", required=True)
@@ -353,7 +409,7 @@ def _parser() -> argparse.ArgumentParser:
     one_section(fit, "--settings", "models")
     one_section(fit, "--blq", "blq")
     fit.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
-    path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv", required=True)
+    path(fit, "--output-dir", "folder for fits.csv, estimates.csv, predictions.csv ...", required=True)
 
     design = command("design", "judge a sampling schedule before it is used: expected errors, samples to add or drop")
     design.add_argument("--times", metavar="DAYS", help="planned samples as 0.08,1,2 (days from the first infusion)")

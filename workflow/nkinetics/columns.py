@@ -488,6 +488,7 @@ FITS = Schema(
         Column("aicc_weight", "float", "Akaike weight among the converged candidates"),
         Column("n_restarts_agree", "int", "starts that ended within 0.01 of the best ln L"),
         Column("level_unit", "text", "unit of the level"),
+        Column("n_starts", "int", "starts and restarts tried"),
     ),
 )
 
@@ -511,6 +512,68 @@ ESTIMATES = Schema(
         _SPECIMEN,
         Column("kind", "text", "fitted, fixed or derived", allowed=("fitted", "fixed", "derived")),
         Column("ci_open", "text", "open sides", allowed=("none", "lower", "upper", "both")),
+        Column("start", "float", "of a fitted parameter: where the search that led to the estimate began"),
+        Column("lower_limit", "float", "lower limit of the search"),
+        Column("upper_limit", "float", "upper limit of the search"),
+    ),
+)
+
+MODEL_AVERAGES = Schema(
+    "model_averages",
+    "one row per patient, assay, specimen and quantity, averaged over the candidate models by their Akaike weights",
+    ("patient_id", "assay", "specimen", "parameter"),
+    (
+        _PATIENT,
+        _ASSAY,
+        _SPECIMEN,
+        Column("parameter", "text", "derived quantity that all candidates have"),
+        Column("estimate", "float", "weighted mean, of ln values where all are positive; empty with a reason"),
+        Column("std_error", "float", "unconditional: the models' own variances and their differences"),
+        Column("ci_lower", "float", "lower end; empty without a standard error"),
+        Column("ci_upper", "float", "upper end; empty without a standard error"),
+        Column("unit", "text", "unit of the estimate"),
+        Column("n_models", "int", "models in the average"),
+        Column("models", "text", "their names, highest weight first, separated by spaces"),
+        Column("weight_of_best", "float", "Akaike weight of the first of them"),
+        _REASON,
+    ),
+)
+
+LIKELIHOOD_PROFILES = Schema(
+    "likelihood_profiles",
+    "one row per patient, assay, specimen, parameter of the default model and value at which it was held",
+    ("patient_id", "assay", "specimen", "model", "parameter", "value"),
+    (
+        _PATIENT,
+        _ASSAY,
+        _SPECIMEN,
+        Column("model", "text", "kinetic model"),
+        Column("parameter", "text", "fitted parameter"),
+        Column("value", "float", "where it was held, all others fitted anew"),
+        Column("deviance", "float", "2 (ln L at the optimum - ln L here)", minimum=0),
+        Column("cutoff", "float", "largest deviance inside the profile interval"),
+    ),
+)
+
+CONSTANT_SENSITIVITY = Schema(
+    "constant_sensitivity",
+    "one row per patient, assay, specimen, model, constant that the configuration fixes, value of it and parameter",
+    ("patient_id", "assay", "specimen", "model", "constant", "value", "parameter"),
+    (
+        _PATIENT,
+        _ASSAY,
+        _SPECIMEN,
+        Column("model", "text", "kinetic model"),
+        Column("constant", "text", "constant, as width"),
+        Column("value", "float", "value of the constant"),
+        Column("fixed", "bool", "this is the value of the configuration"),
+        Column("parameter", "text", "fitted parameter"),
+        Column("estimate", "float", "estimate under this value; empty with a reason"),
+        Column("unit", "text", "unit of the estimate"),
+        Column("converged", "bool", "the fit under this value did"),
+        Column("log_likelihood", "float", "maximum of ln L under this value"),
+        Column("delta_aicc", "float", "AICc minus that under the value of the configuration"),
+        _REASON,
     ),
 )
 
@@ -878,6 +941,9 @@ STAGE_TABLES: Mapping[str, Schema] = {
         POPULATION_TRACES,
         POPULATION_DRAWS,
         POPULATION_COMPARISON,
+        MODEL_AVERAGES,
+        LIKELIHOOD_PROFILES,
+        CONSTANT_SENSITIVITY,
         BLQ_SENSITIVITY,
         PERSISTENCE,
         PERSISTENCE_PATIENTS,

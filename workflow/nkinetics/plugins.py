@@ -257,6 +257,9 @@ class Quantity:
         The parameter x when the quantity is ln 2 / x: its interval then follows from that of x.
     note : str
         With what care the value is to be read.
+    formula : str
+        How it follows from the parameters, by their identifiers and those of other quantities, as
+        ``ln(2) / (rho - delta)``; empty where `rate` says it, or where no line of arithmetic does.
     """
 
     name: str
@@ -265,6 +268,7 @@ class Quantity:
     reason: str = ""
     rate: str = ""
     note: str = ""
+    formula: str = ""
 
 
 @dataclass(frozen=True, eq=False)

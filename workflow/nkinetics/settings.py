@@ -503,6 +503,18 @@ class Models(Section):
         100.0, description="A parameter with a larger relative standard error is not identifiable."
     )
     band_points: int = Field(120, ge=10, le=2000, description="Points of the predicted curve.")
+    profile_points: int = Field(
+        21,
+        ge=0,
+        le=201,
+        description="Points of each profile likelihood of the default model that is kept and drawn; 0 = none.",
+    )
+    sensitivity_points: int = Field(
+        6,
+        ge=0,
+        le=50,
+        description="Values over the range of a fixed constant at which its model is fitted again; 0 = none.",
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Models:

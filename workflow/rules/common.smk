@@ -114,7 +114,8 @@ FIGURE_FILES = expand(
 
 wildcard_constraints:
     batch=r"\d+",
-    table="nca|nca_points|blq_sensitivity|fits|estimates|predictions",
+    table="nca|nca_points|blq_sensitivity|fits|estimates|predictions"
+    "|model_averages|likelihood_profiles|constant_sensitivity",
 
 
 def mark_outdated():

@@ -33,6 +33,9 @@ rule fit:
         fits="results/parts/{batch}/fits.csv",
         estimates="results/parts/{batch}/estimates.csv",
         predictions="results/parts/{batch}/predictions.csv",
+        averages="results/parts/{batch}/model_averages.csv",
+        likelihoods="results/parts/{batch}/likelihood_profiles.csv",
+        sensitivity="results/parts/{batch}/constant_sensitivity.csv",
     log:
         "logs/fit/{batch}.log",
     benchmark:

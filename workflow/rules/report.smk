@@ -12,6 +12,7 @@ CANONICAL = expand(
         "estimates",
     ]
     + ["predictions", "blq_sensitivity"]
+    + ["model_averages", "likelihood_profiles", "constant_sensitivity"]
     + ["persistence", "persistence_patients", "persistence_turnbull", "detectability"],
 )
 

@@ -61,7 +61,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     panel = 1.3 if n <= 24 else 0.95
     block_height = 0.52 + rows * (panel + 0.32) + 0.32
     figure = canvas(0.62 + len(kinds) * block_height)
-    legend(figure, _keys(results, kinds, words), 0.08, columns=6, x=0.1)
+    legend(figure, _keys(results, context, kinds, words), 0.08, columns=6, x=0.1)
     for index in range(len(kinds)):
         kind = kinds.iloc[index]
         _block(figure, results, context, kind, 0.62 + index * block_height, rows, columns, panel)
@@ -88,7 +88,8 @@ def draw(results: Results, context: Context) -> FigureBody:
     return FigureBody(figure, notes, _alt(results, context, kinds, words, title), subtitle)
 
 
-def _keys(results: Results, kinds: pd.DataFrame, words: Words) -> list[Artist]:
+def _keys(results: Results, context: Context, kinds: pd.DataFrame, words: Words) -> list[Artist]:
+    level = f"{100 * context.settings.models.confidence:g} %"
     assays = list(dict.fromkeys(kinds["assay"]))
     return [
         *(
@@ -100,7 +101,7 @@ def _keys(results: Results, kinds: pd.DataFrame, words: Words) -> list[Artist]:
             for a in assays
         ),
         key(words.say("fitted curve", "拟合曲线"), linestyle="-", color=INK),
-        Patch(facecolor="#c9d1d9", label=words.say("95 % band", "95 % 区间")),
+        Patch(facecolor="#c9d1d9", label=words.say(f"{level} band", f"{level} 区间")),
         below_key(words),
         key(words.say("LLOQ", "定量下限"), linestyle=(0, (1, 1.5)), color=MUTED, linewidth=0.9),
         *given_keys(results, words),
@@ -174,6 +175,8 @@ def _panel(
             display(lloq["time_actual"]),
             lloq["lloq"],
             where="mid",
+            # A step needs two samples; the limit of a single one is a dash.
+            marker="_" if len(lloq) == 1 else "",
             color=MUTED,
             linewidth=0.8,
             linestyle=(0, (1, 1.5)),

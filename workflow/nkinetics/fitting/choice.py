@@ -1,10 +1,31 @@
-"""Which model describes one profile best: AICc and its weights. Reported, never trusted alone."""
+"""Which model describes one profile best: AICc and its weights. Reported, never trusted alone.
+
+What all candidates can say, as the peak of the curve, is averaged over them by their weights, with a standard error
+that also holds the doubt about the model (Burnham & Anderson, Sociol Methods Res 2004;33:261,
+doi:10.1177/0049124104268644).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from nkinetics.columns import MODEL_AVERAGES
+from nkinetics.fitting.intervals import wald_quantile
+from nkinetics.plugins import discover
+from nkinetics.settings import Models
+from nkinetics.store import complete
+
+SHARED = ("curve_cmax", "curve_tmax", "curve_auc_D0-28", "t_below_lloq")
+"""Derived quantities that every curve has, whatever the model."""
+HALF_LIVES = ("half_life_delta", "half_life_alpha", "half_life_beta")
+"""Averaged where every candidate has it for its cells as a whole: else it means different things."""
+WEIGHT_MIN = 0.95
+"""Models without a value, or without its standard error, may carry no more than the rest of the weight."""
 
 
 def aicc(log_likelihood: float, n: int, k: int) -> float:
@@ -48,3 +69,178 @@ def weights(criteria: Sequence[float]) -> np.ndarray:
     with np.errstate(over="ignore"):
         share = np.exp(-0.5 * (values - np.nanmin(values)))
     return share / np.nansum(share)
+
+
+def weight_text(weight: float) -> str:
+    """An Akaike weight as printed.
+
+    Examples
+    --------
+    >>> weight_text(0.873), weight_text(1e-6)
+    ('0.87', '<0.01')
+    """
+    return "<0.01" if weight < 0.005 else f"{weight:.2f}"
+
+
+# ------------------------------------------------------------------------------------------------------- averages
+
+
+def averaged(
+    estimate: np.ndarray, std_error: np.ndarray, weight: np.ndarray, quantile: np.ndarray, confidence: float
+) -> tuple[float, float, float, float]:
+    """Weighted mean over models, its unconditional standard error and interval.
+
+    On the ln scale where all estimates are positive: var = sum w (var_i + (ln theta_i - mean)^2).
+
+    Parameters
+    ----------
+    estimate, std_error : arrays (models,)
+        Natural scale; a standard error that is nan leaves only the estimate.
+    weight : array (models,)
+        Adding to 1.
+    quantile : array (models,)
+        Half-width of each model's own interval in standard errors: the interval of the average widens the models' own
+        variances by it, and with one model is that model's.
+    confidence : float
+        As 0.95.
+
+    Returns
+    -------
+    estimate, std_error, lower, upper
+        Natural scale.
+
+    Examples
+    --------
+    >>> z = np.full(2, 1.959964)
+    >>> found = averaged(np.array([100.0, 400.0]), np.array([10.0, 40.0]), np.array([0.5, 0.5]), z, 0.95)
+    >>> [round(v, 1) for v in found]
+    [200.0, 140.1, 50.7, 789.6]
+    """
+    normal = float(ndtri(0.5 + confidence / 2.0))
+    positive = bool((estimate > 0).all())
+    value = np.log(estimate) if positive else estimate
+    error = std_error / estimate if positive else std_error
+    mean = float(weight @ value)
+    between = (value - mean) ** 2
+    spread = float(np.sqrt(weight @ (error**2 + between)))
+    half = normal * float(np.sqrt(weight @ ((quantile / normal * error) ** 2 + between)))
+    if not positive:
+        return mean, spread, mean - half, mean + half
+    with np.errstate(over="ignore"):
+        lower, upper = np.exp(mean - half), np.exp(mean + half)
+    centre = float(np.exp(mean))
+    return centre, centre * spread, float(lower), float(upper) if np.isfinite(upper) else float("nan")
+
+
+def averages(fits: pd.DataFrame, estimates: pd.DataFrame, settings: Models) -> pd.DataFrame:
+    """Derived quantities of every profile, averaged over its converged models by their Akaike weights.
+
+    Parameters
+    ----------
+    fits, estimates : DataFrame
+        As `nkinetics.columns.FITS` and `ESTIMATES`.
+    settings : Models
+        Confidence and cut-off of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        As `nkinetics.columns.MODEL_AVERAGES`; a profile without any model keeps its rows, with the reason.
+    """
+    key = ["patient_id", "assay", "specimen"]
+    derived = estimates[estimates["kind"] == "derived"]
+    by_profile = {k: own.set_index(["model", "parameter"]) for k, own in derived.groupby(key, sort=True)}
+    common = _common_half_lives(sorted(set(fits["model"])), settings)
+    units = {str(p): str(u) for p, u in zip(derived["parameter"], derived["unit"], strict=True)}
+    nothing = derived.iloc[:0].set_index(["model", "parameter"])
+    rows = [
+        {**dict(zip(key, profile, strict=True)), **row}
+        for profile, own in fits.groupby(key, sort=True)
+        for row in _of_profile(own, by_profile.get(profile, nothing), [*SHARED, *common], units, settings)
+    ]
+    return complete(pd.DataFrame(rows, columns=MODEL_AVERAGES.names), MODEL_AVERAGES)
+
+
+def _common_half_lives(models: Sequence[str], settings: Models) -> list[str]:
+    """Half-lives that all models have; a batch of patients knows no more than the models themselves."""
+    having = []
+    for name in models:
+        model = discover("models")[name]
+        parameters = np.array(model.example.parameters)[None]
+        quantities = model.derived(parameters, model.example.calendar, settings.constants(name), float("nan"))
+        having.append({q.name for q in quantities if not q.note})
+    return [h for h in HALF_LIVES if having and all(h in names for names in having)]
+
+
+def _of_profile(
+    fits: pd.DataFrame, estimates: pd.DataFrame, names: list[str], units: dict[str, str], settings: Models
+) -> Iterator[dict[str, Any]]:
+    weighted = fits[fits["aicc_weight"].notna()].sort_values(["aicc_weight", "model"], ascending=[False, True])
+    out = _why_out(fits[fits["aicc_weight"].isna()])
+    for name in names:
+        row: dict[str, Any] = {
+            "parameter": name,
+            "estimate": np.nan,
+            "unit": units.get(name, ""),
+            "n_models": 0,
+            "models": "",
+        }
+        if not len(weighted):
+            yield row | {"reason": "no model to average: " + "; ".join(out)}
+            continue
+        yield row | _one(name, weighted, estimates, out, settings)
+
+
+def _why_out(fits: pd.DataFrame) -> list[str]:
+    """Models without a weight, those that share a reason together: ``decay, logistic: not fitted: ...``."""
+    reasons: dict[str, list[str]] = {}
+    for fit in fits.to_dict("records"):
+        why = "AICc not defined" if bool(fit["converged"]) else str(fit["reason"]) or "not converged"
+        reasons.setdefault(why, []).append(str(fit["model"]))
+    return [f"{', '.join(models)}: {why}" for why, models in reasons.items()]
+
+
+def _one(
+    name: str, weighted: pd.DataFrame, estimates: pd.DataFrame, out: list[str], settings: Models
+) -> dict[str, Any]:
+    found = estimates.reindex([(m, name) for m in weighted["model"]])
+    value, error = found["estimate"].to_numpy(dtype=float), found["std_error"].to_numpy(dtype=float)
+    weight = weighted["aicc_weight"].to_numpy(dtype=float)
+    models = weighted["model"].to_numpy(dtype=object)
+    said = ["left out: " + "; ".join(out)] if out else []
+    has, knows = np.isfinite(value), np.isfinite(value) & np.isfinite(error)
+    if weight[has].sum() < WEIGHT_MIN:
+        return {"reason": "; ".join([_lacking("no value", models, weight, ~has), *said])}
+    # An average over fewer models is better than none, where the others hardly count.
+    used = knows if weight[knows].sum() >= WEIGHT_MIN else has
+    if not used.all():
+        lacking = "no value" if not has[~used].any() else "no standard error"
+        said.insert(0, "left out: " + _lacking(lacking, models, weight, ~used))
+    if not knows[used].all():
+        said.insert(0, "no standard error: " + _lacking("none", models, weight, used & ~knows))
+    share = weight[used] / weight[used].sum()
+    parameters = discover("models")
+    n = weighted["n_obs"].to_numpy(dtype=float)[used]
+    quantile = np.array(
+        [
+            wald_quantile(int(k), len(parameters[m].parameters), settings.confidence, settings.interval_cutoff)
+            for k, m in zip(n, models[used], strict=True)
+        ]
+    )
+    estimate, spread, lower, upper = averaged(value[used], error[used], share, quantile, settings.confidence)
+    return {
+        "estimate": estimate,
+        "std_error": spread,
+        "ci_lower": lower,
+        "ci_upper": upper,
+        "n_models": int(used.sum()),
+        "models": " ".join(models[used]),
+        "weight_of_best": float(share[0]),
+        "reason": "; ".join(said),
+    }
+
+
+def _lacking(what: str, models: np.ndarray, weight: np.ndarray, which: np.ndarray) -> str:
+    """As ``no value under decay (weight 0.12)``."""
+    named = ", ".join(f"{m} (weight {weight_text(w)})" for m, w in zip(models[which], weight[which], strict=True))
+    return f"{what} under {named}"

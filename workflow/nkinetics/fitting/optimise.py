@@ -111,7 +111,8 @@ def _best_of_each(
     case: Case, pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 ) -> Steps[tuple[list[Regime], np.ndarray]]:
     """Optimum of each regime over its starts, and the value at which each start ended."""
-    start = np.concatenate([s for s, _, _ in pieces])
+    begin = np.concatenate([s for s, _, _ in pieces])
+    start = begin.copy()
     lower = np.concatenate([np.broadcast_to(low, s.shape) for s, low, _ in pieces])
     upper = np.concatenate([np.broadcast_to(high, s.shape) for s, _, high in pieces])
     owner = np.repeat(np.arange(len(pieces)), [len(s) for s, _, _ in pieces])
@@ -133,7 +134,9 @@ def _best_of_each(
     fine = yield Search(case, start[worth], lower[worth], upper[worth], tolerance=1e-9)
     start[worth], value[worth] = fine.parameters, fine.value
     best = [own[np.argmin(value[own])] for own in ranked]
-    found = [Regime(start[i], float(value[i]), low, high) for i, (_, low, high) in zip(best, pieces, strict=True)]
+    found = [
+        Regime(start[i], float(value[i]), low, high, begin[i]) for i, (_, low, high) in zip(best, pieces, strict=True)
+    ]
     return found, value
 
 

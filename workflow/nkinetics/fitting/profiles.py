@@ -11,13 +11,23 @@ import numpy as np
 import pandas as pd
 
 from nkinetics.blq import DENSITY, INTERVAL, likelihood_rows
-from nkinetics.columns import CYTOKINES, ESTIMATES, FITS, INFUSIONS, OBSERVATIONS, PREDICTIONS
-from nkinetics.fitting.choice import aicc, weights
+from nkinetics.columns import (
+    CYTOKINES,
+    ESTIMATES,
+    FITS,
+    INFUSIONS,
+    LIKELIHOOD_PROFILES,
+    OBSERVATIONS,
+    PREDICTIONS,
+    Schema,
+)
+from nkinetics.fitting.choice import aicc, averages, weights
 from nkinetics.fitting.identifiability import reasons, standard_errors
 from nkinetics.fitting.intervals import Ends, cutoff, profile_ends, wald_quantile
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import Optimum, fitted, improved, residual_on_floor
+from nkinetics.fitting.profile_curve import profile_curve
 from nkinetics.fitting.together import Steps, together
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import Calendar, KineticModel, Parameter, Quantity, discover
@@ -39,6 +49,8 @@ class Fitted:
     fits: pd.DataFrame
     estimates: pd.DataFrame
     predictions: pd.DataFrame
+    averages: pd.DataFrame
+    likelihood_profiles: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +116,7 @@ def analyse(
     cytokines : DataFrame, optional
         `agent` and `time` [d].
     settings : Models, optional
-        Candidates, their constants, interval and confidence.
+        Candidates, their constants, interval and confidence, points of the profile likelihoods.
     blq : Blq, optional
         How rows below the LLOQ enter the likelihood.
     patients : DataFrame, optional
@@ -143,6 +155,7 @@ def analyse(
     fits: list[dict[str, Any]] = []
     estimates: list[dict[str, Any]] = []
     predictions: list[pd.DataFrame] = []
+    likelihoods: list[pd.DataFrame] = []
     known = [(discover("models")[name], settings.constants(name)) for name in names]
     whole = _profiles(rows, infusions, cytokines, blq, patients, reference_dose)
     for begin in _progress(len(whole)):
@@ -151,20 +164,27 @@ def analyse(
         done = together(one_by_one)
         for i in range(len(block)):
             own = done[i * len(known) : (i + 1) * len(known)]
-            _choose([fit for fit, _, _ in own])
-            for fit, found, curve in own:
+            _choose([fit for fit, _, _, _ in own])
+            for fit, found, curve, likelihood in own:
                 fits.append(fit)
                 estimates += found
                 if curve is not None:
                     predictions.append(curve)
+                if likelihood is not None:
+                    likelihoods.append(likelihood)
+    all_fits = complete(pd.DataFrame(fits, columns=[c for c in FITS.names]), FITS)
+    all_estimates = complete(pd.DataFrame(estimates, columns=[c for c in ESTIMATES.names]), ESTIMATES)
     return Fitted(
-        complete(pd.DataFrame(fits, columns=[c for c in FITS.names]), FITS),
-        complete(pd.DataFrame(estimates, columns=[c for c in ESTIMATES.names]), ESTIMATES),
-        complete(
-            pd.concat(predictions, ignore_index=True) if predictions else pd.DataFrame(columns=PREDICTIONS.names),
-            PREDICTIONS,
-        ),
+        all_fits,
+        all_estimates,
+        _joined(predictions, PREDICTIONS),
+        averages(all_fits, all_estimates, settings),
+        _joined(likelihoods, LIKELIHOOD_PROFILES),
     )
+
+
+def _joined(frames: list[pd.DataFrame], schema: Schema) -> pd.DataFrame:
+    return complete(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=schema.names), schema)
 
 
 # -------------------------------------------------------------------------------------------------------- profiles
@@ -210,17 +230,7 @@ def _profiles(
     dose_levels = {} if patients is None else dict(zip(patients["patient_id"], patients["dose_level"], strict=True))
     kinds = list(dict.fromkeys(zip(rows["assay"], rows["specimen"], strict=True))) or [("qpcr", "blood")]
     known = sorted({*rows["patient_id"], *dose_levels})
-    entering, aside = _entering(rows)
-    terms = likelihood_rows(
-        np.where(entering, rows["status"].to_numpy(dtype=object), "not_done"),
-        rows["level"].to_numpy(dtype=float),
-        rows["lod"].to_numpy(dtype=float),
-        rows["lloq"].to_numpy(dtype=float),
-        rows["uloq"].to_numpy(dtype=float),
-        blq.models,
-        (rows["patient_id"] + "|" + rows["assay"] + "|" + rows["specimen"]).to_numpy(dtype=object),
-    )
-    rows = rows.assign(_kind=terms.kind, _lower=terms.lower, _upper=terms.upper, _entering=entering, _aside=aside)
+    rows = marked(rows, blq)
     # Infusions without a time or an amount cannot be placed on a calendar.
     given = None if infusions is None else complete(infusions, INFUSIONS)
     pulses = None if cytokines is None else complete(cytokines, CYTOKINES)
@@ -233,6 +243,21 @@ def _profiles(
             mine = own[(own["assay"] == assay) & (own["specimen"] == specimen)]
             found.append(_profile(patient, level, assay, specimen, mine, given, pulses, reference_dose))
     return found
+
+
+def marked(rows: pd.DataFrame, blq: Blq) -> pd.DataFrame:
+    """Observations with what each is to the likelihood: its term, the ends of its interval, why a row is set aside."""
+    entering, aside = _entering(rows)
+    terms = likelihood_rows(
+        np.where(entering, rows["status"].to_numpy(dtype=object), "not_done"),
+        rows["level"].to_numpy(dtype=float),
+        rows["lod"].to_numpy(dtype=float),
+        rows["lloq"].to_numpy(dtype=float),
+        rows["uloq"].to_numpy(dtype=float),
+        blq.models,
+        (rows["patient_id"] + "|" + rows["assay"] + "|" + rows["specimen"]).to_numpy(dtype=object),
+    )
+    return rows.assign(_kind=terms.kind, _lower=terms.lower, _upper=terms.upper, _entering=entering, _aside=aside)
 
 
 def _entering(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -305,11 +330,16 @@ def _calendar(
     return Calendar(time[usable][order], amount[usable][order] / reference_dose, pulses, end), notes, ""
 
 
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the likelihood of a profile in the order of `Points`: quantified ones first, each kind by time."""
+    used = rows[rows["_kind"].isin([DENSITY, INTERVAL])]
+    # DENSITY is the smaller number.
+    return used.sort_values(["_kind", "time_actual", "sample_id", "observation_id"], kind="stable")
+
+
 def _points(rows: pd.DataFrame, calendar: Calendar | None) -> tuple[Points, float, tuple[str, ...]]:
     """Rows of the likelihood, the median LLOQ of the profile [level unit] (nan when unknown), and the rows' ids."""
-    used = rows[rows["_kind"].isin([DENSITY, INTERVAL])].sort_values(
-        ["time_actual", "sample_id", "observation_id"], kind="stable"
-    )
+    used = in_order(rows)
     time = used["time_actual"].to_numpy(dtype=float).copy()
     if calendar is not None:
         # A pre-dose sample recorded at the very start of an infusion belongs before it.
@@ -322,11 +352,10 @@ def _points(rows: pd.DataFrame, calendar: Calendar | None) -> tuple[Points, floa
         variance = np.where(density & (count > 0), 1.0 / count, 0.0)
         lower = np.log(used["_lower"].to_numpy(dtype=float))
         upper = np.log(used["_upper"].to_numpy(dtype=float))
-    order = np.concatenate([np.flatnonzero(density), np.flatnonzero(~density)])
     lloq = rows["lloq"].to_numpy(dtype=float)
     lloq = lloq[np.isfinite(lloq) & (lloq > 0)]
-    points = Points(time[order], lower[density], lower[~density], upper[~density], variance[order])
-    ids = tuple(used["observation_id"].fillna("").astype(str).to_numpy()[order].tolist())
+    points = Points(time, lower[density], lower[~density], upper[~density], variance)
+    ids = tuple(used["observation_id"].fillna("").astype(str).tolist())
     return points, float(np.median(lloq)) if len(lloq) else float("nan"), ids
 
 
@@ -352,8 +381,8 @@ def _unfittable(profile: Profile, model: KineticModel, constants: Any) -> str:
 
 def _one_model(
     profile: Profile, model: KineticModel, constants: Any, settings: Models
-) -> Steps[tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]]:
-    """Row of fits, rows of estimates and curve of one profile under one model."""
+) -> Steps[tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None, pd.DataFrame | None]]:
+    """Row of fits, rows of estimates, curve, and profile likelihood of the default, of one profile under one model."""
     points = profile.points
     n_blq = points.n - points.n_quantified
     fit: dict[str, Any] = {
@@ -375,7 +404,7 @@ def _one_model(
     unfittable = _unfittable(profile, model, constants)
     if unfittable or profile.calendar is None:
         fit["reason"] = "; ".join(filter(None, ["not fitted: " + unfittable, profile.note]))
-        return fit, [], None
+        return fit, [], None, None
     case = Case(model, constants, profile.calendar, points)
     optimum, ends = yield from _fitted(case, settings)
     errors = standard_errors(case, optimum)
@@ -396,12 +425,18 @@ def _one_model(
         "at_bound": " ".join(optimum.at_bound),
         "identifiable": not any(why),
         "n_restarts_agree": optimum.n_agree,
+        "n_starts": optimum.n_starts,
         "reason": "; ".join(filter(None, [*words, profile.note])),
     }
     quantile = wald_quantile(points.n, p, settings.confidence, settings.interval_cutoff)
     found = _parameter_rows(profile, case, optimum, ends, errors, why, settings)
     found += _derived_rows(profile, case, optimum, found, quantile, settings.rse_limit_pct)
-    return fit, found, _prediction(profile, case, optimum, quantile, settings.band_points)
+    likelihood = None
+    if model.name == settings.default and settings.profile_points:
+        cut = cutoff(points.n, p, settings.confidence, settings.interval_cutoff)
+        held = yield from profile_curve(case, optimum, ends, cut, settings.profile_points)
+        likelihood = held.assign(**profile.key, model=model.name)
+    return fit, found, _prediction(profile, case, optimum, quantile, settings.band_points), likelihood
 
 
 def _fitted(case: Case, settings: Models) -> Steps[tuple[Optimum, Ends]]:
@@ -449,7 +484,9 @@ def _parameter_rows(
     why: list[str],
     settings: Models,
 ) -> list[dict[str, Any]]:
-    value, lower, upper = (case.natural(v) for v in (optimum.vector, ends.lower, ends.upper))
+    value, lower, upper, start, least, largest = (
+        case.natural(v) for v in (optimum.vector, ends.lower, ends.upper, optimum.regimes[0].start, *case.bounds)
+    )
     found = []
     for i, parameter in enumerate((*case.model.parameters, SIGMA)):
         low, high = lower[i], upper[i]
@@ -484,6 +521,9 @@ def _parameter_rows(
                 "unit": _unit(parameter.unit, profile.level_unit),
                 "identifiable": not why[i],
                 "reason": reason,
+                "start": start[i],
+                "lower_limit": least[i],
+                "upper_limit": largest[i],
             }
         )
     for name, (number, unit) in case.model.fixed(case.constants).items():

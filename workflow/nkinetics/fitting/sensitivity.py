@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from nkinetics.columns import CONSTANT_SENSITIVITY
 from nkinetics.errors import InputError, Problem
 from nkinetics.fitting.profiles import analyse
 from nkinetics.plugins import discover
 from nkinetics.settings import Models
+from nkinetics.store import complete
 
 KEY = ("patient_id", "assay", "specimen", "model")
 POINTS = 6
@@ -67,8 +69,8 @@ def sensitivity(
     DataFrame
         One row for each profile and value: patient_id, assay, specimen, model, constant, value, fixed (whether this is
         the value of the configuration), converged, log_likelihood, aicc, an estimate of each parameter of the curve and
-        sigma [unit of the parameter], reason. AICc does not count the constant as a parameter. Where the model could
-        not be fitted the numbers are empty and the reason says why.
+        sigma [unit of the parameter], level_unit, reason. AICc does not count the constant as a parameter. Where the
+        model could not be fitted the numbers are empty and the reason says why.
 
     Raises
     ------
@@ -96,6 +98,70 @@ def sensitivity(
     return pd.concat(frames, ignore_index=True).sort_values([*KEY, "value"], kind="stable", ignore_index=True)
 
 
+def over_ranges(
+    observations: pd.DataFrame,
+    infusions: pd.DataFrame | None = None,
+    cytokines: pd.DataFrame | None = None,
+    settings: Models | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Every candidate with a fixed constant that has a range, refitted over it: the table constant_sensitivity.
+
+    Parameters
+    ----------
+    observations, infusions, cytokines, settings
+        As for `nkinetics.fitting.analyse`; `settings.sensitivity_points` values over each range, none where 0.
+    **options
+        `blq`, `patients` and `reference_dose` of `nkinetics.fitting.analyse`.
+
+    Returns
+    -------
+    DataFrame
+        As `nkinetics.columns.CONSTANT_SENSITIVITY`. A profile that a model cannot be fitted to keeps its rows, with the
+        reason; without a candidate that has such a constant there is no row.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame(
+    ...     {"patient_id": "01", "time_actual": [1.0, 2, 3, 5, 8], "level": [810.0, 640, 540, 350, 190],
+    ...      "status": "quantified", "lloq": 50.0}
+    ... )
+    >>> len(over_ranges(rows, settings=Models(candidates=("decay",))))
+    0
+    """
+    settings = settings or Models()
+    frames = []
+    for model in dict.fromkeys(settings.candidates):
+        own = settings.constants(model)
+        acting = discover("models")[model].fixed(own)
+        for constant, (low, high) in ranges(own).items() if settings.sensitivity_points else ():
+            # A constant without effect under these settings, or an option left off (a lag of 0), is no assumption.
+            if not acting.get(constant, (0.0, ""))[0]:
+                continue
+            values = [*np.linspace(low, high, settings.sensitivity_points).tolist(), getattr(own, constant)]
+            found = sensitivity(
+                observations, infusions, cytokines, settings, model=model, constant=constant, values=values, **options
+            )
+            frames.append(_long(found))
+    whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=CONSTANT_SENSITIVITY.names)
+    return complete(whole, CONSTANT_SENSITIVITY)
+
+
+def _long(found: pd.DataFrame) -> pd.DataFrame:
+    """One row per parameter, with the AICc against that under the value of the configuration."""
+    model = discover("models")[str(found["model"].iloc[0])] if len(found) else None
+    units = {p.name: p.unit for p in model.parameters} | {"sigma": ""} if model else {}
+    key = list(KEY)
+    at_fixed = found[found["fixed"]].set_index(key)["aicc"]
+    found = found.assign(
+        delta_aicc=found["aicc"].to_numpy() - at_fixed.reindex(pd.MultiIndex.from_frame(found[key])).to_numpy()
+    )
+    kept = [*key, "constant", "value", "fixed", "converged", "log_likelihood", "delta_aicc", "reason", "level_unit"]
+    long = found.melt(id_vars=kept, value_vars=list(units), var_name="parameter", value_name="estimate")
+    unit = long["parameter"].map(units)
+    return long.assign(unit=unit.where(unit != "level_unit", long["level_unit"])).drop(columns="level_unit")
+
+
 def _constants(settings: Models, model: str, constant: str) -> Any:
     """The constants of a model, if it has this one as a number with a range."""
     known = discover("models")
@@ -121,7 +187,7 @@ def _with(settings: Models, own: Any, model: str, constant: str, value: float) -
     """The same settings with one constant of one model at another value; intervals by the cheap method."""
     changed: Mapping[str, Any] = {**own.model_dump(), constant: value}
     try:
-        return Models(**{**settings.model_dump(), "interval": "delta", model: changed})
+        return Models(**{**settings.model_dump(), "interval": "delta", "profile_points": 0, model: changed})
     except ValidationError as error:
         raise InputError(
             Problem(
@@ -156,9 +222,9 @@ def _at(
     names = [*discover("models")[model].names, "sigma"]
     estimates = fitted.estimates[fitted.estimates["kind"] == "fitted"]
     wide = estimates.pivot(index=list(KEY), columns="parameter", values="estimate").reindex(columns=names)
-    rows = fitted.fits[[*KEY, "converged", "log_likelihood", "aicc", "reason"]].merge(
+    rows = fitted.fits[[*KEY, "converged", "log_likelihood", "aicc", "level_unit", "reason"]].merge(
         wide.reset_index(), on=list(KEY), how="left", validate="one_to_one"
     )
     rows = rows.assign(constant=constant, value=value, fixed=value == getattr(own, constant))
-    order = [*KEY, "constant", "value", "fixed", "converged", "log_likelihood", "aicc", *names, "reason"]
+    order = [*KEY, "constant", "value", "fixed", "converged", "log_likelihood", "aicc", *names, "level_unit", "reason"]
     return rows[order]

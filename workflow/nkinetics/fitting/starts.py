@@ -26,12 +26,15 @@ class Regime:
         -ln L there.
     lower, upper : arrays (parameters,)
         The piece.
+    start : array (parameters,)
+        Where the search that led here began.
     """
 
     vector: np.ndarray
     value: float
     lower: np.ndarray
     upper: np.ndarray
+    start: np.ndarray
 
 
 def starts(case: Case) -> np.ndarray:

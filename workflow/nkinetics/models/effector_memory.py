@@ -268,6 +268,7 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
             "d",
             np.where(net > 0, LN2 / np.where(net > 0, net, 1.0), np.nan),
             reason="no net growth: rho does not exceed delta",
+            formula="ln(2) / (rho - delta)",
             note="of the effector cells",
         ),
         Quantity(

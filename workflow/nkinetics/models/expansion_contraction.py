@@ -350,8 +350,11 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
     The AUC under the smooth gate is exact to rounding, by quadrature.
     """
     base = _base(parameters, constants)[0][..., 0]
+    grown, risen = "rho * gate_width * ln(1 + exp((tmax - t_lag) / gate_width))", ""
     if constants.gate == "hard":
         fold = np.exp(base)
+        grown = "rho * max(tmax - t_lag, 0)"
+        risen = f"exp({grown})"
         own = curve_quantities(lambda a, b: curve(parameters, calendar, constants, a, b), calendar, limit)
     else:
         tau, turns = np.asarray(calendar.infusion_time, dtype=float), _turns(parameters, constants)
@@ -371,9 +374,9 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
         own = arc_quantities([np.append(tau, constants.t_lag), turns], at, area, calendar, limit)
     return (
         *own,
-        Quantity("r0", "level_unit", parameters[..., 0] / np.exp(base)),
+        Quantity("r0", "level_unit", parameters[..., 0] / np.exp(base), formula=f"cmax / exp({grown})"),
         Quantity("doubling_time", "d", LN2 / parameters[..., 1], rate="rho"),
-        Quantity("fold_expansion", "", fold),
+        Quantity("fold_expansion", "", fold, formula=risen),
         Quantity("half_life_alpha", "d", LN2 / parameters[..., 3], rate="alpha"),
         Quantity("half_life_beta", "d", LN2 / parameters[..., 5], rate="beta"),
     )

@@ -163,6 +163,7 @@ def derived(parameters: np.ndarray, calendar: Calendar, constants: Any, limit: f
             "d",
             np.where(net > 0, LN2 / np.where(net > 0, net, 1.0), np.nan),
             reason="no net growth: rho does not exceed delta",
+            formula="ln(2) / (rho - delta)",
         ),
         Quantity("fold_expansion", "", np.exp(largest_rise(exponent))),
         Quantity("half_life_delta", "d", LN2 / delta, rate="delta", note="before rejection"),

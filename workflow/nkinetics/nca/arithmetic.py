@@ -14,34 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from nkinetics.blq import SUBSTITUTES
+from nkinetics.explaining import Step, n
 from nkinetics.nca.auc import LINEAR, LINEAR_UP_LOG_DOWN
 from nkinetics.nca.curves import Curves
 from nkinetics.nca.profiles import ABOVE, BLQ, DETECTED, NAMED, NONE, QUANTIFIED, UNDETECTED
 from nkinetics.nca.reasons import Why
 
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line of an explanation.
-
-    Parameters
-    ----------
-    text : str
-        The rule in words.
-    symbol : str
-        Name of the result, which later steps use; empty for a remark without arithmetic.
-    formula : str
-        The arithmetic with its numbers and earlier symbols; ``^`` is a power.
-    value : float
-        What it comes to.
-    """
-
-    text: str
-    symbol: str = ""
-    formula: str = ""
-    value: float = NAN
 
 
 @dataclass(frozen=True)
@@ -65,18 +44,6 @@ class Row:
     def quantified(self) -> list[tuple[float, float]]:
         """Time and level of the quantified samples of the window."""
         return self.samples(self.curves.quantified)
-
-
-def n(value: float) -> str:
-    """A number as it stands in the result files; in brackets where negative.
-
-    Examples
-    --------
-    >>> n(0.1 + 0.2), n(-2.0), n(1200000.0)
-    ('0.3', '(-2)', '1200000')
-    """
-    text = f"{value + 0.0:.10g}"
-    return f"({text})" if value < 0 else text
 
 
 def _of(word: str, values: list[float]) -> str:

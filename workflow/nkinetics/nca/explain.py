@@ -12,8 +12,9 @@ import pandas as pd
 
 from nkinetics import nca
 from nkinetics.blq import positions
-from nkinetics.errors import Problem, nearest, raise_any
-from nkinetics.nca.arithmetic import AREAS, BOTH, FITS, LEVELS, LOSSES, Row, Step, available, n, steps
+from nkinetics.errors import raise_any
+from nkinetics.explaining import Step, step_line, unknown
+from nkinetics.nca.arithmetic import AREAS, BOTH, FITS, LEVELS, LOSSES, Row, available, steps
 from nkinetics.nca.curves import Curves
 from nkinetics.nca.parameters import BY_NAME, PARAMETERS, UNITS, Values
 from nkinetics.nca.profiles import ABOVE, BLQ, NONE, QUANTIFIED, Profiles, batches, profiles
@@ -143,21 +144,6 @@ class Explanation:
         return out
 
 
-def step_line(step: Step) -> str:
-    """One step as a line of text.
-
-    Examples
-    --------
-    >>> step_line(Step("half-life", "half_life", "ln(2) / lambda_z", 2.0))
-    'half_life: half-life: ln(2) / lambda_z = 2'
-    """
-    if not step.symbol:
-        return step.text
-    shown = n(step.value).strip("()")
-    made = shown if step.formula in (shown, n(step.value)) else f"{step.formula} = {shown}"
-    return f"{step.symbol}: {step.text}: {made}"
-
-
 def _table(points: Iterable[Point]) -> list[str]:
     lines = ["  " + f"{'d':>8}  {'result':>10}  {'LLOQ':>9}  used"]
     for p in points:
@@ -248,30 +234,20 @@ def located(
     name = parameter if parameter in BY_NAME else code.get(parameter.upper(), parameter)
     keys = list(made.place)
     known = [("PATIENT", patient, [k[0] for k in keys]), ("PARAMETER", name, list(BY_NAME))]
-    raise_any(problem for case in known for problem in _unknown(*case))
+    raise_any(problem for case in known for problem in unknown(*case))
     keys = [k for k in keys if k[0] == patient]
     for place, what, word in ((1, "--assay", assay), (2, "--specimen", specimen)):
         if word:
-            raise_any(_unknown(what, word, [k[place] for k in keys]))
+            raise_any(unknown(what, word, [k[place] for k in keys]))
             keys = [k for k in keys if k[place] == word]
     rank = {a: i for i, a in enumerate(ASSAY_ORDER)}
     first = min((rank.get(k[1], len(rank)), k[1], k[2]) for k in keys)
     windows = [k[3] for k in keys if k[1:3] == first[1:]]
     if window:
-        raise_any(_unknown("--window", window, windows))
+        raise_any(unknown("--window", window, windows))
     else:
         window = _usual_window(name, windows)
     return patient, first[1], first[2], window, name
-
-
-def _unknown(what: str, word: str, words: Iterable[str]) -> list[Problem]:
-    known = sorted(set(words))
-    if word in known:
-        return []
-    near = nearest(word, known)
-    listed = ", ".join(known[:40]) + (" ..." if len(known) > 40 else "")
-    mend = f"did you mean {near}?" if near else "name one of these"
-    return [Problem("explain", column=what, found=repr(word), expected=f"one of {listed}", mend=mend)]
 
 
 def _usual_window(parameter: str, windows: list[str]) -> str:
@@ -536,32 +512,3 @@ def _why_not(analysed: bool, record: pd.Series) -> str:
     if "reportable" in record.index and not pd.isna(record["reportable"]) and not bool(record["reportable"]):
         return "not reportable"
     return "combined with another result at the same time (nca.replicates), or without a time"
-
-
-def wells(sources: pd.DataFrame, ingest: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Behind each observation one line per export: its rows and wells, the values as exported, which were set aside.
-
-    Parameters
-    ----------
-    sources : DataFrame
-        As `nkinetics.columns.OBSERVATION_SOURCES`.
-    ingest : DataFrame
-        As `nkinetics.columns.INGEST`.
-    """
-    key = ["source_sha256", "source_file", "source_row"]
-    behind = sources[(sources["role"] == "replicate") & sources["source_row"].notna()]
-    rows = ingest[~ingest["role"].isin(("reference", "standard", "ntc"))]
-    merged = behind[["observation_id", *key]].drop_duplicates().merge(rows, on=key, how="left")
-    found: dict[str, dict[str, list[str]]] = {}
-    for row in merged.sort_values([*key, "well", "target"]).itertuples():
-        parts = [f"row {row.source_row}"]
-        parts += [f"well {row.well}"] if isinstance(row.well, str) and row.well else []
-        parts += [str(row.target).rsplit("/", 1)[-1]] if isinstance(row.target, str) and row.target else []
-        value = str(row.value_raw) if isinstance(row.value_raw, str) and row.value_raw else "empty"
-        aside = "" if pd.isna(row.used) or bool(row.used) else f" (set aside: {row.reason})"
-        files = found.setdefault(str(row.observation_id), {})
-        files.setdefault(str(row.source_file), []).append(f"{' '.join(parts)} {value}{aside}")
-    return {
-        observation: tuple(f"{file}: {'; '.join(rows)}" for file, rows in files.items())
-        for observation, files in found.items()
-    }

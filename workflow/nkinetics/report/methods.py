@@ -130,7 +130,11 @@ def _models(settings: Settings, s: Mapping[str, Any], words: Words) -> list[str]
     )
     shown = dict.fromkeys((models.default, *models.candidates))
     formulas = {m: known[m].formula(models.constants(m)) for m in shown if m in known}
-    return [text, *(s["model_formula"].format(title=title(m), formula=f) for m, f in formulas.items())]
+    return [
+        text,
+        s["method_averages"],
+        *(s["model_formula"].format(title=title(m), formula=f) for m, f in formulas.items()),
+    ]
 
 
 def glossary(s: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -61,6 +61,8 @@ def sections(
                 "parameters": _turned(built.get("nca_individual"), identifier, 3, _links(peaks, context, results)),
                 "explained": explained(made, results, context, s, identifier),
                 "model": _turned(built.get("model_parameters"), identifier, 3, {}),
+                "evidence": _turned(built.get("model_evidence"), identifier, 4, {}),
+                "averages": _turned(built.get("model_averages"), identifier, 3, {}),
                 "sentences": _sentences(results, context, s, identifier),
                 "dosing": _turned(built.get("dosing"), identifier, 2, {}),
                 "assays": _observations(own, context, s, results, origins, comments, points, peaks, wells),
@@ -94,7 +96,10 @@ def _turned(
     rows = made.frame[[p == patient for p in made.patients]]
     if not len(rows):
         return None
-    titles = list(rows.iloc[:, 0]) if heads == 3 else [""]
+    titles = list(rows.iloc[:, 0]) if heads >= 3 else [""]
+    if heads == 4:
+        # Several rows of an assay: what tells them apart stands in the fourth column.
+        titles = [f"{assay} · {own}" for assay, own in zip(titles, rows.iloc[:, 3], strict=True)]
     lines = []
     for name in rows.columns[heads:]:
         cells = [(str(v), links.get((title, str(name)), "")) for title, v in zip(titles, rows[name], strict=True)]
