@@ -167,6 +167,8 @@ PILOT, PILOT_LEADING = 40, 12
 other data sets may begin."""
 FIRST_STEPS, LEADING, LAST_STEPS = 3, 2, 60
 """Steps after which only the leading starts of a data set go on, how many, and how far."""
+ONLY_STEPS = 25
+"""How far where the estimate is the only start: asked for where time counts."""
 TOLERANCE = 1e-4
 """A fit ends when its next step would gain less than this in ln L: 0.014 standard errors."""
 WIDE = 2.0
@@ -243,17 +245,17 @@ def refitted(sets: Sets, optimum: Optimum, starts: int) -> tuple[np.ndarray, np.
     if starts > 1:
         pilot = usable[:PILOT]
         every = np.repeat(np.arange(len(all_starts.vector)), len(pilot))
-        library, _ = _ended(sets, pilot, all_starts.of(every), PILOT_LEADING)
+        library, _ = _ended(sets, pilot, all_starts.of(every), PILOT_LEADING, LAST_STEPS)
         height = np.stack([sets.value(vector, usable) for vector in library.vector])
         nearest = np.argsort(height, axis=0, kind="stable")[: starts - 1]
         begin = begin.and_(library.of(nearest.ravel()))
-    found, value = _ended(sets, usable, begin, LEADING)
+    found, value = _ended(sets, usable, begin, LEADING, LAST_STEPS if starts > 1 else ONLY_STEPS)
     fitted = np.isfinite(value)
     vectors[usable[fitted]], values[usable[fitted]] = found.vector[fitted], value[fitted]
     return vectors, values
 
 
-def _ended(sets: Sets, which: np.ndarray, begin: Begin, leading: int) -> tuple[Begin, np.ndarray]:
+def _ended(sets: Sets, which: np.ndarray, begin: Begin, leading: int, steps: int) -> tuple[Begin, np.ndarray]:
     """The best end of each data set (sets,) over its starts: the first start of every set, then the second, ..."""
     n, starts = len(which), len(begin.vector) // len(which)
     chosen = np.arange(len(begin.vector))
@@ -262,7 +264,7 @@ def _ended(sets: Sets, which: np.ndarray, begin: Begin, leading: int) -> tuple[B
         order = np.argsort(value.reshape(starts, n), axis=0, kind="stable")[:leading]
         chosen = (order * n + np.arange(n)).ravel()
         begin = begin.at(vector).of(chosen)
-    vector, value = _minimised(sets, np.resize(which, len(chosen)), begin, LAST_STEPS)
+    vector, value = _minimised(sets, np.resize(which, len(chosen)), begin, steps)
     best = value.reshape(-1, n).argmin(axis=0) * n + np.arange(n)
     return begin.at(vector).of(best), value[best]
 
