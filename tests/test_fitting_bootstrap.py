@@ -9,8 +9,9 @@ from nkinetics import fitting
 from nkinetics.blq import DENSITY, INTERVAL, METHODS
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
-from nkinetics.fitting.optimise import best_fit
+from nkinetics.fitting.optimise import best_fit, fitted
 from nkinetics.fitting.resampling import Design, bootstrap_ends, limits, refitted, resampled, seed_of, simulated
+from nkinetics.fitting.together import together
 from nkinetics.plugins import Calendar, discover
 from nkinetics.settings import Blq, Models
 from scipy import stats
@@ -185,7 +186,7 @@ def test_more_data_sets_than_one_piece_change_no_bit(monkeypatch):
 def test_data_sets_without_two_quantified_rows_are_counted_and_left_out():
     case = case_of(
         "decay",
-        (300.0, 0.5),
+        (500.0, 0.5),
         lloq=200.0,
         seed=3,
         time=np.array([0.5, 1.0, 1.5, 2.0, 3.5, 4.0, 5.0]),
@@ -206,12 +207,12 @@ def test_on_a_straight_line_the_interval_is_students_and_sigmas_is_that_of_chi_s
     calendar = Calendar(np.zeros(1), np.ones(1), {}, 10.0)
     case = case_of("decay", (1e5, 0.3), time=time, calendar=calendar, lloq=1e-3, seed=5)
     optimum = best_fit(case)
-    again = resampled(case, optimum, design(time=time, lloq=np.nan), 8000, 2, seed_of("line"))
+    again = resampled(case, optimum, design(time=time, lloq=np.nan), 40_000, 1, seed_of("line"))
     ends = bootstrap_ends(case, optimum, again, 0.95)
     line = stats.linregress(time, case.points.log_level)
     half = stats.t.ppf(0.975, 5) * line.stderr
     delta = np.exp(np.array([ends.lower[1], ends.upper[1]]))
-    assert np.allclose(delta, [-line.slope - half, -line.slope + half], rtol=0.03)
+    assert np.abs(delta - [-line.slope - half, -line.slope + half]).max() < 0.05 * half
     residual = case.points.log_level - line.intercept - line.slope * time
     exact = np.sqrt((residual**2).sum() / stats.chi2.ppf([0.975, 0.025], 5))
     assert np.allclose(np.exp([ends.lower[-1], ends.upper[-1]]), exact, rtol=0.05)
@@ -220,15 +221,14 @@ def test_on_a_straight_line_the_interval_is_students_and_sigmas_is_that_of_chi_s
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     truth = np.array([1500.0, 0.4, 0.6])
     hits = []
-    for seed in range(120):
-        case = case_of("cytokine_window", truth, seed=seed)
-        optimum = best_fit(case)
-        ends = bootstrap_ends(case, optimum, resampled(case, optimum, design(), 200, 2, seed_of(str(seed))), 0.9)
+    cases = [case_of("cytokine_window", truth, seed=seed) for seed in range(100)]
+    for seed, (case, optimum) in enumerate(zip(cases, together([fitted(case) for case in cases]), strict=True)):
+        ends = bootstrap_ends(case, optimum, resampled(case, optimum, design(), 200, 1, seed_of(str(seed))), 0.9)
         true = case.estimation(np.append(truth, 0.4))
         hits.append((ends.lower <= true) & (true <= ends.upper))
     share = np.mean(hits, axis=0)
-    # 120 trials at 90 %: four standard errors are 0.11.
-    assert (share > 0.79).all() and share.mean() < 0.97, share
+    # 100 trials at 90 %: four standard errors are 0.12.
+    assert (share > 0.78).all() and share.mean() < 0.97, share
 
 
 def test_where_all_is_well_determined_the_profile_interval_is_the_same():
@@ -275,8 +275,12 @@ def test_growth_that_the_data_do_not_show_is_open_below():
     assert found.fits["reason"].str.contains("no expansion phase identifiable").all()
 
 
-def test_a_quantity_that_most_samples_lack_is_open_and_says_so():
-    data = trial(lambda t: np.full(len(t), 400.0), sigma=0.5)
+def test_a_quantity_that_many_samples_lack_is_open_and_says_so():
+    def level(time):
+        window = MODELS["cytokine_window"]
+        return np.exp(window.log_level(time, np.array([1500.0, 0.4, 0.5]), CALENDAR, window.settings()))
+
+    data = trial(level, patients=("01", "02", "03", "04"), sigma=0.5)
     found = fitting.analyse(*data, Models(**QUICK), models=("cytokine_window",)).estimates
     doubling = found[(found["parameter"] == "doubling_time") & found["estimate"].notna()]
     assert len(doubling) and (doubling["ci_open"] == "upper").all() and doubling["ci_upper"].isna().all()
@@ -323,13 +327,13 @@ def test_the_band_holds_the_curve_and_is_no_delta_band():
 def test_every_model_gives_an_interval_or_a_reason_for_every_estimate(name):
     model = MODELS[name]
     example = model.example
-    level = model.log_level(example.times, np.array(example.parameters), example.calendar, model.settings())
+    level = model.log_level(example.time, np.array(example.parameters), example.calendar, model.settings())
     level = level + 0.3 * np.random.default_rng(2).normal(size=len(level))
     lloq = float(np.exp(np.quantile(level, 0.15)))
     rows = pd.DataFrame(
         {
             "patient_id": "01",
-            "time_actual": example.times,
+            "time_actual": example.time,
             "level": np.where(np.exp(level) >= lloq, np.exp(level), np.nan),
             "status": np.where(np.exp(level) >= lloq, "quantified", "blq"),
             "lloq": lloq,
@@ -385,6 +389,15 @@ def test_hardly_any_data_never_fail(level, method):
     for _, fit in done.fits.iterrows():
         own = done.estimates[done.estimates["model"] == fit["model"]]
         assert len(own) or fit["reason"]
+
+
+def test_too_few_fits_leave_every_end_open_with_the_reason(monkeypatch):
+    data = trial(window_curve, patients=("01",))
+    monkeypatch.setattr("nkinetics.fitting.resampling.FEWEST", 1.1)
+    done = fitting.analyse(*data, Models(**QUICK), models=("decay",))
+    rows = done.estimates[done.estimates["estimate"].notna()]
+    assert (rows["ci_open"] == "both").all() and not rows["identifiable"].any() and (rows["reason"] != "").all()
+    assert done.predictions[["lower", "upper"]].isna().all(axis=None)
 
 
 def test_the_long_table_is_what_the_intervals_come_from():

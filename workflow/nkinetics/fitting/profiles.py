@@ -529,7 +529,7 @@ def _derived_rows(
     found = []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         quantities = case.model.derived(around, case.calendar, case.constants, profile.lloq)
-        if again and len(again.vectors):
+        if again and again.enough:
             natural = to_natural(case.model, again.vectors[:, :-1])
             made = case.model.derived(natural, case.calendar, case.constants, profile.lloq)
             repeated = {quantity.name: quantity.value for quantity in made}
@@ -616,7 +616,11 @@ def _by_delta(
 def _by_bootstrap(row: Mapping[str, Any], values: np.ndarray | None, settings: Models) -> dict[str, Any]:
     """Interval of a derived quantity from its values in the bootstrap samples; `row` has it by the delta method."""
     if values is None:
-        return {"ci_lower": np.nan, "ci_upper": np.nan, "ci_method": "bootstrap", "ci_open": "both"}
+        nothing = {"ci_lower": np.nan, "ci_upper": np.nan, "ci_method": "bootstrap", "ci_open": "both"}
+        return nothing | {
+            "identifiable": False,
+            "reason": "not identifiable: too few bootstrap samples could be fitted",
+        }
     # Of every quantity that may not exist the absent value lies beyond the upper end: a level that never falls below
     # the LLOQ, a doubling time without growth.
     absent = ~np.isfinite(values)

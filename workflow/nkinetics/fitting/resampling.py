@@ -291,6 +291,9 @@ def _minimised(sets: Sets, which: np.ndarray, begin: Begin, iterations: int) -> 
 
 # ------------------------------------------------------------------------------------------------- their distribution
 
+FEWEST = 0.5
+"""Share of the data sets that must have been fitted for their quantiles to mean anything."""
+
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
@@ -317,6 +320,11 @@ class Resampled:
     def failed(self) -> int:
         """Data sets that could not be fitted."""
         return self.n - len(self.vectors)
+
+    @property
+    def enough(self) -> bool:
+        """Whether quantiles of those that could be fitted mean anything."""
+        return len(self.vectors) >= FEWEST * self.n
 
 
 def resampled(
@@ -375,9 +383,6 @@ def _to_limits(sets: Sets, which: np.ndarray, vectors: np.ndarray, values: np.nd
 
 # ------------------------------------------------------------------------------------------------------- intervals
 
-FEWEST = 0.5
-"""Share of the data sets that must have been fitted for their quantiles to mean anything."""
-
 
 def limits(values: np.ndarray, estimate: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval of bootstrap values (samples, ...), each end the next value outwards; it holds the estimate.
@@ -398,7 +403,7 @@ def limits(values: np.ndarray, estimate: np.ndarray, confidence: float) -> tuple
 def bootstrap_ends(case: Case, optimum: Optimum, again: Resampled, confidence: float) -> Ends:
     """Ends of the intervals of all parameters on the scale of estimation, ln sigma last; both open without fits."""
     low, high = case.bounds
-    if len(again.vectors) < FEWEST * again.n:
+    if not again.enough:
         opened = np.ones(case.size, dtype=bool)
         return Ends(low, high, opened, opened, None)
     lower, upper = limits(again.vectors, optimum.vector, confidence)
@@ -414,7 +419,7 @@ def band(
     case: Case, again: Resampled, time: np.ndarray, log_level: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the interval of ln level (times,) at each time [d]; nan without fits."""
-    if len(again.vectors) < FEWEST * again.n:
+    if not again.enough:
         return np.full(time.shape, np.nan), np.full(time.shape, np.nan)
     pieces = range(0, len(again.vectors), PIECE)
     levels = np.concatenate([case.curve(time, again.vectors[i : i + PIECE])[0] for i in pieces])
