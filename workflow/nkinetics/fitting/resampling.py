@@ -3,15 +3,16 @@
 All data sets of a profile stand on the same rows, so they are fitted side by side without padding; a profile is
 simulated and fitted by itself, with a seed from its own name, so that nothing else under way can change a bit of it.
 
-The interval is the percentile interval, with the residual SD of each data set drawn around its estimate: sigma^2 n/chi^2
-with n - p degrees of freedom, which on a straight line gives Student's interval. That of sigma itself comes from the
-ratio of its estimate to what was simulated. Measured coverage of 95 % intervals (simulated patients, log-normal error,
-M3; "plain" simulates with the estimate of sigma; the range is over the parameters of the curve, and its AUC):
+The interval is the percentile interval, with the residual SD of each data set drawn around its estimate, sigma^2
+n/chi^2 with n - p degrees of freedom: on a straight line that is Student's interval. That of sigma itself comes from
+the ratio of its estimate to what was simulated. Measured coverage of 95 % intervals (simulated patients, log-normal
+error, M3; "plain" simulates with the estimate of sigma; the range is over the parameters of the curve, its peak and its
+AUC, for the profile over the parameters):
 
-    model            samples  patients  below LLOQ  this         plain        profile (parameters)  sigma: this, profile
-    cytokine_window       14       400        16 %  .940 - .968  .877 - .905  .945 - .965           .943, .907
-    decay                 10       400        23 %  .938 - .950  .875 - .892  .948 - .950           .953, .927
-    biexponential         17       150         9 %  .907 - .973  .867 - .933  .900 - .953           .960, .860
+    model            samples  patients  below LLOQ  this         plain        profile      sigma: this, profile
+    cytokine_window       14       400        16 %  .940 - .968  .877 - .905  .945 - .965  .943, .907
+    decay                 10       400        23 %  .938 - .950  .875 - .892  .948 - .950  .953, .927
+    biexponential         17       150         9 %  .907 - .973  .867 - .933  .900 - .953  .960, .860
 
 Inflating sigma by sqrt(n/(n - p)) instead gave .91 - .94 (cytokine_window, 150 patients), bias-corrected intervals the
 same as percentiles to within the simulation error, basic intervals on the scale of estimation .89 - .95.
