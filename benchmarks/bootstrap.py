@@ -92,7 +92,7 @@ def missed(trial: Observed, name: str, starts: tuple[int, ...] = (1, 5, 10), che
         spread = np.full(400, np.exp(optimum.vector[-1]))
         sets = simulated(case, profile.design, optimum.vector, spread, seed_of(profile.patient_id, name))
         # Not those of the pilot, which are searched from everywhere.
-        rows = [i for i in np.flatnonzero(sets.usable) if i >= 100][:checked]
+        rows = [i for i in np.flatnonzero(sets.usable).tolist() if i >= 100][:checked]
         best = np.array([-o.log_likelihood for o in together([fitted(alone(sets, i)) for i in rows])])
         for k in starts:
             shares[k].append(float(np.mean(refitted(sets, optimum, k)[1][rows] > best + 0.1)))

@@ -8,7 +8,7 @@ import pandas as pd
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import fitted
 from nkinetics.fitting.profiles import BLOCK, Profile, assay_profiles, unfittable
-from nkinetics.fitting.resampling import Resampled, resampled, seed_of
+from nkinetics.fitting.resampling import Resampled, derived_values, resampled, seed_of
 from nkinetics.fitting.together import Steps, together
 from nkinetics.plugins import discover
 from nkinetics.settings import Blq, Models
@@ -85,10 +85,8 @@ def _long(profile: Profile, case: Case, again: Resampled) -> pd.DataFrame:
     """One row for each sample and parameter."""
     natural = case.natural(again.vectors)
     columns = dict(zip(case.names, natural.T, strict=True))
-    if len(natural):
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            quantities = case.model.derived(natural[:, :-1], case.calendar, case.constants, profile.lloq)
-        columns |= {q.name: np.where(np.isfinite(q.value), q.value, np.nan) for q in quantities}
+    for name, value in derived_values(case, again, profile.lloq).items():
+        columns[name] = np.where(np.isfinite(value), value, np.nan)
     return pd.DataFrame(
         {
             **profile.key,

@@ -18,7 +18,16 @@ from nkinetics.fitting.intervals import Ends, cutoff, profile_ends, wald_quantil
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import Optimum, fitted, improved, residual_on_floor
-from nkinetics.fitting.resampling import Design, Resampled, band, bootstrap_ends, limits, resampled, seed_of
+from nkinetics.fitting.resampling import (
+    Design,
+    Resampled,
+    band,
+    bootstrap_ends,
+    derived_values,
+    limits,
+    resampled,
+    seed_of,
+)
 from nkinetics.fitting.together import Steps, together
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import Calendar, KineticModel, Parameter, Quantity, discover
@@ -529,10 +538,8 @@ def _derived_rows(
     found = []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         quantities = case.model.derived(around, case.calendar, case.constants, profile.lloq)
-        if again and again.enough:
-            natural = to_natural(case.model, again.vectors[:, :-1])
-            made = case.model.derived(natural, case.calendar, case.constants, profile.lloq)
-            repeated = {quantity.name: quantity.value for quantity in made}
+    if again and again.enough:
+        repeated = derived_values(case, again, profile.lloq)
     for quantity in quantities:
         exists = bool(np.isfinite(quantity.value[0]))
         # Parameters far out on a flat ridge may give a number that no computer writes.
