@@ -11,17 +11,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 import time
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import numpy as np
 import pandas as pd
-from nkinetics.fitting import profiles
+from nkinetics.fitting import assay_profiles
 from nkinetics.models._algebra import to_estimation, to_natural
 from nkinetics.plugins import Calendar, discover
 from nkinetics.population.estimation import _estimate, chosen_method
@@ -93,7 +89,7 @@ def estimates(
     """Estimate and interval of each population parameter on the scale of estimation, and what else is kept."""
     begin = time.process_time()
     settings, models = Population(seeds=1), Models()
-    found = profiles(tables["observations"], tables["infusions"], tables["cytokines"], None, tables["patients"])
+    found = assay_profiles(tables["observations"], tables["infusions"], tables["cytokines"], None, tables["patients"])
     method = chosen_method(settings, len(tables["patients"]))
     prepared = prepare([found], model_name, settings, models, tables["patients"], weak=method == "bayes")
     assert not isinstance(prepared, str)

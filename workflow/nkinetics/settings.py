@@ -494,7 +494,11 @@ class Models(Section):
     candidates: tuple[str, ...] = Field(
         ("decay", "cytokine_window", "expansion_contraction"), description="Models fitted to every patient."
     )
-    interval: Literal["profile", "delta"] = Field("profile", description="How intervals are made.")
+    interval: Literal["profile", "bootstrap", "delta"] = Field("profile", description="How intervals are made.")
+    bootstrap_samples: int = Field(
+        1000, ge=100, le=100_000, description="Data sets that a bootstrap interval simulates from each fit."
+    )
+    bootstrap_starts: int = Field(5, ge=1, le=50, description="Searches for the best fit of each of them.")
     interval_cutoff: Literal["f", "chi_square"] = Field(
         "f", description="Cut-off of the profile interval (contracts.md 4)."
     )

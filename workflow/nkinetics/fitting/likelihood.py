@@ -163,10 +163,17 @@ def _quantified(mu: np.ndarray, sigma2: np.ndarray, points: Points | Rows) -> li
     return [value, scaled, (z2 - 1.0) * ratio, precision, np.zeros(mu.shape), 2.0 * ratio * ratio]
 
 
-def _censored(mu: np.ndarray, sigma2: np.ndarray, points: Points | Rows) -> list[np.ndarray]:
-    variance = sigma2 + points.counting_variance[..., points.n_quantified :]
+def censored_terms(
+    mu: np.ndarray,
+    sigma2: np.ndarray,
+    log_lower: np.ndarray,
+    log_upper: np.ndarray,
+    counting_variance: np.ndarray | float,
+) -> list[np.ndarray]:
+    """The parts of `Terms`, in their order, of rows of which only an interval is known."""
+    variance = sigma2 + counting_variance
     s = np.sqrt(variance)
-    a, b = (points.log_lower - mu) / s, (points.log_upper - mu) / s
+    a, b = (log_lower - mu) / s, (log_upper - mu) / s
     value = log_interval(a, b)
 
     # x^k phi(x) / P for both ends; 0 at an end that is open.
@@ -210,7 +217,9 @@ def terms(mu: np.ndarray, log_sigma: np.ndarray, points: Points | Rows) -> Terms
     first, last = (sigma2[..., :q], sigma2[..., q:]) if own else (sigma2[..., None], sigma2[..., None])
     parts = _quantified(mu[..., :q], first, points)
     if q < mu.shape[-1]:
-        censored = _censored(mu[..., q:], last, points)
+        censored = censored_terms(
+            mu[..., q:], last, points.log_lower, points.log_upper, points.counting_variance[..., q:]
+        )
         parts = [np.concatenate([x, y], axis=-1) for x, y in zip(parts, censored, strict=True)]
     return Terms(*parts)
 

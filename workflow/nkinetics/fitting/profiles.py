@@ -28,6 +28,16 @@ from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import Optimum, fitted, improved, residual_on_floor
 from nkinetics.fitting.profile_curve import profile_curve
+from nkinetics.fitting.resampling import (
+    Design,
+    Resampled,
+    band,
+    bootstrap_ends,
+    derived_values,
+    limits,
+    resampled,
+    seed_of,
+)
 from nkinetics.fitting.together import Steps, together
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import Calendar, KineticModel, Parameter, Quantity, discover
@@ -57,7 +67,8 @@ class Fitted:
 class Profile:
     """One patient, assay and specimen: the rows of the likelihood and what goes with them.
 
-    `note` is said with every fit; `empty` is why there is nothing to fit; `observation_ids` name the rows of `points`.
+    `note` is said with every fit; `empty` is why there is nothing to fit; `design` is what a bootstrap measures anew;
+    `observation_ids` name the rows of `points`.
     """
 
     patient_id: str
@@ -70,6 +81,7 @@ class Profile:
     calendar: Calendar | None
     note: str
     empty: str
+    design: Design
     observation_ids: tuple[str, ...] = ()
 
     @property
@@ -149,15 +161,12 @@ def analyse(
     """
     settings, blq = settings or Models(), blq or Blq()
     names = models or settings.candidates
-    if reference_dose is None:
-        reference_dose = reference_dose_of(infusions)
-    rows = complete(_with_defaults(observations), OBSERVATIONS)
     fits: list[dict[str, Any]] = []
     estimates: list[dict[str, Any]] = []
     predictions: list[pd.DataFrame] = []
     likelihoods: list[pd.DataFrame] = []
     known = [(discover("models")[name], settings.constants(name)) for name in names]
-    whole = _profiles(rows, infusions, cytokines, blq, patients, reference_dose)
+    whole = assay_profiles(observations, infusions, cytokines, blq, patients, reference_dose)
     for begin in _progress(len(whole)):
         block = whole[begin : begin + BLOCK]
         one_by_one = [_one_model(p, model, constants, settings) for p in block for model, constants in known]
@@ -190,20 +199,6 @@ def _joined(frames: list[pd.DataFrame], schema: Schema) -> pd.DataFrame:
 # -------------------------------------------------------------------------------------------------------- profiles
 
 
-def profiles(
-    observations: pd.DataFrame,
-    infusions: pd.DataFrame | None = None,
-    cytokines: pd.DataFrame | None = None,
-    blq: Blq | None = None,
-    patients: pd.DataFrame | None = None,
-    reference_dose: float | None = None,
-) -> list[Profile]:
-    """Assay profiles of all patients, sorted, with the rows of their likelihoods; arguments as for `analyse`."""
-    dose = reference_dose_of(infusions) if reference_dose is None else reference_dose
-    rows = complete(_with_defaults(observations), OBSERVATIONS)
-    return _profiles(rows, infusions, cytokines, blq or Blq(), patients, dose)
-
-
 def _with_defaults(observations: pd.DataFrame) -> pd.DataFrame:
     """Documented defaults of columns that a user's own table lacks."""
     defaults: dict[str, Any] = {
@@ -217,6 +212,20 @@ def _with_defaults(observations: pd.DataFrame) -> pd.DataFrame:
     if "predose" not in frame.columns:
         frame = frame.assign(predose=frame["time_actual"].astype(float) <= 0)
     return frame
+
+
+def assay_profiles(
+    observations: pd.DataFrame,
+    infusions: pd.DataFrame | None = None,
+    cytokines: pd.DataFrame | None = None,
+    blq: Blq | None = None,
+    patients: pd.DataFrame | None = None,
+    reference_dose: float | None = None,
+) -> list[Profile]:
+    """Every patient, assay and specimen as the models see them, sorted; the arguments are those of `analyse`."""
+    dose = reference_dose_of(infusions) if reference_dose is None else reference_dose
+    rows = complete(_with_defaults(observations), OBSERVATIONS)
+    return _profiles(rows, infusions, cytokines, blq or Blq(), patients, dose)
 
 
 def _profiles(
@@ -241,7 +250,7 @@ def _profiles(
         present = sorted(set(zip(own["assay"], own["specimen"], strict=True))) or sorted(kinds)
         for assay, specimen in present:
             mine = own[(own["assay"] == assay) & (own["specimen"] == specimen)]
-            found.append(_profile(patient, level, assay, specimen, mine, given, pulses, reference_dose))
+            found.append(_profile(patient, level, assay, specimen, mine, given, pulses, reference_dose, blq.models))
     return found
 
 
@@ -282,6 +291,7 @@ def _profile(
     infusions: pd.DataFrame | None,
     cytokines: pd.DataFrame | None,
     reference_dose: float,
+    method: str,
 ) -> Profile:
     entering = rows[rows["_entering"]]
     calendar, notes, empty = _calendar(patient, entering, infusions, cytokines, reference_dose)
@@ -291,14 +301,14 @@ def _profile(
     units = sorted({u for u in entering["level_unit"] if u}) or sorted({u for u in rows["level_unit"] if u})
     if len(units) > 1:
         empty = empty or "levels in more than one unit: " + ", ".join(units)
-    points, lloq, ids = _points(entering, calendar)
+    points, design, lloq, ids = _points(entering, calendar, method)
     if not empty and points.n == 0:
         told = sorted({r for r in rows["exclusion_reason"] if r})
         empty = "no sample after the first infusion enters" + (f" ({'; '.join(told)})" if told else "")
     elif not empty and points.n_quantified == 0:
         empty = f"none of {points.n} samples is quantified"
-    unit = units[0] if units else ""
-    return Profile(patient, dose_level, assay, specimen, unit, points, lloq, calendar, "; ".join(notes), empty, ids)
+    unit, note = units[0] if units else "", "; ".join(notes)
+    return Profile(patient, dose_level, assay, specimen, unit, points, lloq, calendar, note, empty, design, ids)
 
 
 def _calendar(
@@ -337,32 +347,36 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
     return used.sort_values(["_kind", "time_actual", "sample_id", "observation_id"], kind="stable")
 
 
-def _points(rows: pd.DataFrame, calendar: Calendar | None) -> tuple[Points, float, tuple[str, ...]]:
-    """Rows of the likelihood, the median LLOQ of the profile [level unit] (nan when unknown), and the rows' ids."""
-    used = in_order(rows)
-    time = used["time_actual"].to_numpy(dtype=float).copy()
+def _points(
+    rows: pd.DataFrame, calendar: Calendar | None, method: str
+) -> tuple[Points, Design, float, tuple[str, ...]]:
+    """Rows of the likelihood, what was measured, median LLOQ [level unit] (nan when unknown), ids of the rows."""
+    rows = rows.sort_values(["time_actual", "sample_id", "observation_id"], kind="stable")
+    time = rows["time_actual"].to_numpy(dtype=float).copy()
     if calendar is not None:
         # A pre-dose sample recorded at the very start of an infusion belongs before it.
-        predose = used["predose"].fillna(False).to_numpy(dtype=bool)
+        predose = rows["predose"].fillna(False).to_numpy(dtype=bool)
         same = predose & np.isin(time, calendar.infusion_time)
         time[same] = np.nextafter(time[same], -np.inf)
-    density = (used["_kind"] == DENSITY).to_numpy()
-    count = used["n_molecules"].to_numpy(dtype=float)
+    density, interval = (rows["_kind"].to_numpy() == kind for kind in (DENSITY, INTERVAL))
+    count = rows["n_molecules"].to_numpy(dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = np.where(density & (count > 0), 1.0 / count, 0.0)
-        lower = np.log(used["_lower"].to_numpy(dtype=float))
-        upper = np.log(used["_upper"].to_numpy(dtype=float))
-    lloq = rows["lloq"].to_numpy(dtype=float)
-    lloq = lloq[np.isfinite(lloq) & (lloq > 0)]
-    points = Points(time, lower[density], lower[~density], upper[~density], variance)
-    ids = tuple(used["observation_id"].fillna("").astype(str).tolist())
-    return points, float(np.median(lloq)) if len(lloq) else float("nan"), ids
+        lower = np.log(rows["_lower"].to_numpy(dtype=float))
+        upper = np.log(rows["_upper"].to_numpy(dtype=float))
+    order = np.concatenate([np.flatnonzero(density), np.flatnonzero(interval)])
+    points = Points(time[order], lower[density], lower[interval], upper[interval], variance[order])
+    lod, lloq, uloq = (rows[name].to_numpy(dtype=float) for name in ("lod", "lloq", "uloq"))
+    known = lloq[np.isfinite(lloq) & (lloq > 0)]
+    median = float(np.median(known)) if len(known) else float("nan")
+    ids = tuple(rows["observation_id"].fillna("").astype(str).to_numpy()[order].tolist())
+    return points, Design(time, lod, lloq, uloq, variance, method), median, ids
 
 
 # ------------------------------------------------------------------------------------------------------- one model
 
 
-def _unfittable(profile: Profile, model: KineticModel, constants: Any) -> str:
+def unfittable(profile: Profile, model: KineticModel, constants: Any) -> str:
     """Why a model cannot be fitted to a profile; empty when it can."""
     if profile.empty or profile.calendar is None:
         return profile.empty
@@ -401,12 +415,12 @@ def _one_model(
         "log_likelihood": np.nan,
         "aicc": np.nan,
     }
-    unfittable = _unfittable(profile, model, constants)
-    if unfittable or profile.calendar is None:
-        fit["reason"] = "; ".join(filter(None, ["not fitted: " + unfittable, profile.note]))
+    why_not = unfittable(profile, model, constants)
+    if why_not or profile.calendar is None:
+        fit["reason"] = "; ".join(filter(None, ["not fitted: " + why_not, profile.note]))
         return fit, [], None, None
     case = Case(model, constants, profile.calendar, points)
-    optimum, ends = yield from _fitted(case, settings)
+    optimum, ends, again = yield from _fitted(case, settings, profile)
     errors = standard_errors(case, optimum)
     why = reasons(case, optimum, ends, errors, settings.rse_limit_pct)
     p = len(model.parameters)
@@ -418,6 +432,8 @@ def _one_model(
         words.append("no expansion phase identifiable")
     if residual_on_floor(optimum):
         words.append("the curve passes through the points: the residual SD means nothing, the intervals are too short")
+    if again and again.failed:
+        words.append(f"{again.failed} of {again.n} bootstrap samples could not be fitted")
     fit |= {
         "converged": optimum.converged,
         "log_likelihood": optimum.log_likelihood,
@@ -430,21 +446,30 @@ def _one_model(
     }
     quantile = wald_quantile(points.n, p, settings.confidence, settings.interval_cutoff)
     found = _parameter_rows(profile, case, optimum, ends, errors, why, settings)
-    found += _derived_rows(profile, case, optimum, found, quantile, settings.rse_limit_pct)
+    found += _derived_rows(profile, case, optimum, found, quantile, settings, again)
     likelihood = None
     if model.name == settings.default and settings.profile_points:
         cut = cutoff(points.n, p, settings.confidence, settings.interval_cutoff)
         held = yield from profile_curve(case, optimum, ends, cut, settings.profile_points)
         likelihood = held.assign(**profile.key, model=model.name)
-    return fit, found, _prediction(profile, case, optimum, quantile, settings.band_points), likelihood
+    return fit, found, _prediction(profile, case, optimum, quantile, settings, again), likelihood
 
 
-def _fitted(case: Case, settings: Models) -> Steps[tuple[Optimum, Ends]]:
-    """The optimum and its intervals; a profile that passes a better point sends the fit back there."""
+def _fitted(case: Case, settings: Models, profile: Profile) -> Steps[tuple[Optimum, Ends, Resampled | None]]:
+    """The optimum, its intervals, and the bootstrap where they come from one.
+
+    A profile that passes a better point sends the fit back there.
+    """
     n, p = case.points.n, len(case.model.parameters)
     optimum = yield from fitted(case)
     if settings.interval == "delta":
-        return optimum, _delta_ends(case, optimum, wald_quantile(n, p, settings.confidence, settings.interval_cutoff))
+        quantile = wald_quantile(n, p, settings.confidence, settings.interval_cutoff)
+        return optimum, _delta_ends(case, optimum, quantile), None
+    if settings.interval == "bootstrap":
+        random = seed_of(*profile.key.values(), case.model.name)
+        samples, searches = settings.bootstrap_samples, settings.bootstrap_starts
+        again = resampled(case, optimum, profile.design, samples, searches, random)
+        return optimum, bootstrap_ends(case, optimum, again, settings.confidence), again
     cut = cutoff(n, p, settings.confidence, settings.interval_cutoff)
     ends = yield from profile_ends(case, optimum, cut)
     for _ in range(MENDED):
@@ -452,7 +477,7 @@ def _fitted(case: Case, settings: Models) -> Steps[tuple[Optimum, Ends]]:
             break
         optimum = yield from improved(case, optimum, ends.better)
         ends = yield from profile_ends(case, optimum, cut)
-    return optimum, ends
+    return optimum, ends, None
 
 
 def _delta_ends(case: Case, optimum: Optimum, quantile: float) -> Ends:
@@ -558,14 +583,21 @@ def _derived_rows(
     optimum: Optimum,
     fitted: list[dict[str, Any]],
     quantile: float,
-    rse_limit_pct: float,
+    settings: Models,
+    again: Resampled | None,
 ) -> list[dict[str, Any]]:
-    """Quantities that follow from the parameters: by their parameter's interval where they are ln 2/x, else delta."""
+    """Quantities that follow from the parameters.
+
+    Their intervals: of ln 2/x from that of x; else by the bootstrap where there is one, or the delta method.
+    """
     around, step = _around(case, optimum)
+    repeated: dict[str, np.ndarray] = {}
     own = {row["parameter"]: row for row in fitted}
     found = []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         quantities = case.model.derived(around, case.calendar, case.constants, profile.lloq)
+    if again and again.enough:
+        repeated = derived_values(case, again, profile.lloq)
     for quantity in quantities:
         exists = bool(np.isfinite(quantity.value[0]))
         # Parameters far out on a flat ridge may give a number that no computer writes.
@@ -585,11 +617,12 @@ def _derived_rows(
         }
         if exists:
             row["reason"] = ""
-            row |= (
-                _by_rate(quantity, own[quantity.rate])
-                if quantity.rate
-                else _by_delta(case, optimum, quantity, step, quantile, rse_limit_pct)
-            )
+            if quantity.rate:
+                row |= _by_rate(quantity, own[quantity.rate])
+            else:
+                row |= _by_delta(case, optimum, quantity, step, quantile, settings.rse_limit_pct)
+                if again:
+                    row |= _by_bootstrap(row, repeated.get(quantity.name), settings)
             row["reason"] = "; ".join(filter(None, [row["reason"], quantity.note]))
         found.append(row)
     return found
@@ -645,20 +678,61 @@ def _by_delta(
     }
 
 
-def _prediction(profile: Profile, case: Case, optimum: Optimum, quantile: float, band_points: int) -> pd.DataFrame:
+def _by_bootstrap(row: Mapping[str, Any], values: np.ndarray | None, settings: Models) -> dict[str, Any]:
+    """Interval of a derived quantity from its values in the bootstrap samples; `row` has it by the delta method."""
+    if values is None:
+        nothing = {"ci_lower": np.nan, "ci_upper": np.nan, "ci_method": "bootstrap", "ci_open": "both"}
+        return nothing | {
+            "identifiable": False,
+            "reason": "not identifiable: too few bootstrap samples could be fitted",
+        }
+    # Of every quantity that may not exist the absent value lies beyond the upper end: a level that never falls below
+    # the LLOQ, a doubling time without growth.
+    absent = ~np.isfinite(values)
+    low, high = limits(np.where(absent, np.inf, values), np.array(row["estimate"]), settings.confidence)
+    opened = not np.isfinite(high)
+    # As for parameters: the half-width in standard normal units is what the relative standard error would be.
+    factor = float(high / low) if low > 0 and not opened else 1.0
+    words = []
+    if opened:
+        words.append("not identifiable: interval open above")
+    elif 100.0 * np.log(factor) / (2 * 1.96) > settings.rse_limit_pct:
+        words.append(f"not identifiable: interval over a factor of {factor:.3g}")
+    identifiable = not words
+    if absent.any():
+        words.append(f"does not exist in {int(absent.sum())} of {len(values)} bootstrap samples")
+    if np.isnan(row["std_error"]):
+        words.append("no standard error: it moves with a parameter that has none")
+    return {
+        "ci_lower": float(low),
+        "ci_upper": np.nan if opened else float(high),
+        "ci_method": "bootstrap",
+        "ci_open": _open(False, opened),
+        "identifiable": identifiable,
+        "reason": "; ".join(words),
+    }
+
+
+def _prediction(
+    profile: Profile, case: Case, optimum: Optimum, quantile: float, settings: Models, again: Resampled | None
+) -> pd.DataFrame:
     """The fitted curve over follow-up with its band; right before and at each infusion, so that jumps are upright."""
     calendar = case.calendar
-    grid = np.linspace(0.0, calendar.end, band_points)
+    grid = np.linspace(0.0, calendar.end, settings.band_points)
     starts = calendar.infusion_time[(calendar.infusion_time > 0) & (calendar.infusion_time < calendar.end)]
     time = np.unique(np.concatenate([grid, starts, starts - 1e-6]).round(9))
     time = time[time >= calendar.infusion_time[0]]
     log_level, slopes = case.curve(time, optimum.vector)
-    # A parameter without a standard error does not move the band: it stands for the others.
-    known = np.isfinite(np.diag(optimum.covariance)[:-1])
-    block = optimum.covariance[:-1, :-1][np.ix_(known, known)]
-    band = quantile * np.sqrt(np.einsum("ti,ij,tj->t", slopes[:, known], block, slopes[:, known]))
+    if again:
+        log_lower, log_upper = band(case, again, time, log_level, settings.confidence)
+    else:
+        # A parameter without a standard error does not move the band: it stands for the others.
+        known = np.isfinite(np.diag(optimum.covariance)[:-1])
+        block = optimum.covariance[:-1, :-1][np.ix_(known, known)]
+        half = quantile * np.sqrt(np.einsum("ti,ij,tj->t", slopes[:, known], block, slopes[:, known]))
+        log_lower, log_upper = log_level - half, log_level + half
     with np.errstate(over="ignore"):
-        level, lower, upper = np.exp(log_level), np.exp(log_level - band), np.exp(log_level + band)
+        level, lower, upper = np.exp(log_level), np.exp(log_lower), np.exp(log_upper)
     return pd.DataFrame(
         {
             **profile.key,

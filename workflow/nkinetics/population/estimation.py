@@ -23,7 +23,8 @@ from nkinetics.columns import (
     POPULATION_PREDICTIONS,
     POPULATION_TRACES,
 )
-from nkinetics.fitting import Profile, profiles
+from nkinetics.fitting import Profile, assay_profiles
+from nkinetics.fitting.resampling import Design
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import KineticModel, Parameter, discover
 from nkinetics.population.bayes import ESS_MIN, RHAT_MAX, SIGMA_SCALE, Posterior, bayes
@@ -217,7 +218,7 @@ def analyse(
     """
     settings, models = settings or Population(), models or Models()
     name = model or settings.model or models.default
-    found = profiles(observations, infusions, cytokines, blq, patients, reference_dose)
+    found = assay_profiles(observations, infusions, cytokines, blq, patients, reference_dose)
     assay = chosen_assay(sorted({p.assay for p in found}), settings.assay, ("qpcr", "ddpcr", "flow"))
     specimens = sorted({p.specimen for p in found if p.assay == assay})
     specimen = chosen_assay(specimens, settings.specimen, ("blood",))
@@ -278,7 +279,10 @@ def analyse(
 def _nobody(by: Mapping[tuple[str, str, str], Profile], patient: str, assay: str, specimen: str) -> Profile:
     """A patient without this assay: empty, with his dose level."""
     level = next((p.dose_level for key, p in by.items() if key[0] == patient and p.dose_level), "")
-    return Profile(patient, level, assay, specimen, "", EMPTY, float("nan"), None, "", f"no {assay} of {specimen}")
+    none = np.zeros(0)
+    nothing = Design(none, none, none, none, none, "")
+    why = f"no {assay} of {specimen}"
+    return Profile(patient, level, assay, specimen, "", EMPTY, float("nan"), None, "", why, nothing)
 
 
 # ----------------------------------------------------------------------------------------------------------- methods

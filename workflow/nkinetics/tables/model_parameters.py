@@ -201,6 +201,7 @@ def _footnotes(context: Context) -> tuple[str, ...]:
     known = model(models.default)
     method = {
         "profile": words.say("profile likelihood", "剖面似然"),
+        "bootstrap": words.say("parametric bootstrap", "参数自助法"),
         "delta": words.say("the delta method", "delta 法"),
     }
     formula = known.formula(models.constants(known.name)) if known else ""
