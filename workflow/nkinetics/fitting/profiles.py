@@ -14,7 +14,7 @@ from nkinetics.blq import DENSITY, INTERVAL, likelihood_rows
 from nkinetics.columns import CYTOKINES, ESTIMATES, FITS, INFUSIONS, OBSERVATIONS, PREDICTIONS
 from nkinetics.fitting.choice import aicc, weights
 from nkinetics.fitting.identifiability import reasons, standard_errors
-from nkinetics.fitting.intervals import Ends, cutoff, profile_ends, wald_quantile
+from nkinetics.fitting.intervals import Ends, cutoffs, profile_ends, wald_quantile
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import Optimum, fitted, improved, residual_on_floor
@@ -395,7 +395,7 @@ def _fitted(case: Case, settings: Models) -> Steps[tuple[Optimum, Ends]]:
     optimum = yield from fitted(case)
     if settings.interval == "delta":
         return optimum, _delta_ends(case, optimum, wald_quantile(n, p, settings.confidence, settings.interval_cutoff))
-    cut = cutoff(n, p, settings.confidence, settings.interval_cutoff)
+    cut = cutoffs(n, case.points.n_quantified, p, settings.confidence, settings.interval_cutoff)
     ends = yield from profile_ends(case, optimum, cut)
     for _ in range(MENDED):
         if ends.better is None:
