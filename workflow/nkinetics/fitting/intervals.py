@@ -36,7 +36,7 @@ def cutoff(n: int, p: int, confidence: float = 0.95, kind: str = "f") -> float:
     Parameters
     ----------
     n : int
-        Rows of the likelihood.
+        Rows that tell sigma, from `counted`.
     p : int
         Parameters of the curve (sigma not counted).
     confidence : float
@@ -78,7 +78,16 @@ def sigma_cutoffs(n: int, p: int, confidence: float = 0.95, kind: str = "f") -> 
     return float(deviance[0]) if ratio[0] > 1.0 else 0.0, float(deviance[1])
 
 
-def cutoffs(n: int, n_quantified: int, p: int, confidence: float = 0.95, kind: str = "f") -> np.ndarray:
+def counted(n_quantified: int, p: int) -> int:
+    """Rows that tell sigma: those with a density, one more than parameters at least.
+
+    A row below its LLOQ may say much of a rate and next to nothing of the scatter around the curve: counted as a degree
+    of freedom it makes intervals too short (7 samples, 30 % of them below: 91 % coverage where 95 % was meant).
+    """
+    return max(n_quantified, p + 1)
+
+
+def cutoffs(n: int, p: int, confidence: float = 0.95, kind: str = "f") -> np.ndarray:
     """Cut-offs (p + 1, 2) of all parameters of the curve and sigma, for both sides of each."""
     found = np.full((p + 1, 2), cutoff(n, p, confidence, kind))
     found[-1] = sigma_cutoffs(n, p, confidence, kind)

@@ -14,7 +14,7 @@ from nkinetics.blq import DENSITY, INTERVAL, likelihood_rows
 from nkinetics.columns import CYTOKINES, ESTIMATES, FITS, INFUSIONS, OBSERVATIONS, PREDICTIONS
 from nkinetics.fitting.choice import aicc, weights
 from nkinetics.fitting.identifiability import reasons, standard_errors
-from nkinetics.fitting.intervals import Ends, cutoffs, profile_ends, wald_quantile
+from nkinetics.fitting.intervals import Ends, counted, cutoffs, profile_ends, wald_quantile
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import Optimum, fitted, improved, residual_on_floor
@@ -383,7 +383,7 @@ def _one_model(
         "n_restarts_agree": optimum.n_agree,
         "reason": "; ".join(filter(None, [*words, profile.note])),
     }
-    quantile = wald_quantile(points.n, p, settings.confidence, settings.interval_cutoff)
+    quantile = wald_quantile(counted(points.n_quantified, p), p, settings.confidence, settings.interval_cutoff)
     found = _parameter_rows(profile, case, optimum, ends, errors, why, settings)
     found += _derived_rows(profile, case, optimum, found, quantile, settings.rse_limit_pct)
     return fit, found, _prediction(profile, case, optimum, quantile, settings.band_points)
@@ -391,11 +391,12 @@ def _one_model(
 
 def _fitted(case: Case, settings: Models) -> Steps[tuple[Optimum, Ends]]:
     """The optimum and its intervals; a profile that passes a better point sends the fit back there."""
-    n, p = case.points.n, len(case.model.parameters)
+    p = len(case.model.parameters)
+    n = counted(case.points.n_quantified, p)
     optimum = yield from fitted(case)
     if settings.interval == "delta":
         return optimum, _delta_ends(case, optimum, wald_quantile(n, p, settings.confidence, settings.interval_cutoff))
-    cut = cutoffs(n, case.points.n_quantified, p, settings.confidence, settings.interval_cutoff)
+    cut = cutoffs(n, p, settings.confidence, settings.interval_cutoff)
     ends = yield from profile_ends(case, optimum, cut)
     for _ in range(MENDED):
         if ends.better is None:
