@@ -73,8 +73,11 @@ TRUTHS = {
     "rejection": Truth((2500.0, 0.15, 0.5, 0.3), (0.6, 0.4, 0.4, 0.4)),
 }
 """Typical values by models.md 2 and 3."""
-RIVALS = ("decay", "cytokine_window", "expansion_contraction")
-"""Fitted to the patients of the first two together, as the default candidates of a study are."""
+RIVALS = {
+    "decay": ("decay", "cytokine_window", "expansion_contraction"),
+    "cytokine_window": ("decay", "cytokine_window"),
+}
+"""Fitted to the same patients, for the choice: the default candidates where the truth knows no growth."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Cell:
     @property
     def models(self) -> tuple[str, ...]:
         """What is fitted."""
-        return RIVALS if self.truth in ("decay", "cytokine_window") else (self.truth,)
+        return RIVALS.get(self.truth, (self.truth,))
 
 
 def settings_of(cell: Cell) -> Models:
@@ -138,9 +141,7 @@ def patients(cell: Cell, first: int, last: int) -> tuple[pd.DataFrame, pd.DataFr
         [(p, k, t, 2e9, 2e9) for p in who for k, t in enumerate(own.infusions, start=1)],
         columns=["patient_id", "infusion", "time", "planned", "given"],
     )
-    cytokines = pd.DataFrame(
-        [(p, "IL-2", t) for p in who for t in own.pulses], columns=["patient_id", "agent", "time"]
-    )
+    cytokines = pd.DataFrame([(p, "IL-2", t) for p in who for t in own.pulses], columns=["patient_id", "agent", "time"])
     return (
         pd.concat(rows, ignore_index=True),
         infusions,
@@ -317,7 +318,7 @@ def main() -> None:
         fits, estimates = fitted(cell, options.patients)
         rows = worth(cell, fits, estimates)
         kept(path, rows)
-        if cell.models == RIVALS:
+        if cell.truth in RIVALS:
             kept(options.folder / "simulation_expansion.csv", expansion(cell, fits, estimates))
         by = rows.set_index("parameter")["coverage_pct"].round(1).to_dict()
         print(f"{cell.truth}, {cell.samples} samples, SD {cell.sigma}: coverage % {by}", flush=True)
