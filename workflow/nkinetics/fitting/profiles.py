@@ -207,17 +207,26 @@ def _profiles(
     )
     rows = rows.assign(_kind=terms.kind, _lower=terms.lower, _upper=terms.upper, _entering=entering, _aside=aside)
     # Infusions without a time or an amount cannot be placed on a calendar.
-    given = None if infusions is None else complete(infusions, INFUSIONS)
+    given = None if infusions is None or infusions.empty else complete(infusions, INFUSIONS)
     pulses = None if cytokines is None else complete(cytokines, CYTOKINES)
+    # Looked for patient by patient, the rows would cost the square of their number.
+    of_rows, of_given, of_pulses = (_places(frame) for frame in (rows, given, pulses))
     found = []
     for patient in known:
-        own = rows[rows["patient_id"] == patient]
+        own = rows.iloc[of_rows.get(patient, [])]
+        mine_given = None if given is None else given.iloc[of_given.get(patient, [])]
+        mine_pulses = None if pulses is None else pulses.iloc[of_pulses.get(patient, [])]
         level = next((d for d in own["dose_level"] if d), str(dose_levels.get(patient, "") or ""))
         present = sorted(set(zip(own["assay"], own["specimen"], strict=True))) or sorted(kinds)
         for assay, specimen in present:
             mine = own[(own["assay"] == assay) & (own["specimen"] == specimen)]
-            found.append(_profile(patient, level, assay, specimen, mine, given, pulses, reference_dose))
+            found.append(_profile(patient, level, assay, specimen, mine, mine_given, mine_pulses, reference_dose))
     return found
+
+
+def _places(frame: pd.DataFrame | None) -> dict[Any, Any]:
+    """Where each patient's rows stand."""
+    return {} if frame is None else frame.groupby("patient_id", sort=False).indices
 
 
 def _entering(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +253,7 @@ def _profile(
     reference_dose: float,
 ) -> Profile:
     entering = rows[rows["_entering"]]
-    calendar, notes, empty = _calendar(patient, entering, infusions, cytokines, reference_dose)
+    calendar, notes, empty = _calendar(entering, infusions, cytokines, reference_dose)
     lost = int((rows["_aside"] != "").sum())
     if lost:
         notes.append(f"{lost} row{'s' if lost > 1 else ''} above an unknown ULOQ left out")
@@ -263,24 +272,22 @@ def _profile(
 
 
 def _calendar(
-    patient: str,
     entering: pd.DataFrame,
     infusions: pd.DataFrame | None,
     cytokines: pd.DataFrame | None,
     reference_dose: float,
 ) -> tuple[Calendar | None, list[str], str]:
-    """Calendar of a patient, what to say about it, and why there is none."""
+    """Calendar of a patient from his own rows, what to say about it, and why there is none."""
     end = float(entering["time_actual"].max()) if len(entering) else 0.0
     pulses: dict[str, np.ndarray] = {}
     if cytokines is not None:
-        own = cytokines[(cytokines["patient_id"] == patient) & cytokines["time"].notna()]
-        pulses = {str(a): np.sort(g["time"].to_numpy(dtype=float)) for a, g in own.groupby("agent", sort=True)}
-    if infusions is None or infusions.empty:
+        timed = cytokines[cytokines["time"].notna()]
+        pulses = {str(a): np.sort(g["time"].to_numpy(dtype=float)) for a, g in timed.groupby("agent", sort=True)}
+    if infusions is None:
         once = Calendar(np.array([0.0]), np.array([1.0]), pulses, end)
         return once, ["infusions not given: one infusion of the reference dose at day 0 assumed"], ""
-    own = infusions[infusions["patient_id"] == patient]
-    amount = own["given"].fillna(own["planned"]).to_numpy(dtype=float)
-    time = own["time"].to_numpy(dtype=float)
+    amount = infusions["given"].fillna(infusions["planned"]).to_numpy(dtype=float)
+    time = infusions["time"].to_numpy(dtype=float)
     usable = np.isfinite(time) & np.isfinite(amount) & (amount > 0)
     if not usable.any():
         return None, [], "no infusion of this patient with a time and an amount"
