@@ -149,7 +149,7 @@ def test_m3_is_a_tobit_regression_done_by_another_optimiser():
     assert found.fits["n_blq"][0] == (~seen).sum()
 
     # The ends of the profile interval, by the same other optimiser.
-    cut = cutoff(len(time), 2)
+    cut = cutoff(int(seen.sum()), 2)
     for side, bracket in (("ci_lower", (best.x[1] - 1.5, best.x[1])), ("ci_upper", (best.x[1], best.x[1] + 1.5))):
 
         def deviance(log_delta):

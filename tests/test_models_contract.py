@@ -397,7 +397,7 @@ def test_the_faster_phase_is_named_alpha_and_the_curve_stays():
 @pytest.mark.parametrize("model", PREPARED.values(), ids=PREPARED)
 @pytest.mark.parametrize("seed", range(20))
 def test_the_prepared_curve_is_the_curve(model, seed):
-    """For settled times and calendars side by side, the shorter calendar filled with amount 0 and pulses at infinity."""
+    """For settled times and calendars side by side, the shorter one filled with amount 0 and pulses at infinity."""
     first, one, constants = random_case(model, seed)
     second, other, _ = random_case(model, seed + 1000)
     times = np.sort(np.random.default_rng(seed).uniform(0.01, 40.0, (2, 15)), axis=1)

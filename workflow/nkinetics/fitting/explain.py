@@ -22,7 +22,7 @@ from nkinetics.columns import OBSERVATIONS
 from nkinetics.errors import raise_any
 from nkinetics.explaining import Step, n, step_line, unknown
 from nkinetics.fitting.choice import weight_text
-from nkinetics.fitting.intervals import cutoff, wald_quantile
+from nkinetics.fitting.intervals import counted, cutoffs, wald_quantile
 from nkinetics.fitting.likelihood import Points, terms
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.profiles import (
@@ -541,20 +541,24 @@ def _interval(case: Case, row: pd.Series, settings: Models, quantity: Quantity |
     method = str(row["ci_method"])
     if method in ("", "none"):
         return ["no interval"]
-    size, p = case.points.n, case.size - 1
+    p = case.size - 1
+    size = counted(case.points.n_quantified, p)
     level = f"{100 * settings.confidence:g} % interval"
     opened = str(row["ci_open"])
     ends = [
         "open" if side in opened or opened == "both" else significant(float(row[column]), 4)
         for column, side in (("ci_lower", "lower"), ("ci_upper", "upper"))
     ]
-    cut = cutoff(size, p, settings.confidence, settings.interval_cutoff)
+    cuts = cutoffs(size, p, settings.confidence, settings.interval_cutoff)
+    own = cuts[case.names.index(str(row["parameter"]))] if str(row["parameter"]) in case.names else cuts[0]
+    low, high = (f"{c:.4g}" for c in own)
+    cut = low if low == high else f"{low} below and {high} above"
     q = wald_quantile(size, p, settings.confidence, settings.interval_cutoff)
     if quantity is not None and quantity.rate:
         how = f"ln(2) over the ends of the interval of {quantity.rate} ({method}), exchanged"
     elif method == "profile":
         how = (
-            f"profile likelihood: every value at which 2 (ln L at the maximum - ln L) is at most {cut:.4g}, all other "
+            f"profile likelihood: every value at which 2 (ln L at the maximum - ln L) is at most {cut}, all other "
             "parameters fitted anew at each"
         )
     elif method == "delta":

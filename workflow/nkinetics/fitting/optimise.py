@@ -151,10 +151,38 @@ def _along_limits(case: Case, found: list[Regime], rounds: int = 3) -> Steps[lis
         starts = np.repeat(found[best].vector[None], 2 * case.size, axis=0)
         starts[each, each] = found[best].lower
         starts[case.size + each, each] = found[best].upper
-        found, moved = yield from _tried(case, found, starts, [best] * len(starts))
+        found, moved, _ = yield from _tried(case, found, starts, [best] * len(starts))
         if not moved:
             break
     return found
+
+
+def _next_door(case: Case, found: list[Regime], rounds: int = 3) -> Steps[tuple[list[Regime], np.ndarray]]:
+    """The regimes, those that can still matter tried again from inside with what was found on the best; ends of these.
+
+    The best point of a piece often stands on its edge, where a search from a poor guess ended and no slope leads away;
+    the parameters that were found next door lead to the valley within.
+    """
+    if not case.model.breakpoint or len(found) == 1:
+        return found, np.zeros(0)
+    j = case.names.index(case.model.breakpoint)
+    ends = []
+    for _ in range(rounds):
+        ranked = sorted(range(len(found)), key=lambda i: found[i].value)
+        worth = [i for i in ranked if found[i].value <= found[ranked[0]].value + WORTH]
+        starts, owners = [], []
+        for i in worth:
+            for other in dict.fromkeys((ranked[0], i)):
+                for share in (0.2, 0.5, 0.8):
+                    start = found[other].vector.copy()
+                    start[j] = found[i].lower[j] + share * (found[i].upper[j] - found[i].lower[j])
+                    starts.append(start)
+                    owners.append(i)
+        found, moved, ended = yield from _tried(case, found, np.stack(starts), owners)
+        ends.append(ended)
+        if not moved:
+            break
+    return found, np.concatenate(ends)
 
 
 def _off_saddles(case: Case, found: list[Regime], rounds: int = 3) -> Steps[list[Regime]]:
@@ -181,14 +209,16 @@ def _off_saddles(case: Case, found: list[Regime], rounds: int = 3) -> Steps[list
                 owners += [i, i]
         if not starts:
             break
-        found, moved = yield from _tried(case, found, np.stack(starts), owners)
+        found, moved, _ = yield from _tried(case, found, np.stack(starts), owners)
         if not moved:
             break
     return found
 
 
-def _tried(case: Case, found: list[Regime], starts: np.ndarray, owners: list[int]) -> Steps[tuple[list[Regime], bool]]:
-    """The regimes with their optima after further starts, and whether any of them rose by more than a trace."""
+def _tried(
+    case: Case, found: list[Regime], starts: np.ndarray, owners: list[int]
+) -> Steps[tuple[list[Regime], bool, np.ndarray]]:
+    """The regimes after further starts, whether an optimum rose by more than a trace, and where each start ended."""
     lower, upper = np.stack([found[i].lower for i in owners]), np.stack([found[i].upper for i in owners])
     ended = yield Search(case, starts, lower, upper, tolerance=1e-9)
     changed, moved = list(found), False
@@ -196,7 +226,7 @@ def _tried(case: Case, found: list[Regime], starts: np.ndarray, owners: list[int
         if value < changed[i].value - 1e-9:
             moved |= bool(value < changed[i].value - 1e-6)
             changed[i] = replace(changed[i], vector=vector, value=float(value))
-    return changed, moved
+    return changed, moved, np.where(np.isnan(ended.value), np.inf, ended.value)
 
 
 def _canonical(case: Case, found: list[Regime]) -> Steps[list[Regime]]:
@@ -245,9 +275,10 @@ def fitted(case: Case, through_lmfit: bool = False) -> Steps[Optimum]:
     breakpoint.
     """
     found, ends = yield from _best_of_each(case, regimes(case))
+    found, next_door = yield from _next_door(case, found)
     found = yield from _off_saddles(case, found)
     found = yield from _along_limits(case, found)
-    return (yield from _finished(case, found, ends, through_lmfit))
+    return (yield from _finished(case, found, np.concatenate([ends, next_door]), through_lmfit))
 
 
 def improved(case: Case, optimum: Optimum, points: np.ndarray, through_lmfit: bool = False) -> Steps[Optimum]:
@@ -256,7 +287,7 @@ def improved(case: Case, optimum: Optimum, points: np.ndarray, through_lmfit: bo
     owners = [
         next(i for i, r in enumerate(found) if ((v >= r.lower - 1e-9) & (v <= r.upper + 1e-9)).all()) for v in points
     ]
-    found, _ = yield from _tried(case, found, points, owners)
+    found, _, _ = yield from _tried(case, found, points, owners)
     found = yield from _off_saddles(case, found)
     return (yield from _finished(case, found, optimum.ends, through_lmfit))
 

@@ -49,15 +49,15 @@ def values_held(estimate: float, end: float, is_open: bool, other: float, limit:
     return np.clip(found, min(estimate, limit), max(estimate, limit))
 
 
-def profile_curve(case: Case, optimum: Optimum, ends: Ends, cut: float, points: int) -> Steps[pd.DataFrame]:
+def profile_curve(case: Case, optimum: Optimum, ends: Ends, cut: np.ndarray, points: int) -> Steps[pd.DataFrame]:
     """Deviance of a case with each parameter held at several values and the others fitted anew.
 
     Parameters
     ----------
     case, optimum, ends
         The fit and its intervals.
-    cut : float
-        From `nkinetics.fitting.intervals.cutoff`.
+    cut : array (parameters, 2)
+        From `nkinetics.fitting.intervals.cutoffs`: below and above the estimate.
     points : int
         For each parameter, half of them on each side of the estimate, which is one of them.
 
@@ -86,7 +86,7 @@ def profile_curve(case: Case, optimum: Optimum, ends: Ends, cut: float, points: 
     held, where, inner = np.array(index), np.array(value), np.array(beside)
     best = np.full(len(held), np.inf)
     for regime in optimum.regimes:
-        if 2.0 * (regime.value + optimum.log_likelihood) > 4.0 * cut:
+        if 2.0 * (regime.value + optimum.log_likelihood) > 4.0 * float(np.max(cut)):
             continue
         found = yield from _within(case, regime.vector, regime.lower, regime.upper, held, where, inner)
         best = np.minimum(best, found)
@@ -100,7 +100,7 @@ def profile_curve(case: Case, optimum: Optimum, ends: Ends, cut: float, points: 
             "parameter": np.array(case.names)[held],
             "value": case.natural(vectors)[np.arange(len(held)), held],
             "deviance": deviance,
-            "cutoff": cut,
+            "cutoff": cut[held, (where > optimum.vector[held]).astype(int)],
         }
     )
     # A parameter on its limit has the same value many times; the file has ten digits.

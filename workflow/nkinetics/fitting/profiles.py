@@ -23,7 +23,7 @@ from nkinetics.columns import (
 )
 from nkinetics.fitting.choice import aicc, averages, weights
 from nkinetics.fitting.identifiability import reasons, standard_errors
-from nkinetics.fitting.intervals import Ends, cutoff, profile_ends, wald_quantile
+from nkinetics.fitting.intervals import Ends, counted, cutoffs, profile_ends, wald_quantile
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
 from nkinetics.fitting.optimise import Optimum, fitted, improved, residual_on_floor
@@ -241,16 +241,22 @@ def _profiles(
     known = sorted({*rows["patient_id"], *dose_levels})
     rows = marked(rows, blq)
     # Infusions without a time or an amount cannot be placed on a calendar.
-    given = None if infusions is None else complete(infusions, INFUSIONS)
+    given = None if infusions is None or infusions.empty else complete(infusions, INFUSIONS)
     pulses = None if cytokines is None else complete(cytokines, CYTOKINES)
+    # Looked for patient by patient, the rows would cost the square of their number.
+    of_rows, of_given, of_pulses = (_places(frame) for frame in (rows, given, pulses))
     found = []
     for patient in known:
-        own = rows[rows["patient_id"] == patient]
+        own = rows.iloc[of_rows.get(patient, [])]
+        mine_given = None if given is None else given.iloc[of_given.get(patient, [])]
+        mine_pulses = None if pulses is None else pulses.iloc[of_pulses.get(patient, [])]
         level = next((d for d in own["dose_level"] if d), str(dose_levels.get(patient, "") or ""))
         present = sorted(set(zip(own["assay"], own["specimen"], strict=True))) or sorted(kinds)
         for assay, specimen in present:
             mine = own[(own["assay"] == assay) & (own["specimen"] == specimen)]
-            found.append(_profile(patient, level, assay, specimen, mine, given, pulses, reference_dose, blq.models))
+            found.append(
+                _profile(patient, level, assay, specimen, mine, mine_given, mine_pulses, reference_dose, blq.models)
+            )
     return found
 
 
@@ -267,6 +273,11 @@ def marked(rows: pd.DataFrame, blq: Blq) -> pd.DataFrame:
         (rows["patient_id"] + "|" + rows["assay"] + "|" + rows["specimen"]).to_numpy(dtype=object),
     )
     return rows.assign(_kind=terms.kind, _lower=terms.lower, _upper=terms.upper, _entering=entering, _aside=aside)
+
+
+def _places(frame: pd.DataFrame | None) -> dict[Any, Any]:
+    """Where each patient's rows stand."""
+    return {} if frame is None else frame.groupby("patient_id", sort=False).indices
 
 
 def _entering(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -294,7 +305,7 @@ def _profile(
     method: str,
 ) -> Profile:
     entering = rows[rows["_entering"]]
-    calendar, notes, empty = _calendar(patient, entering, infusions, cytokines, reference_dose)
+    calendar, notes, empty = _calendar(entering, infusions, cytokines, reference_dose)
     lost = int((rows["_aside"] != "").sum())
     if lost:
         notes.append(f"{lost} row{'s' if lost > 1 else ''} above an unknown ULOQ left out")
@@ -312,24 +323,22 @@ def _profile(
 
 
 def _calendar(
-    patient: str,
     entering: pd.DataFrame,
     infusions: pd.DataFrame | None,
     cytokines: pd.DataFrame | None,
     reference_dose: float,
 ) -> tuple[Calendar | None, list[str], str]:
-    """Calendar of a patient, what to say about it, and why there is none."""
+    """Calendar of a patient from his own rows, what to say about it, and why there is none."""
     end = float(entering["time_actual"].max()) if len(entering) else 0.0
     pulses: dict[str, np.ndarray] = {}
     if cytokines is not None:
-        own = cytokines[(cytokines["patient_id"] == patient) & cytokines["time"].notna()]
-        pulses = {str(a): np.sort(g["time"].to_numpy(dtype=float)) for a, g in own.groupby("agent", sort=True)}
-    if infusions is None or infusions.empty:
+        timed = cytokines[cytokines["time"].notna()]
+        pulses = {str(a): np.sort(g["time"].to_numpy(dtype=float)) for a, g in timed.groupby("agent", sort=True)}
+    if infusions is None:
         once = Calendar(np.array([0.0]), np.array([1.0]), pulses, end)
         return once, ["infusions not given: one infusion of the reference dose at day 0 assumed"], ""
-    own = infusions[infusions["patient_id"] == patient]
-    amount = own["given"].fillna(own["planned"]).to_numpy(dtype=float)
-    time = own["time"].to_numpy(dtype=float)
+    amount = infusions["given"].fillna(infusions["planned"]).to_numpy(dtype=float)
+    time = infusions["time"].to_numpy(dtype=float)
     usable = np.isfinite(time) & np.isfinite(amount) & (amount > 0)
     if not usable.any():
         return None, [], "no infusion of this patient with a time and an amount"
@@ -444,12 +453,13 @@ def _one_model(
         "n_starts": optimum.n_starts,
         "reason": "; ".join(filter(None, [*words, profile.note])),
     }
-    quantile = wald_quantile(points.n, p, settings.confidence, settings.interval_cutoff)
+    quantile = wald_quantile(counted(points.n_quantified, p), p, settings.confidence, settings.interval_cutoff)
     found = _parameter_rows(profile, case, optimum, ends, errors, why, settings)
     found += _derived_rows(profile, case, optimum, found, quantile, settings, again)
     likelihood = None
     if model.name == settings.default and settings.profile_points:
-        cut = cutoff(points.n, p, settings.confidence, settings.interval_cutoff)
+        n = counted(points.n_quantified, p)
+        cut = cutoffs(n, p, settings.confidence, settings.interval_cutoff)
         held = yield from profile_curve(case, optimum, ends, cut, settings.profile_points)
         likelihood = held.assign(**profile.key, model=model.name)
     return fit, found, _prediction(profile, case, optimum, quantile, settings, again), likelihood
@@ -460,7 +470,8 @@ def _fitted(case: Case, settings: Models, profile: Profile) -> Steps[tuple[Optim
 
     A profile that passes a better point sends the fit back there.
     """
-    n, p = case.points.n, len(case.model.parameters)
+    p = len(case.model.parameters)
+    n = counted(case.points.n_quantified, p)
     optimum = yield from fitted(case)
     if settings.interval == "delta":
         quantile = wald_quantile(n, p, settings.confidence, settings.interval_cutoff)
@@ -470,7 +481,7 @@ def _fitted(case: Case, settings: Models, profile: Profile) -> Steps[tuple[Optim
         samples, searches = settings.bootstrap_samples, settings.bootstrap_starts
         again = resampled(case, optimum, profile.design, samples, searches, random)
         return optimum, bootstrap_ends(case, optimum, again, settings.confidence), again
-    cut = cutoff(n, p, settings.confidence, settings.interval_cutoff)
+    cut = cutoffs(n, p, settings.confidence, settings.interval_cutoff)
     ends = yield from profile_ends(case, optimum, cut)
     for _ in range(MENDED):
         if ends.better is None:

@@ -27,7 +27,7 @@ class Search:
     fixed: np.ndarray | None = None
     tolerance: float = 1e-10
     iterations: int = 200
-    enough: float = -np.inf
+    enough: float | np.ndarray = -np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +102,10 @@ def _searched(pool: Pool, place: dict[int, int], requests: Sequence[Search]) -> 
     upper = np.concatenate([np.broadcast_to(r.upper, r.start.shape) for r in requests])
     fixed = np.concatenate([np.zeros(r.start.shape, dtype=bool) if r.fixed is None else r.fixed for r in requests])
     which = np.repeat([place[id(r.case)] for r in requests], sizes)
-    tolerance, iterations, enough = (
-        np.repeat([getattr(r, name) for r in requests], sizes) for name in ("tolerance", "iterations", "enough")
+    tolerance, iterations = (
+        np.repeat([getattr(r, name) for r in requests], sizes) for name in ("tolerance", "iterations")
     )
+    enough = np.concatenate([np.broadcast_to(r.enough, len(r.start)) for r in requests])
     parts = []
     for begin in range(0, len(start), PROBLEMS):
         own = slice(begin, begin + PROBLEMS)
