@@ -80,7 +80,12 @@ def _results(observations: pd.DataFrame) -> pd.DataFrame:
     infusion = rows["infusion"].astype("Int64").fillna(-1)
     made = rows.assign(
         number=np.arange(len(rows)),
-        time=time, level=level, quantified=over, is_detected=above(rows, "lod"), infusion=infusion, unit=rows["level_unit"]
+        time=time,
+        level=level,
+        quantified=over,
+        is_detected=above(rows, "lod"),
+        infusion=infusion,
+        unit=rows["level_unit"],
     )
     columns = ["assay", "specimen", "patient_id", "dose_level", "sample_id", "number", "infusion", "time"]
     made = made[[*columns, "level", "unit", "lloq", "quantified", "is_detected"]]

@@ -163,9 +163,9 @@ def power_model(amount: Floats, value: Floats, confidence: float = 0.90, method:
 def power_model_censored(amount: Floats, value: Floats, bound: Floats, confidence: float = 0.90) -> Estimate:
     """The power model with patients of whom only a bound is known: normal regression of ln value, left-censored.
 
-    Maximum likelihood in the parameters of Olsen (a/sigma, theta/sigma, 1/sigma), in which the log-likelihood is
-    concave. The interval is the profile {theta: 2 (lnL_max - lnL) <= n ln(1 + F(1, n - 2)/(n - 2))}: without censored
-    patients exactly that of `power_model`.
+    Maximum likelihood in a/sigma, theta/sigma and 1/sigma, in which the log-likelihood is concave. The interval is the
+    profile {theta: 2 (lnL_max - lnL) <= n ln(1 + F(1, n - 2)/(n - 2))}: without censored patients exactly that of
+    `power_model`.
 
     Parameters
     ----------
@@ -232,8 +232,8 @@ def _profile_end(excess: Callable[[float], float], best: float, step: float) -> 
 def _censored_normal(design: Floats, y: Floats, seen: NDArray[np.bool_]) -> tuple[float, Floats, float] | None:
     """Maximum of the left-censored normal log-likelihood: its value, the coefficients and sigma.
 
-    Newton's method with halved steps in delta = beta/sigma and gamma = 1/sigma, where the function is concave (Olsen
-    1978, Econometrica 46:1211). None where there is no maximum.
+    Newton's method with halved steps in delta = beta/sigma and gamma = 1/sigma, where the function is concave. None
+    where there is no maximum.
     """
     from scipy.special import log_ndtr
 
@@ -246,9 +246,8 @@ def _censored_normal(design: Floats, y: Floats, seen: NDArray[np.bool_]) -> tupl
         log_share = log_ndtr(w)
         # phi/Phi, in logarithms as both vanish together.
         mills = np.exp(-0.5 * w * w - 0.5 * math.log(2 * math.pi) - log_share)
-        value = float(
-            (-0.5 * z * z + math.log(gamma) - 0.5 * math.log(2 * math.pi))[seen].sum() + log_share[~seen].sum()
-        )
+        log_density = -0.5 * z * z + math.log(gamma) - 0.5 * math.log(2 * math.pi)
+        value = float(log_density[seen].sum() + log_share[~seen].sum())
         first = np.where(seen, -z, mills)
         second = np.where(seen, -1.0, -mills * (w + mills))
         inner = np.column_stack([-design, y])
@@ -399,9 +398,7 @@ def dose_normalised_ratio(upper: Floats, lower: Floats, confidence: float = 0.90
     few = [len(v) for v in (upper, lower) if len(v) < 2]
     n = len(upper) + len(lower)
     if few:
-        return Estimate(
-            "welch", n=n, reason=f"n = {min(few)} in a dose level: a ratio with its interval needs 2 in each"
-        )
+        return Estimate("welch", n=n, reason=f"n = {min(few)} in a dose level: a ratio needs 2 in each")
     high, low = np.log(upper), np.log(lower)
     parts = np.array([high.var(ddof=1) / len(high), low.var(ddof=1) / len(low)])
     difference = float(high.mean() - low.mean())
@@ -481,8 +478,8 @@ def _analyses(own: pd.DataFrame, planned: Mapping[str, float], choices: DoseProp
         if why:
             slope = Estimate("censored", reason=why)
         else:
-            arrays = (both[c].to_numpy(dtype=float) for c in ("amount", "value", "bound"))
-            slope = power_model_censored(*arrays, confidence=choices.confidence)
+            amount, value, bound = (both[c].to_numpy(dtype=float) for c in ("amount", "value", "bound"))
+            slope = power_model_censored(amount, value, bound, choices.confidence)
         rows.append(_slope_row("power_model_censored", slope, both, planned, choices, "") | common)
     reference, *higher = _levels(own, planned)
     return rows + [_ratio_row(valued, level, reference, planned, choices, left) | common for level in higher]
@@ -612,8 +609,8 @@ def _ratio_row(
     left: str,
 ) -> dict[str, Any]:
     per_amount = valued["value"] / valued["amount"]
-    parts = [per_amount[valued["dose_level"] == d].to_numpy(dtype=float) for d in (level, reference)]
-    made = dose_normalised_ratio(*parts, confidence=choices.confidence)
+    high, low = (per_amount[valued["dose_level"] == d].to_numpy(dtype=float) for d in (level, reference))
+    made = dose_normalised_ratio(high, low, choices.confidence)
     used = valued[valued["dose_level"].isin((level, reference))]
     estimate, lower, upper = (float(np.exp(v)) for v in (made.value, made.lower, made.upper))
     there = not math.isnan(estimate)
