@@ -113,7 +113,7 @@ def verdict(lower: float, upper: float, limit_lower: float, limit_upper: float) 
     return WIDE if high - low > limit_upper - limit_lower else CROSSING
 
 
-def _reach(confidence: float, degrees: float) -> float:
+def t_quantile(confidence: float, degrees: float) -> float:
     """Quantile of Student's t at both ends."""
     from scipy.special import stdtrit
 
@@ -154,7 +154,7 @@ def power_model(amount: Floats, value: Floats, confidence: float = 0.90, method:
         reason = "no spread about the line: no interval"
         return Estimate(method, slope, degrees=degrees, intercept=intercept, n=len(x), reason=reason)
     intercept_error, error = (float(s) for s in fit.bse)
-    half = _reach(confidence, degrees) * error
+    half = t_quantile(confidence, degrees) * error
     return Estimate(
         method, slope, error, degrees, slope - half, slope + half, intercept, intercept_error, n=len(x), reason=""
     )
@@ -326,7 +326,7 @@ def power_model_repeated(
     degrees = float(len(names) - 2)
     if fitted is not None:
         slope, error = fitted
-        half = _reach(confidence, degrees) * error
+        half = t_quantile(confidence, degrees) * error
         return Estimate("mixed", slope, error, degrees, slope - half, slope + half, n=len(value))
     means = _patient_means(effects, x, y, who)
     made = power_model(np.exp(means[0]), np.exp(means[1]), confidence, "ols_patient_means")
@@ -406,7 +406,7 @@ def dose_normalised_ratio(upper: Floats, lower: Floats, confidence: float = 0.90
         return Estimate("welch", difference, n=n, reason="no spread between patients: no interval")
     degrees = float(parts.sum() ** 2 / (parts[0] ** 2 / (len(high) - 1) + parts[1] ** 2 / (len(low) - 1)))
     error = math.sqrt(parts.sum())
-    half = _reach(confidence, degrees) * error
+    half = t_quantile(confidence, degrees) * error
     return Estimate("welch", difference, error, degrees, difference - half, difference + half, n=n)
 
 

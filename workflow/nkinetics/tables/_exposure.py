@@ -9,9 +9,8 @@ import pandas as pd
 from nkinetics.population.exposure import BELOW, VALUE, exposures, people
 from nkinetics.population.exposure_response import NO, UNGRADED, UNKNOWN, YES, groups, wanted
 from nkinetics.results import Context, Results
-from nkinetics.tables._dose import exposure_title
 from nkinetics.tables._events import EVENT_NAMES
-from nkinetics.wording import Words, missing, significant
+from nkinetics.wording import Words, exposure_title, missing, significant
 
 NAMED_UP_TO = 10
 """A group of more patients is not listed one by one."""

@@ -10,9 +10,9 @@ import pandas as pd
 from nkinetics.plugins import Table, TableBody
 from nkinetics.population.assay_agreement import pairs
 from nkinetics.results import Context, Results
-from nkinetics.tables._dose import ends, number
+from nkinetics.tables._dose import ends
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
-from nkinetics.wording import Words, days, missing, significant, unit_name
+from nkinetics.wording import Words, days, missing, signed, significant, unit_name
 
 NEEDS = ("assay_agreement", "observations", "patients")
 
@@ -67,23 +67,22 @@ def _names(words: Words) -> dict[str, str]:
 def _statistics(words: Words, by_name: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
     total = by_name["n_pairs"]
     yield _row(words, words.say("Pairs of results", "配对结果"), f"{total['n_pairs']}", "–", total, "")
-    for limit, title in (
-        (
-            "lloq",
-            words.say("Above the LLOQ: both / x only / y only / neither", "高于定量下限：均 / 仅 x / 仅 y / 均无"),
-        ),
-        ("lod", words.say("Above the LOD: both / x only / y only / neither", "高于检测限：均 / 仅 x / 仅 y / 均无")),
-    ):
+    cut = words.say("both / x only / y only / neither", "均 / 仅 x / 仅 y / 均无")
+    limits = {"lloq": words.say("Above the LLOQ", "高于定量下限"), "lod": words.say("Above the LOD", "高于检测限")}
+    for limit, above in limits.items():
+        title = words.colon(above, cut)
         cells = [by_name[f"{k}_{limit}"] for k in ("both", "x_only", "y_only", "neither")]
         counts = " / ".join(str(int(c["estimate"])) for c in cells)
         yield _row(words, title, counts, "–", cells[0], str(cells[0]["reason"]))
     for name, title in _names(words).items():
         row = by_name[name]
+        if name.startswith("ratio_") and missing(row["estimate"]) and row["reason"] == by_name["ratio"]["reason"]:
+            continue
         if missing(row["estimate"]):
             yield _row(words, title, NOT_CALCULABLE, "–", row, str(row["reason"]))
         else:
             span = "–" if missing(row["ci_lower"]) else ends(words, row["ci_lower"], row["ci_upper"])
-            yield _row(words, title, number(float(row["estimate"])), span, row, str(row["reason"]))
+            yield _row(words, title, signed(float(row["estimate"])), span, row, str(row["reason"]))
 
 
 def _row(words: Words, title: str, value: str, span: str, row: Mapping[str, Any], reason: str) -> dict[str, str]:

@@ -10,9 +10,9 @@ from nkinetics.plugins import Table, TableBody
 from nkinetics.population.dose_proportionality import INFUSIONS
 from nkinetics.population.exposure import INFUSION
 from nkinetics.results import Context, Results
-from nkinetics.tables._dose import ends, exposure_title, model_based_theta, number, said
+from nkinetics.tables._dose import ends, model_based_theta
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
-from nkinetics.wording import Words, missing, profile_name, profiles
+from nkinetics.wording import Words, exposure_title, missing, profile_name, profiles, signed, verdict_words
 
 NEEDS = ("dose_proportionality", "observations", "patients")
 
@@ -81,10 +81,10 @@ def _row(words: Words, heads: dict[str, str], name: str, row: dict[str, Any]) ->
         "analysis": _analysis(words, row),
         "n": str(row["n_by_level"]) or "–",
         "out": f"{row['n_below']} / {row['n_missing']}",
-        "estimate": number(float(row["estimate"])) if estimated else NOT_CALCULABLE,
+        "estimate": signed(float(row["estimate"])) if estimated else NOT_CALCULABLE,
         "ci": ends(words, row["ci_lower"], row["ci_upper"]) if estimated else NOT_CALCULABLE,
         "criterion": f"{row['limit_lower']:.2f}–{row['limit_upper']:.2f}" if not missing(row["limit_lower"]) else "–",
-        "verdict": said(words, str(row["verdict"])) or "–",
+        "verdict": verdict_words(words, str(row["verdict"])) or "–",
         "remarks": str(row["reason"]),
     }
     return {heads[k]: v for k, v in cells.items()}
@@ -110,7 +110,7 @@ def _model_row(words: Words, heads: dict[str, str], name: str, row: dict[str, An
         "assay": name,
         "parameter": words.say(f"Population model {model}", f"群体模型 {model}"),
         "analysis": words.say(f"Slope θ, {method}", f"斜率 θ，{method}"),
-        "estimate": NOT_CALCULABLE if missing(row["estimate"]) else number(float(row["estimate"])),
+        "estimate": NOT_CALCULABLE if missing(row["estimate"]) else signed(float(row["estimate"])),
         "ci": ends(words, row["ci_lower"], row["ci_upper"]),
         "remarks": str(row.get("reason", "") or ""),
     }
