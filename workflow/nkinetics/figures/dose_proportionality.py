@@ -42,6 +42,7 @@ from nkinetics.wording import (
     signed,
     source_footnote,
     unit_name,
+    verdict_words,
 )
 
 NEEDS = ("dose_proportionality", "nca", "observations", "patients", "infusions")
