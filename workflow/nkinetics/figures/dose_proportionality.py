@@ -15,7 +15,6 @@ from nkinetics.figures._style import (
     INK,
     MUTED,
     WIDTH,
-    below_key,
     canvas,
     dose_look,
     key,
@@ -68,7 +67,12 @@ def draw(results: Results, context: Context) -> FigureBody:
     keys += [
         key(words.say("power model, with band", "幂模型及其带"), linestyle="-", linewidth=1.4),
         key(words.say("proportional (slope 1)", "成比例（斜率 1）"), linestyle=(0, (4, 2)), color=MUTED),
-        below_key(words),
+        key(
+            words.say("below LLOQ (at its bound)", "低于定量下限（标于上界）"),
+            marker="v",
+            markerfacecolor="none",
+            markeredgecolor=MUTED,
+        ),
     ]
     legend(figure, keys, 0.08, columns=5, x=0.1)
     box = (0.75, 0.75, WIDTH - 0.2, 0.55 + 2.55 * len(measures) - 0.2)
@@ -150,7 +154,9 @@ def _panel(
             under["amount"], under["bound"], marker="v", markersize=5, color="none", markeredgecolor=colour, **look
         )
     ends = _line(axes, estimate, low, high, context) if not missing(estimate.get("estimate")) else []
-    log_axis(axes, *log_limits(known["value"].dropna(), known["bound"].dropna(), np.array(ends)), most=5)
+    bottom, top = log_limits(known["value"].dropna(), known["bound"].dropna(), np.array(ends))
+    # Room above the points for what is said of them.
+    log_axis(axes, bottom, top * (top / bottom) ** 0.25, most=5)
     axes.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: amount(float(f"{x:.3g}"))))
     axes.xaxis.set_minor_locator(NullLocator())
