@@ -25,7 +25,7 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody
-from nkinetics.population.assay_agreement import pairs
+from nkinetics.population.assay_agreement import in_order, pairs
 from nkinetics.results import Context, Results
 from nkinetics.wording import (
     Words,
@@ -48,7 +48,7 @@ def draw(results: Results, context: Context) -> FigureBody:
         none = words.say("No two assays of one specimen.", "同一标本无两种检测方法。")
         return FigureBody(None, note=none, footnotes=(source_footnote(results, context, NEEDS),))
     matched = pairs(results.table("observations"), settings)
-    kinds = table.drop_duplicates(["assay_x", "assay_y", "specimen"])
+    kinds = in_order(table.drop_duplicates(["assay_x", "assay_y", "specimen"]))
     looks, names = dose_look(results), dose_names(results, context)
     columns = min(3, len(kinds))
     rows = math.ceil(len(kinds) / columns)
@@ -112,7 +112,8 @@ def _panel(
         axes.set_yticks([])
         return f"{title}: {len(own)}"
     one_unit = row["unit_x"] == row["unit_y"]
-    x_values, y_values = (own[f"level_{s}"].fillna(own[f"lloq_{s}"]).dropna() for s in "xy")
+    drawn = own[own["level_x"].notna() | own["level_y"].notna()]
+    x_values, y_values = (drawn[f"level_{s}"].fillna(drawn[f"lloq_{s}"]).dropna() for s in "xy")
     limits = [log_limits(x_values, y_values)] * 2 if one_unit else [log_limits(x_values), log_limits(y_values)]
     _points(axes, own, looks)
     if one_unit:
@@ -179,13 +180,8 @@ def _line(axes: Axes, own: pd.DataFrame, numbers: pd.DataFrame, words: Words) ->
     low, high = numbers.loc["deming_slope", ["ci_lower", "ci_upper"]]
     span = "" if missing(low) else f" (CI {signed(float(low))}, {signed(float(high))})"
     rank = numbers.loc["spearman", "estimate"]
-    ranked = (
-        "" if missing(rank) else words.say(f"; Spearman {signed(float(rank))}", f"；Spearman {signed(float(rank))}")
-    )
-    return words.say(
-        f"slope {signed(float(slope))}{span}\n{counted}{ranked}",
-        f"斜率 {signed(float(slope))}{span}\n{counted}{ranked}",
-    )
+    ranked = "" if missing(rank) else f"; Spearman {signed(float(rank))}"
+    return f"{words.say('slope', '斜率')} {signed(float(slope))}{span}\n{counted}{ranked}"
 
 
 def _log_x(axes: Axes, low: float, high: float) -> None:

@@ -16,6 +16,7 @@ from nkinetics.figures._style import (
     canvas,
     dose_look,
     key,
+    label_ends,
     legend,
     log_axis,
     log_limits,
@@ -142,7 +143,7 @@ def _panel(axes: Axes, own: pd.DataFrame, results: Results, context: Context, to
     axes.set_xlim(-0.5, last + 0.6)
     axes.set_xticks(range(last + 1))
     log_axis(axes, *log_limits(graded["value"].dropna(), graded["bound"].dropna()))
-    few = len(graded) <= LABELLED_UP_TO
+    ends: list[tuple[float, float, str, str]] = []
     for i, (dose_level, (colour, _)) in enumerate(looks.items()):
         for row in graded[graded["dose_level"] == dose_level].itertuples():
             x = float(row.rank) + _beside(str(row.patient_id))
@@ -157,10 +158,9 @@ def _panel(axes: Axes, own: pd.DataFrame, results: Results, context: Context, to
                 axes.plot(
                     x, y, marker="o", markersize=10, color="none", markeredgecolor=INK, markeredgewidth=0.7, zorder=5
                 )
-            if few:
-                axes.annotate(
-                    str(row.patient_id), (x, y), (7, 0), textcoords="offset points", fontsize=6.8, va="center"
-                )
+            ends.append((x, y, str(row.patient_id), colour))
+    if len(ends) <= LABELLED_UP_TO:
+        label_ends(axes, ends)
     told = []
     for rank, mine in graded.groupby("rank"):
         values = np.sort(np.where(mine["state"] == BELOW, -np.inf, mine["value"].to_numpy(dtype=float)))
@@ -185,7 +185,8 @@ def _notes(
             f"with {context.settings.statistics.summary_n_min} patients or more, those below the LLOQ counted lowest. "
             "Tocilizumab is given BECAUSE of expansion and its toxicity: the ring tells who received it, and is no "
             "factor.",
-            "探索性：关联而非因果。暴露量为整个窗口，可能晚于事件。0 级：无记录。空心下三角：窗口内已采样但从未定量，标于上界。"
+            "探索性：关联而非因果。暴露量为整个窗口，可能晚于事件。0 级：无记录。"
+            "空心下三角：窗口内已采样但从未定量，标于上界。"
             f"不少于 {context.settings.statistics.summary_n_min} 例时给出中位数，低于定量下限者计为最低。"
             "托珠单抗因扩增及其毒性而使用：圆环仅表示使用者，不作为因素。",
         )

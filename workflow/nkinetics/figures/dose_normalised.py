@@ -91,8 +91,8 @@ def normalised(results: Results, assay: str, specimen: str, per: float) -> pd.Da
     for patient, time, predose in zip(rows["patient_id"], rows["time_actual"], rows["predose"], strict=True):
         times, sums = so_far.get(str(patient), (np.zeros(0), np.zeros(0)))
         # A sample taken just before an infusion does not hold its cells, whatever the clock says.
-        side = "left" if predose is True else "right"
-        place = int(np.searchsorted(times, float(time), side=side)) - 1
+        before = times < float(time) if predose is True else times <= float(time)
+        place = int(before.sum()) - 1
         amounts.append(sums[place] if place >= 0 else np.nan)
     rows = rows.assign(amount=amounts)
     rows = rows[rows["amount"] > 0]

@@ -60,6 +60,15 @@ def pairs(observations: pd.DataFrame, settings: Agreement | None = None) -> pd.D
     return pd.concat(found, ignore_index=True).sort_values(columns, ignore_index=True)
 
 
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of pairs of assays, the assays in the order of display."""
+    rank = {a: i for i, a in enumerate(ORDER)}
+    keyed = frame.assign(
+        _x=frame["assay_x"].map(rank).fillna(len(rank)), _y=frame["assay_y"].map(rank).fillna(len(rank))
+    )
+    return keyed.sort_values(["_x", "_y", "specimen"], kind="stable").drop(columns=["_x", "_y"])
+
+
 def _kinds(results: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
     """Every two assays of a specimen, and the specimen."""
     for specimen, own in results.groupby("specimen", sort=True):

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
-from nkinetics.population.assay_agreement import pairs
+from nkinetics.population.assay_agreement import in_order, pairs
 from nkinetics.results import Context, Results
 from nkinetics.tables._dose import ends
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
@@ -25,7 +25,7 @@ def build(results: Results, context: Context) -> TableBody:
         return absent(results, context, none, NEEDS)
     matched = pairs(results.table("observations"), context.settings.statistics.agreement)
     rows: list[dict[str, str]] = []
-    for (x, y, specimen), own in table.groupby(["assay_x", "assay_y", "specimen"], sort=False):
+    for (x, y, specimen), own in in_order(table).groupby(["assay_x", "assay_y", "specimen"], sort=False):
         name = _pair_name(context, own.iloc[0])
         by_name = {str(r["statistic"]): r for r in own.to_dict("records")}
         rows += [{words.say("Assays", "检测方法"): name, **row} for row in _statistics(words, by_name)]
