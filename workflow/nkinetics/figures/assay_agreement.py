@@ -67,7 +67,9 @@ def draw(results: Results, context: Context) -> FigureBody:
         axes = grid[position // columns, position % columns]
         mine = _of(matched, row)
         numbers = _of(table, row).set_index("statistic")
-        alts.append(_panel(axes, mine, numbers, row, looks, settings.pairs_min, words))
+        alts.append(
+            _panel(axes, mine, numbers, row, looks, settings.pairs_min, words, kinds["specimen"].nunique() == 1)
+        )
     for position in range(len(kinds), rows * columns):
         grid[position // columns, position % columns].remove()
     n = len(results.patients)
@@ -94,13 +96,14 @@ def _panel(
     looks: dict[str, tuple[str, Any]],
     least: int,
     words: Words,
+    one_specimen: bool,
 ) -> str:
     x_name, y_name = (f"{words.assay(str(row[f'assay_{s}']))} ({unit_name(str(row[f'unit_{s}']))})" for s in "xy")
     title = words.say(
         f"{words.assay(str(row['assay_y']))} against {words.assay(str(row['assay_x']))}",
         f"{words.assay(str(row['assay_y']))} 与 {words.assay(str(row['assay_x']))}",
     )
-    axes.set_title(f"{title}, {words.specimen(str(row['specimen']))}", fontsize=9)
+    axes.set_title(title if one_specimen else f"{title}, {words.specimen(str(row['specimen']))}", fontsize=9)
     axes.set_xlabel(x_name)
     axes.set_ylabel(y_name)
     if len(own) < least:

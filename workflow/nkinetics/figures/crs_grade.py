@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nkinetics.figures._style import (
+    FAINT,
     INK,
     MUTED,
     WIDTH,
     canvas,
     dose_look,
     key,
-    label_ends,
     legend,
     log_axis,
     log_limits,
@@ -86,7 +85,7 @@ def draw(results: Results, context: Context) -> FigureBody:
             markerfacecolor="none",
             markeredgecolor=MUTED,
         ),
-        key(words.say("median of the grade", "该级别中位数"), linestyle="-", linewidth=1.8),
+        key(words.say("median of the grade", "该级别中位数"), linestyle="-", linewidth=2.4, color=FAINT),
     ]
     if toci & set(shown["patient_id"]):
         keys.append(
@@ -127,10 +126,15 @@ def _value(row: Any) -> str:
     return significant(float(row.value)) if row.state == VALUE else "BLQ"
 
 
-def _beside(patient: str) -> float:
-    """A small shift across, from the patient's name alone, so that points do not hide each other."""
-    digest = int.from_bytes(hashlib.sha256(patient.encode("utf-8")).digest()[:4], "big")
-    return 0.44 * (digest / 2**32 - 0.5)
+def _across(graded: pd.DataFrame) -> dict[str, float]:
+    """Where each patient stands across: about the grade, side by side in order of the id."""
+    places: dict[str, float] = {}
+    for rank, mine in graded.groupby("rank"):
+        ids = sorted(mine["patient_id"].astype(str))
+        wide = min(0.36, 0.09 * (len(ids) - 1))
+        shifts = np.linspace(-wide, wide, len(ids)) if len(ids) > 1 else np.zeros(1)
+        places |= {i: float(str(rank)) + float(shift) for i, shift in zip(ids, shifts, strict=True)}
+    return places
 
 
 def _panel(axes: Axes, own: pd.DataFrame, results: Results, context: Context, toci: set[str], words: Words) -> str:
@@ -140,13 +144,14 @@ def _panel(axes: Axes, own: pd.DataFrame, results: Results, context: Context, to
         return words.say("no patient", "无患者")
     looks = dose_look(results)
     last = max(2, int(graded["rank"].max()))
-    axes.set_xlim(-0.5, last + 0.6)
+    axes.set_xlim(-0.55, last + 0.55)
     axes.set_xticks(range(last + 1))
-    log_axis(axes, *log_limits(graded["value"].dropna(), graded["bound"].dropna()))
-    ends: list[tuple[float, float, str, str]] = []
+    low, high = log_limits(graded["value"].dropna(), graded["bound"].dropna())
+    log_axis(axes, low, high * 1.3)
+    across = _across(graded)
     for i, (dose_level, (colour, _)) in enumerate(looks.items()):
         for row in graded[graded["dose_level"] == dose_level].itertuples():
-            x = float(row.rank) + _beside(str(row.patient_id))
+            x = across[str(row.patient_id)]
             seen = row.state == VALUE
             y = float(str(row.value if seen else row.bound))
             look: dict[str, Any] = {"linestyle": "none", "zorder": 4, "color": colour}
@@ -158,16 +163,17 @@ def _panel(axes: Axes, own: pd.DataFrame, results: Results, context: Context, to
                 axes.plot(
                     x, y, marker="o", markersize=10, color="none", markeredgecolor=INK, markeredgewidth=0.7, zorder=5
                 )
-            ends.append((x, y, str(row.patient_id), colour))
-    if len(ends) <= LABELLED_UP_TO:
-        label_ends(axes, ends)
+            if len(graded) <= LABELLED_UP_TO:
+                axes.annotate(
+                    str(row.patient_id), (x, y), (0, 7), textcoords="offset points", fontsize=6.8, ha="center", zorder=6
+                )
     told = []
     for rank, mine in graded.groupby("rank"):
         values = np.sort(np.where(mine["state"] == BELOW, -np.inf, mine["value"].to_numpy(dtype=float)))
         middle = float(values[[(len(values) - 1) // 2, len(values) // 2]].mean())
         place = float(str(rank))
         if len(mine) >= context.settings.statistics.summary_n_min and np.isfinite(middle):
-            axes.plot([place - 0.3, place + 0.3], [middle, middle], color=INK, linewidth=1.8, zorder=3)
+            axes.plot([place - 0.42, place + 0.42], [middle, middle], color=FAINT, linewidth=2.4, zorder=2)
             what = words.say(f"median {middle:.3g}", f"中位数 {middle:.3g}")
         else:
             what = words.join("BLQ" if v < 0 else f"{v:.3g}" for v in values[:5])
