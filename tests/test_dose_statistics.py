@@ -276,9 +276,11 @@ def test_a_patient_below_the_lloq_is_left_out_counted_named_and_censored():
     made = dose.dose_proportionality(**nine("007"))
     plain = row_of(made, window="overall", parameter="cmax", analysis="power_model")
     assert (plain["n_patients"], plain["n_below"], plain["n_missing"]) == (8, 1, 0)
-    assert plain["reason"] == "left out: below LLOQ: 007" and plain["n_by_level"] == "DL1 3; DL2 5"
+    assert plain["reason"] == f"left out: below LLOQ: 007; {dose.BIASED}" and not plain["primary"]
+    assert plain["n_by_level"] == "DL1 3; DL2 5"
     censored = row_of(made, window="overall", parameter="cmax", analysis="power_model_censored")
-    assert censored["n_patients"] == 9 and censored["estimate"] < plain["estimate"]
+    assert censored["primary"] and censored["n_patients"] == 9
+    assert censored["estimate"] < plain["estimate"]
     value = lognormal(8)
     kept = np.arange(9) != 6
     assert plain["estimate"] == pytest.approx(dose.power_model(LEVELS[kept], value[kept]).value, rel=1e-8)
@@ -291,6 +293,7 @@ def test_with_three_against_six_the_verdict_is_inconclusive():
     made = dose.dose_proportionality(**nine())
     overall = made[(made["window"] == "overall") & made["verdict"].ne("")]
     assert len(overall) == 4 and set(overall["verdict"]) == {dose.WIDE}
+    assert overall.loc[overall["primary"], "analysis"].tolist() == ["power_model", "power_model"]
 
 
 def test_amounts_actually_given_are_the_dose_and_planned_ones_the_criterion():
@@ -374,7 +377,7 @@ def test_the_small_study_counts_every_treated_patient_in_each_row(results_small)
     x = np.log(np.array([4e9, 8e9, 8e9, 7e9]))
     expected = stats.linregress(x, np.log([400, 100, 1000, 10000])).slope
     assert row["estimate"] == pytest.approx(expected, rel=1e-9)
-    assert row["reason"] == "left out: below LLOQ: 006; no value: 002"
+    assert row["reason"] == f"left out: below LLOQ: 006; no value: 002; {dose.BIASED}"
 
 
 def test_statistics_do_not_depend_on_the_order_of_rows_and_leave_the_input_alone(results_small):
@@ -704,3 +707,9 @@ def test_the_statement_of_proportionality_is_rarely_wrong(benchmark):
         assert benchmark.rates(design, 1.0, 0.6, trials).not_proportional <= most
     large = benchmark.rates((100, 100), 1.0, 0.3, 100)
     assert large.proportional > 0.95 and large.coverage > 0.8
+
+
+def test_leaving_out_patients_below_the_lloq_biases_the_slope_and_censoring_does_not(benchmark):
+    plain, censored = (benchmark.rates((20, 20), 1.5, 0.6, 150, 0.3, how) for how in ("ols", "censored"))
+    assert plain.bias < -0.25 and abs(censored.bias) < 0.1
+    assert plain.coverage < 0.8 < censored.coverage

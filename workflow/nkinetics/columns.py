@@ -658,6 +658,9 @@ DOSE_PROPORTIONALITY = Schema(
         Column("limit_lower", "float", "lower end of the criterion"),
         Column("limit_upper", "float", "upper end of the criterion"),
         Column("verdict", "text", "what the interval says of the criterion"),
+        Column(
+            "primary", "bool", "the slope whose verdict counts: that with censoring where a patient is below the LLOQ"
+        ),
         Column("n_patients", "int", "patients in the estimate"),
         Column("n_values", "int", "values in the estimate"),
         Column("n_below", "int", "treated and sampled, and never quantified in the window"),

@@ -113,7 +113,7 @@ def _slope(table: pd.DataFrame, assay: str, specimen: str, window: str, paramete
         & (table["specimen"] == specimen)
         & (table["window"] == window)
         & (table["parameter"] == parameter)
-        & (table["analysis"] == "power_model")
+        & table["primary"].fillna(False).astype(bool)
     ]
     return {} if rows.empty else {str(k): v for k, v in rows.iloc[0].items()}
 
@@ -204,7 +204,9 @@ def _told(words: Words, estimate: dict[str, Any]) -> str:
         return f"θ = {theta}; {estimate['reason']}"
     span = f"{signed(float(estimate['ci_lower']))}, {signed(float(estimate['ci_upper']))}"
     level = f"{100 * float(estimate['confidence']):g} % CI"
-    return f"θ = {theta} ({level} {span}); {verdict_words(words, str(estimate['verdict']))}"
+    below = estimate["analysis"] == "power_model_censored"
+    how = words.say(", below LLOQ censored", "，低于定量下限者删失") if below else ""
+    return f"θ = {theta} ({level} {span}{how}); {verdict_words(words, str(estimate['verdict']))}"
 
 
 def _notes(results: Results, context: Context, found: pd.DataFrame, words: Words) -> tuple[str, ...]:
@@ -213,14 +215,14 @@ def _notes(results: Results, context: Context, found: pd.DataFrame, words: Words
     out = sorted(set(found["patient_id"]) - set(shown["patient_id"]))
     notes = [
         words.say(
-            f"θ: slope of the power model by least squares on the patients with a value, with its {level} CI; shaded: "
-            f"{level} band of the mean. Dashed: slope 1 through the middle of the line. Open down-triangle: sampled in "
-            "the window and never quantified, at the bound (lowest LLOQ; for AUC times the length of the window); not "
-            "in this line, but in the censored slope of the table. Amount: sum of the infusions that started before "
-            "the end of the window.",
-            f"θ：有数值患者的幂模型最小二乘斜率及 {level} CI；阴影：均值的 {level} 带。虚线：经线中点、斜率为 1。"
-            "空心下三角：窗口内已采样但从未定量，绘于其上界（最低定量下限；AUC 乘以窗口长度）；"
-            "不计入此线，计入表中的删失斜率。给药量：窗口结束前开始的各次输注之和。",
+            f"θ: slope of the power model with its {level} CI, by least squares, shaded the {level} band of the mean; "
+            "where a patient is below the LLOQ by maximum likelihood with this patient censored, its CI by the profile "
+            "of the likelihood, no band. Dashed: slope 1 through the middle of the line. Open down-triangle: sampled "
+            "in the window and never quantified, at the bound (lowest LLOQ; for AUC times the length of the window). "
+            "Amount: sum of the infusions that started before the end of the window.",
+            f"θ：幂模型斜率及 {level} CI，最小二乘，阴影为均值的 {level} 带；有低于定量下限者时，按删失作极大似然，"
+            "CI 由似然剖面得到，无带。虚线：经线中点、斜率为 1。空心下三角：窗口内已采样但从未定量，绘于其上界"
+            "（最低定量下限；AUC 乘以窗口长度）。给药量：窗口结束前开始的各次输注之和。",
         )
     ]
     if out:

@@ -40,6 +40,7 @@ WIDE = "inconclusive (CI wider than the criterion)"
 CROSSING = "inconclusive (CI crosses a limit of the criterion)"
 LEAST = 3
 """Fewest patients of a slope: two lie on a line whatever they say."""
+BIASED = "biased by them: the censored slope counts"
 NAN = float("nan")
 NAMED_UP_TO = 6
 """So many patients are named in a reason; of more the number is given."""
@@ -436,7 +437,8 @@ def dose_proportionality(
     DataFrame
         As `nkinetics.columns.DOSE_PROPORTIONALITY`. Cmax and AUClast overall, the AUC of each named window, Cmax and
         AUC of each infusion's interval, and both over all intervals. The amount is that given in the window: of an
-        interval its infusion, else the sum of the infusions.
+        interval its infusion, else the sum of the infusions. `primary` is the power model; where patients are below
+        the LLOQ the one that censors them, since without the lowest the slope is biased.
     """
     choices = (settings or Statistics()).dose_proportionality
     wanted = _wanted(nca)
@@ -471,7 +473,7 @@ def _analyses(own: pd.DataFrame, planned: Mapping[str, float], choices: DoseProp
     why = _why_no_slope(own, valued, planned)
     left = _left_out(own)
     slope = Estimate("ols", reason=why) if why else power_model(*_columns(valued), confidence=choices.confidence)
-    rows = [_slope_row("power_model", slope, valued, planned, choices, left) | common]
+    rows = [_slope_row("power_model", slope, valued, planned, choices, left) | common | {"primary": True}]
     below = own[(own["state"] == BELOW) & own["amount"].notna()]
     if len(below):
         both = pd.concat([valued, below]).sort_values(["dose_level", "patient_id"])
@@ -481,6 +483,10 @@ def _analyses(own: pd.DataFrame, planned: Mapping[str, float], choices: DoseProp
             amount, value, bound = (both[c].to_numpy(dtype=float) for c in ("amount", "value", "bound"))
             slope = power_model_censored(amount, value, bound, choices.confidence)
         rows.append(_slope_row("power_model_censored", slope, both, planned, choices, "") | common)
+        if not math.isnan(slope.value):
+            # Who is left out are the lowest: measured in benchmarks/dose_proportionality.py.
+            rows[0] |= {"primary": False, "reason": f"{rows[0]['reason']}; {BIASED}"}
+            rows[1]["primary"] = True
     reference, *higher = _levels(own, planned)
     return rows + [_ratio_row(valued, level, reference, planned, choices, left) | common for level in higher]
 
@@ -578,6 +584,7 @@ def _slope_row(
         "limit_lower": limits[0],
         "limit_upper": limits[1],
         "verdict": said,
+        "primary": False,
         "n_patients": used["patient_id"].nunique() if made else 0,
         "n_values": slope.n if made else 0,
         "n_by_level": _by_level(used),
@@ -628,6 +635,7 @@ def _ratio_row(
         "limit_lower": choices.limits[0],
         "limit_upper": choices.limits[1],
         "verdict": verdict(lower, upper, *choices.limits),
+        "primary": False,
         "n_patients": made.n if there else 0,
         "n_values": made.n if there else 0,
         "n_by_level": _by_level(used),

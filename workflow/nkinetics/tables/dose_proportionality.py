@@ -75,6 +75,7 @@ def _heads(words: Words, confidence: float) -> dict[str, str]:
 
 def _row(words: Words, heads: dict[str, str], name: str, row: dict[str, Any]) -> dict[str, str]:
     estimated = not missing(row["estimate"])
+    superseded = row["analysis"] == "power_model" and not bool(row["primary"])
     cells = {
         "assay": name,
         "parameter": exposure_title(words, str(row["window"]), str(row["parameter"])),
@@ -84,7 +85,7 @@ def _row(words: Words, heads: dict[str, str], name: str, row: dict[str, Any]) ->
         "estimate": signed(float(row["estimate"])) if estimated else NOT_CALCULABLE,
         "ci": ends(words, row["ci_lower"], row["ci_upper"]) if estimated else NOT_CALCULABLE,
         "criterion": f"{row['limit_lower']:.2f}–{row['limit_upper']:.2f}" if not missing(row["limit_lower"]) else "–",
-        "verdict": verdict_words(words, str(row["verdict"])) or "–",
+        "verdict": "–" if superseded else verdict_words(words, str(row["verdict"])) or "–",
         "remarks": str(row["reason"]),
     }
     return {heads[k]: v for k, v in cells.items()}
@@ -143,13 +144,15 @@ def _footnotes(context: Context, estimates: pd.DataFrame, model: bool) -> tuple[
         words.say(
             "Below LLOQ: treated and sampled in the window, and never quantified; such a patient has no value, and is "
             "counted in the censored slope: maximum likelihood with the value below the lowest LLOQ of the patient's "
-            "samples (areas: that LLOQ times the length of the window), CI by the profile of the likelihood. Random "
+            "samples (areas: that LLOQ times the length of the window), CI by the profile of the likelihood. It then "
+            "stands for the verdict: without the lowest patients the plain slope is biased. Random "
             "intercept: mixed model over the infusion intervals, one effect per infusion, CI by t with n − 2 degrees "
             "of freedom; where it did not converge or found no variance between patients, least squares on the "
             f"patients' means. Ratio: Welch's t on ln(parameter / amount given), criterion {low:g}–{high:g}. "
             "Single infusions: dose_proportionality.csv.",
             "低于定量下限：窗口内已采样但从未达到定量水平；该例无数值，计入删失斜率："
             "极大似然，数值低于其样本的最低定量下限（面积：该下限乘以窗口长度），CI 由似然剖面得到。"
+            "此时以其下结论：剔除最低者的普通斜率有偏。"
             "随机截距：各输注间期的混合模型，每次输注一个效应，CI 由自由度 n − 2 的 t 分布得到；"
             "未收敛或无患者间方差时，采用患者均值的最小二乘。"
             f"比值：ln(参数 / 实际给药量) 的 Welch t，判定标准 {low:g}–{high:g}。单次输注见 dose_proportionality.csv。",
