@@ -546,7 +546,7 @@ def _left_out(own: pd.DataFrame) -> str:
     for why, rows in groups.items():
         if len(rows):
             few = len(rows) <= NAMED_UP_TO
-            parts.append(f"{why}: {', '.join(rows['patient_id']) if few else len(rows)}")
+            parts.append(f"{why}: {', '.join(rows['patient_id']) if few else f'{len(rows)} patients'}")
     return f"left out: {'; '.join(parts)}" if parts else ""
 
 
