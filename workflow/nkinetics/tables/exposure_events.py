@@ -7,7 +7,6 @@ import pandas as pd
 from nkinetics.plugins import Table, TableBody
 from nkinetics.population.exposure_response import ANY, DESCRIBED, GRADED
 from nkinetics.results import Context, Results
-from nkinetics.tables._events import EVENT_NAMES
 from nkinetics.tables._exposure import individual, notes, rows_of_factor
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
 from nkinetics.wording import Words, missing, profile_name, profiles
@@ -78,7 +77,7 @@ TABLE = Table(
     id="T-CK-20",
     number="11.1",
     title={
-        "en": f"Exposure by {', '.join(EVENT_NAMES[f]['en'] for f in (*GRADED, *ANY))} and co-medication (exploratory)",
+        "en": "Exposure by CRS, ICANS, infection and co-medication (exploratory)",
         "zh": "按 CRS、ICANS、感染及合并用药的暴露量（探索性）",
     },
     needs=NEEDS,
