@@ -281,6 +281,27 @@ def _persistence(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _statistics(args: argparse.Namespace) -> int:
+    from nkinetics import inputs, observations, settings
+    from nkinetics.columns import ASSAY_AGREEMENT, DOSE_PROPORTIONALITY, EXPOSURE_RESPONSE, NCA
+    from nkinetics.population.assay_agreement import assay_agreement
+    from nkinetics.population.dose_proportionality import dose_proportionality
+    from nkinetics.population.exposure_response import exposure_response
+    from nkinetics.store import read_table, write_table
+
+    parameters, observed = read_table(args.nca, NCA), observations.load(args.observations)
+    infusions = inputs.load_infusions(args.infusions) if args.infusions else None
+    patients = inputs.load_patients(args.patients) if args.patients else None
+    events = inputs.load_events(args.events, infusions) if args.events else None
+    choices = settings.section("statistics", args.settings)
+    by_amount = dose_proportionality(parameters, observed, patients, infusions, choices)
+    beside = exposure_response(parameters, observed, patients, infusions, events, choices)
+    agreed = assay_agreement(observed, choices)
+    for schema, table in ((DOSE_PROPORTIONALITY, by_amount), (ASSAY_AGREEMENT, agreed), (EXPOSURE_RESPONSE, beside)):
+        write_table(table, args.output_dir / f"{schema.name}.csv", schema)
+    return DONE
+
+
 def _gather(args: argparse.Namespace) -> int:
     from nkinetics.store import gather, schema_of, write_table
 
@@ -490,6 +511,20 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
     )
 
+    statistics = command("statistics", "dose proportionality, agreement of assays, exposure beside events and response")
+    path(statistics, "--nca", "nca.csv", required=True)
+    path(statistics, "--observations", "observations.csv, ours or your own", required=True)
+    path(statistics, "--infusions", "infusions.csv, for the amounts given; without it no dose proportionality")
+    path(statistics, "--patients", "patients.csv, for response and target, and for patients without any result")
+    path(statistics, "--events", "events.csv; without it toxicity is not known")
+    one_section(statistics, "--settings", "statistics")
+    path(
+        statistics,
+        "--output-dir",
+        "folder for dose_proportionality.csv, assay_agreement.csv, exposure_response.csv",
+        required=True,
+    )
+
     gather = command("gather", "join the batches of one canonical table")
     gather.add_argument("--input", type=Path, nargs="+", required=True, metavar="PATH")
     path(gather, "--output", "table to write", required=True)
@@ -523,7 +558,9 @@ def _parser() -> argparse.ArgumentParser:
 def _keep_inputs(args: argparse.Namespace) -> None:
     """Stop before a command would write over one of its own inputs."""
     given = vars(args)
-    inputs = {n: given.get(n) for n in ("observations", "infusions", "cytokines", "patients", "nca", "config")}
+    inputs = {
+        n: given.get(n) for n in ("observations", "infusions", "cytokines", "patients", "events", "nca", "config")
+    }
     read = {p.resolve(): f"--{n}" for n, p in inputs.items() if isinstance(p, Path)}
     read |= {p.resolve(): "--input" for p in given.get("input") or []}
     for name in ("output", "points", "sensitivity"):

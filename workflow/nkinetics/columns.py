@@ -847,6 +847,108 @@ DETECTABILITY = Schema(
     ),
 )
 
+DOSE_PROPORTIONALITY = Schema(
+    "dose_proportionality",
+    "one row per assay, specimen, window, parameter and analysis of exposure against the amount given",
+    ("assay", "specimen", "window", "parameter", "analysis", "dose_level"),
+    (
+        _ASSAY,
+        _SPECIMEN,
+        Column("window", "text", "overall, infusion_1 ..., D0-28 ...; infusions = all infusion intervals together"),
+        Column("parameter", "text", "identifier of the glossary"),
+        Column(
+            "analysis",
+            "text",
+            "slope of ln parameter on ln amount: least squares, one value per patient; the same with patients below "
+            "the LLOQ censored; random intercept of the patient over the infusion intervals; or ratio of the geometric "
+            "means of the parameter divided by the amount",
+            allowed=("power_model", "power_model_censored", "power_model_repeated", "ratio"),
+        ),
+        Column("dose_level", "text", "ratio: the dose level, over `reference_level`; all = every dose level"),
+        Column("reference_level", "text", "ratio: the lowest dose level"),
+        Column("method", "text", "how it was estimated: ols, censored, mixed, ols_patient_means or welch"),
+        Column("estimate", "float", "slope theta, or ratio; empty with a reason"),
+        Column("std_error", "float", "of theta, or of ln ratio"),
+        Column("degrees", "float", "degrees of freedom"),
+        Column("ci_lower", "float", "lower end; empty where open"),
+        Column("ci_upper", "float", "upper end; empty where open"),
+        Column("confidence", "float", "confidence of the interval"),
+        Column("intercept", "float", "ln parameter at the reference amount"),
+        Column("intercept_error", "float", "standard error of the intercept"),
+        Column("reference_amount", "float", "geometric mean of the amounts given", "cells"),
+        Column("dose_ratio", "float", "planned amount of one infusion, highest over lowest dose level analysed"),
+        Column("limit_lower", "float", "lower end of the criterion"),
+        Column("limit_upper", "float", "upper end of the criterion"),
+        Column("verdict", "text", "what the interval says of the criterion"),
+        Column(
+            "primary", "bool", "the slope whose verdict counts: that with censoring where a patient is below the LLOQ"
+        ),
+        Column("n_patients", "int", "patients in the estimate"),
+        Column("n_values", "int", "values in the estimate"),
+        Column("n_below", "int", "treated and sampled, and never quantified in the window"),
+        Column("n_missing", "int", "treated, and no value for another reason"),
+        Column("n_by_level", "text", "patients in the estimate by dose level, as DL1 3; DL2 6"),
+        Column("unit", "text", "unit of the parameter, or of the parameter by amount"),
+        _REASON,
+    ),
+)
+
+ASSAY_AGREEMENT = Schema(
+    "assay_agreement",
+    "one row per pair of assays, specimen and statistic over pairs of results",
+    ("assay_x", "assay_y", "specimen", "statistic"),
+    (
+        Column("assay_x", "text", "first assay"),
+        Column("assay_y", "text", "second assay"),
+        _SPECIMEN,
+        Column("unit_x", "text", "unit of the first assay"),
+        Column("unit_y", "text", "unit of the second assay"),
+        Column("statistic", "text", "n_pairs, both_lloq ... kappa_lloq, spearman, deming_slope, ratio ..."),
+        Column("estimate", "float", "value; empty with a reason"),
+        Column("ci_lower", "float", "lower end, patients left out one at a time"),
+        Column("ci_upper", "float", "upper end"),
+        Column("n_pairs", "int", "pairs of results in it"),
+        Column("n_patients", "int", "patients behind them"),
+        _REASON,
+    ),
+)
+
+EXPOSURE_RESPONSE = Schema(
+    "exposure_response",
+    "one row per factor and group: how many patients, and their exposure; exploratory",
+    ("factor", "assay", "specimen", "window", "parameter", "analysis", "dose_level", "group_order", "group"),
+    (
+        Column("factor", "text", "crs, icans, infection, tocilizumab, steroid, response or dll3_high"),
+        Column(
+            "analysis",
+            "text",
+            "patients with the event; exposure of a group; rank test over the groups",
+            allowed=("incidence", "exposure", "test"),
+        ),
+        Column("assay", "text", "assay of the exposure; empty for incidence"),
+        Column("specimen", "text", "specimen of the exposure"),
+        Column("window", "text", "window of the exposure"),
+        Column("parameter", "text", "exposure, identifier of the glossary"),
+        Column("dose_level", "text", "dose level, or all"),
+        Column("group", "text", "0, 1 ... = worst grade, none, yes, PD ... = best response; empty for a test"),
+        Column("group_order", "int", "order of the groups"),
+        Column("n_patients", "int", "treated patients in the group; incidence: treated patients"),
+        Column("n_events", "int", "incidence: patients with the event"),
+        Column("share", "float", "incidence: n_events of n_patients"),
+        Column("ci_lower", "float", "incidence: exact lower end; 0 where nobody had the event"),
+        Column("ci_upper", "float", "incidence: exact upper end; one-sided where nobody had the event"),
+        Column("n_values", "int", "patients with a value"),
+        Column("n_below", "int", "treated and sampled, and never quantified in the window"),
+        Column("median", "float", "median, patients below the LLOQ counted lowest"),
+        Column("minimum", "float", "lowest value"),
+        Column("maximum", "float", "highest value"),
+        Column("unit", "text", "unit of the exposure"),
+        Column("test", "text", "rank test and how its p value was made; exploratory"),
+        Column("p_value", "float", "two-sided p value, exploratory, not adjusted for the number of tests"),
+        _REASON,
+    ),
+)
+
 BLQ_SENSITIVITY = Schema(
     "blq_sensitivity",
     "one row per patient, assay, specimen, window, parameter and rule for levels below the LLOQ",
@@ -951,6 +1053,9 @@ STAGE_TABLES: Mapping[str, Schema] = {
         DETECTABILITY,
         DESIGN,
         DESIGN_CANDIDATES,
+        DOSE_PROPORTIONALITY,
+        ASSAY_AGREEMENT,
+        EXPOSURE_RESPONSE,
     )
 }
 SCHEMAS: Mapping[str, Schema] = {**USER_TABLES, **STAGE_TABLES}

@@ -870,13 +870,29 @@ def load_cytokines(path: Path, infusions: pd.DataFrame | None = None, zone: str 
     InputError
         With every problem found.
     """
-    table, warnings = _opened(path, CYTOKINES)
+    return _load_timed(path, CYTOKINES, infusions, zone)
+
+
+def load_events(path: Path, infusions: pd.DataFrame | None = None, zone: str = "UTC") -> pd.DataFrame:
+    """A table of clinical events with elapsed times, as `load_cytokines`; an event may be known by its date only.
+
+    Raises
+    ------
+    InputError
+        With every problem found.
+    """
+    return _load_timed(path, EVENTS, infusions, zone)
+
+
+def _load_timed(path: Path, schema: Schema, infusions: pd.DataFrame | None, zone: str) -> pd.DataFrame:
+    table, warnings = _opened(path, schema)
     anchors = {}
     if infusions is not None:
         anchors = _anchors(_Table(INFUSIONS, "", infusions, pd.Series(dtype="int64")), zone)
-    _with_elapsed(table, "started_at", "time", anchors, zone, warnings, needed=True, compare=False)
+    dates = schema is EVENTS
+    _with_elapsed(table, "started_at", "time", anchors, zone, warnings, needed=True, dates=dates, compare=False)
     raise_any(_checked(table))
-    return complete(table.frame, CYTOKINES)
+    return complete(table.frame, schema)
 
 
 def _opened(path: Path, schema: Schema) -> tuple[_Table, list[str]]:

@@ -593,6 +593,39 @@ class Population(Section):
     )
 
 
+class DoseProportionality(Section):
+    """Exposure against the amount given (population.md 4)."""
+
+    confidence: Fraction = Field(0.90, description="Confidence of the intervals of slope and ratio.")
+    limits: tuple[Positive, Positive] = Field(
+        (0.8, 1.25),
+        description="Limits of the ratio of dose-normalised geometric means between the highest and the lowest dose "
+        "level within which exposure counts as dose proportional; the slope of the power model is held against "
+        "1 + ln(limit)/ln(ratio of the planned amounts).",
+    )
+
+    @field_validator("limits")
+    @classmethod
+    def _around_one(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not value[0] < 1 < value[1]:
+            raise ValueError("the limits lie on both sides of 1, as [0.8, 1.25]")
+        return value
+
+
+class Agreement(Section):
+    """Two assays on the same samples (report.md, table 13)."""
+
+    pair_within: float = Field(
+        0.25, ge=0, description="Largest difference of the sampling times of a pair [d]; a shared sample is one anyway."
+    )
+    pairs_min: int = Field(5, ge=3, description="With fewer pairs they are listed, and nothing is estimated.")
+    error_ratio: Positive = Field(
+        1.0,
+        description="Deming regression: error variance of the second assay over that of the first, both of the log10 "
+        "level.",
+    )
+
+
 class Statistics(Section):
     """Statistics over patients."""
 
@@ -613,6 +646,13 @@ class Statistics(Section):
         description="Days at which the share of patients with detectable cells is given: name: [elapsed days, "
         "earliest, latest sample that counts]; the day of the first infusion is study day 1 and elapsed day 0. Of a "
         "patient's samples in the window the one nearest to the day counts.",
+    )
+    dose_proportionality: DoseProportionality = Field(
+        DoseProportionality(), description="Exposure against the amount given."
+    )
+    agreement: Agreement = Field(Agreement(), description="Two assays on the same samples.")
+    tested_n_min: int = Field(
+        5, ge=3, description="Exploratory rank tests of exposure-response need so many patients with a value or BLQ."
     )
 
     @field_validator("detectable_at")

@@ -52,6 +52,15 @@ SPECIMEN_NAMES: Mapping[str, Mapping[str, str]] = {
 }
 UNIT_NAMES: Mapping[str, str] = {"ug": "µg", "uL": "µL", "*": "·"}
 
+VERDICTS: Mapping[str, str] = {
+    "dose proportional": "与剂量成比例",
+    "not dose proportional": "不与剂量成比例",
+    "inconclusive (CI wider than the criterion)": "无法判定（CI 宽于判定标准）",
+    "inconclusive (CI crosses a limit of the criterion)": "无法判定（CI 跨越判定界限）",
+}
+"""What the statistics say of dose proportionality, and how it is said in Chinese."""
+EXPOSURES: Mapping[str, str] = {"cmax": "Cmax", "auc_last": "AUClast", "auc_int": "AUC"}
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 ASSAY_ORDER = ("qpcr", "ddpcr", "flow", "qpcr_cells")
 
@@ -139,6 +148,40 @@ def significant(value: float, digits: int = 3) -> str:
     if power >= digits:
         return f"{float(mantissa) * 10.0**power:.0f}"
     return f"{float(f'{mantissa}e{power}'):.{max(0, digits - 1 - power)}f}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A number with the sign as printers set it: a cell that begins with a hyphen would be taken for a formula.
+
+    Examples
+    --------
+    >>> signed(-1.694), signed(0.25)
+    ('−1.69', '0.250')
+    """
+    return f"−{significant(-value, digits)}" if value < 0 else significant(value, digits)
+
+
+def verdict_words(words: Words, verdict: str) -> str:
+    """A verdict on dose proportionality in the language."""
+    return words.say(verdict, VERDICTS.get(verdict, verdict))
+
+
+def exposure_title(words: Words, window: str, parameter: str) -> str:
+    """An exposure with its window.
+
+    Examples
+    --------
+    >>> exposure_title(Words("en"), "D0-28", "auc_int"), exposure_title(Words("en"), "overall", "cmax")
+    ('AUC D0–28', 'Cmax')
+    >>> exposure_title(Words("en"), "infusions", "cmax")
+    'Cmax of all infusion intervals'
+    """
+    title = EXPOSURES.get(parameter, parameter)
+    if window == "overall":
+        return title
+    if window == "infusions":
+        return words.say(f"{title} of all infusion intervals", f"各输注间期的 {title}")
+    return f"{title} {window.replace('-', '–')}"
 
 
 def days(value: float) -> str:

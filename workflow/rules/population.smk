@@ -88,3 +88,27 @@ rule population_full:
         " --patients {input.study}/patients.csv --settings {params.settings:q}"
         " --constants {params.constants:q} --blq {params.blq:q}"
         " --output-dir {params.folder} > {log} 2>&1"
+
+rule statistics:
+    """Dose levels against each other, assays against each other, exposure beside events and response."""
+    input:
+        nca="results/nca.csv",
+        observations="results/observations.csv",
+        study="results/study",
+    output:
+        dose="results/dose_proportionality.csv",
+        assays="results/assay_agreement.csv",
+        response="results/exposure_response.csv",
+    log:
+        "logs/statistics.log",
+    benchmark:
+        "logs/benchmarks/statistics.tsv"
+    params:
+        code=code("statistics"),
+        settings=section("statistics"),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "nkinetics statistics --nca {input.nca} --observations {input.observations}"
+        " --infusions {input.study}/infusions.csv --patients {input.study}/patients.csv"
+        " --events {input.study}/events.csv"
+        " --settings {params.settings:q} --output-dir {params.folder} > {log} 2>&1"

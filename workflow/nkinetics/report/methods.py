@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nkinetics.plugins import discover
-from nkinetics.settings import LambdaZ, Settings
+from nkinetics.settings import LambdaZ, Settings, Statistics
 from nkinetics.wording import Words, unit_name
 
 
@@ -47,9 +47,22 @@ def methods(settings: Settings, s: Mapping[str, Any], language: str) -> list[tup
             [
                 s["method_summaries_text"].format(
                     level=f"{100 * settings.statistics.confidence:g}", n=settings.statistics.summary_n_min
-                )
+                ),
+                *_dose_levels(settings.statistics, s),
             ],
         ),
+    ]
+
+
+def _dose_levels(statistics: Statistics, s: Mapping[str, Any]) -> list[str]:
+    """Dose proportionality, agreement of assays, exposure beside events."""
+    dose, agreement = statistics.dose_proportionality, statistics.agreement
+    return [
+        s["method_dose"].format(
+            level=f"{100 * dose.confidence:g}", low=f"{dose.limits[0]:g}", high=f"{dose.limits[1]:g}"
+        ),
+        s["method_agreement"].format(within=f"{agreement.pair_within:g}", ratio=f"{agreement.error_ratio:g}"),
+        s["method_exposure"].format(n=statistics.tested_n_min),
     ]
 
 

@@ -35,7 +35,8 @@ from nkinetics.wording import (
 NEEDS = ("nca", "observations", "patients", "infusions")
 
 
-def _columns(words: Words, confidence: float) -> dict[str, str]:
+def statistics_columns(words: Words, confidence: float) -> dict[str, str]:
+    """Heads of the columns by key."""
     return {
         "assay": words.say("Assay", "检测方法"),
         "parameter": words.say("Parameter", "参数"),
@@ -58,17 +59,17 @@ def build(results: Results, context: Context) -> TableBody:
     kinds = profiles(results)
     if not len(results.table("nca")) or not len(kinds):
         return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
-    columns = _columns(words, context.settings.statistics.confidence)
+    columns = statistics_columns(words, context.settings.statistics.confidence)
     rows = []
     for kind in kinds.itertuples():
         for shown in PARAMETERS:
             frame = values(results, shown, str(kind.assay), str(kind.specimen))
             limit = bounds(results, context, shown, str(kind.assay), str(kind.specimen)) if shown.bound else {}
-            for dose_level, label in _groups(results, context).items():
-                cells = _row(results, context, shown, frame, limit, dose_level)
+            for dose_level, label in groups(results, context).items():
+                cells = statistics_row(results, context, shown, frame, limit, dose_level)
                 head = {
                     "assay": profile_name(context, str(kind.assay), str(kind.specimen)),
-                    "parameter": _parameter(words, shown, frame),
+                    "parameter": parameter_name(words, shown, frame),
                     "dose_level": label,
                 }
                 rows.append({columns[k]: v for k, v in {**head, **cells}.items()})
@@ -84,19 +85,20 @@ def build(results: Results, context: Context) -> TableBody:
     )
 
 
-def _groups(results: Results, context: Context) -> dict[str, str]:
+def groups(results: Results, context: Context) -> dict[str, str]:
     """Dose levels, and all patients (under the empty key) where there are several."""
     levels = dose_levels(results)
     everyone = {"": Words(context.language).say("All", "全部")} if len(levels) > 1 else {}
     return {**{d: d for d in levels}, **everyone}
 
 
-def _parameter(words: Words, shown: Shown, frame: pd.DataFrame) -> str:
+def parameter_name(words: Words, shown: Shown, frame: pd.DataFrame) -> str:
+    """Name of a parameter with its unit."""
     units = [u for u in frame["unit"].unique() if not missing(u)]
     return f"{words.pick(shown.title)} ({unit_name(str(units[0]))})" if units else words.pick(shown.title)
 
 
-def _row(
+def statistics_row(
     results: Results, context: Context, shown: Shown, frame: pd.DataFrame, limit: dict[str, float], dose_level: str
 ) -> dict[str, str]:
     """The statistics of one parameter in one dose level (empty: all patients)."""
