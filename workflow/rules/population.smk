@@ -32,6 +32,7 @@ rule persistence:
         " --infusions {input.study}/infusions.csv --patients {input.study}/patients.csv"
         " --settings {params.settings:q} --output {output.persistence} > {log} 2>&1"
 
+
 rule population:
     """One model on the primary assay, all patients together."""
     input:
@@ -88,6 +89,7 @@ rule population_full:
         " --patients {input.study}/patients.csv --settings {params.settings:q}"
         " --constants {params.constants:q} --blq {params.blq:q}"
         " --output-dir {params.folder} > {log} 2>&1"
+
 
 rule statistics:
     """Dose levels against each other, assays against each other, exposure beside events and response."""
