@@ -7,7 +7,7 @@ doi:10.1177/0049124104268644).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ def averaged(
     >>> z = np.full(2, 1.959964)
     >>> found = averaged(np.array([100.0, 400.0]), np.array([10.0, 40.0]), np.array([0.5, 0.5]), z, 0.95)
     >>> [round(v, 1) for v in found]
-    [200.0, 140.1, 50.7, 789.6]
+    [200.0, 140.1, 50.7, 789.1]
     """
     normal = float(ndtri(0.5 + confidence / 2.0))
     positive = bool((estimate > 0).all())
@@ -147,17 +147,23 @@ def averages(fits: pd.DataFrame, estimates: pd.DataFrame, settings: Models) -> p
     DataFrame
         As `nkinetics.columns.MODEL_AVERAGES`; a profile without any model keeps its rows, with the reason.
     """
-    key = ["patient_id", "assay", "specimen"]
     derived = estimates[estimates["kind"] == "derived"]
-    by_profile = {k: own.set_index(["model", "parameter"]) for k, own in derived.groupby(key, sort=True)}
-    common = _common_half_lives(sorted(set(fits["model"])), settings)
-    units = {str(p): str(u) for p, u in zip(derived["parameter"], derived["unit"], strict=True)}
-    nothing = derived.iloc[:0].set_index(["model", "parameter"])
-    rows = [
-        {**dict(zip(key, profile, strict=True)), **row}
-        for profile, own in fits.groupby(key, sort=True)
-        for row in _of_profile(own, by_profile.get(profile, nothing), [*SHARED, *common], units, settings)
-    ]
+    names = [*SHARED, *_common_half_lives(sorted(set(fits["model"])), settings)]
+    columns = ["patient_id", "assay", "specimen", "model", "parameter", "estimate", "std_error"]
+    known = {tuple(row[:5]): (row[5], row[6]) for row in zip(*(derived[c].tolist() for c in columns), strict=True)}
+    units: dict[tuple[str, ...], str] = {}
+    for patient, assay, specimen, parameter, unit in zip(
+        *(derived[c].tolist() for c in ("patient_id", "assay", "specimen", "parameter", "unit")), strict=True
+    ):
+        units.setdefault((patient, assay, specimen, parameter), unit)
+    by_profile: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for fit in fits.to_dict("records"):
+        by_profile.setdefault((fit["patient_id"], fit["assay"], fit["specimen"]), []).append(fit)
+    rows = []
+    for profile, own in sorted(by_profile.items()):
+        for row in _of_profile(profile, own, known, names, settings):
+            unit = units.get((*profile, row["parameter"]), "")
+            rows.append(dict(zip(("patient_id", "assay", "specimen"), profile, strict=True)) | row | {"unit": unit})
     return complete(pd.DataFrame(rows, columns=MODEL_AVERAGES.names), MODEL_AVERAGES)
 
 
@@ -173,40 +179,38 @@ def _common_half_lives(models: Sequence[str], settings: Models) -> list[str]:
 
 
 def _of_profile(
-    fits: pd.DataFrame, estimates: pd.DataFrame, names: list[str], units: dict[str, str], settings: Models
+    profile: tuple[str, str, str],
+    fits: list[dict[str, Any]],
+    known: Mapping[tuple[str, ...], tuple[float, float]],
+    names: list[str],
+    settings: Models,
 ) -> Iterator[dict[str, Any]]:
-    weighted = fits[fits["aicc_weight"].notna()].sort_values(["aicc_weight", "model"], ascending=[False, True])
-    out = _why_out(fits[fits["aicc_weight"].isna()])
+    weighted = [fit for fit in fits if not pd.isna(fit["aicc_weight"])]
+    weighted.sort(key=lambda fit: (-fit["aicc_weight"], fit["model"]))
+    out = _why_out([fit for fit in fits if pd.isna(fit["aicc_weight"])])
     for name in names:
-        row: dict[str, Any] = {
-            "parameter": name,
-            "estimate": np.nan,
-            "unit": units.get(name, ""),
-            "n_models": 0,
-            "models": "",
-        }
-        if not len(weighted):
+        row: dict[str, Any] = {"parameter": name, "estimate": np.nan, "n_models": 0, "models": ""}
+        if weighted:
+            found = [known.get((*profile, fit["model"], name), (np.nan, np.nan)) for fit in weighted]
+            yield row | _one(weighted, np.array(found, dtype=float), out, settings)
+        else:
             yield row | {"reason": "no model to average: " + "; ".join(out)}
-            continue
-        yield row | _one(name, weighted, estimates, out, settings)
 
 
-def _why_out(fits: pd.DataFrame) -> list[str]:
+def _why_out(fits: list[dict[str, Any]]) -> list[str]:
     """Models without a weight, those that share a reason together: ``decay, logistic: not fitted: ...``."""
     reasons: dict[str, list[str]] = {}
-    for fit in fits.to_dict("records"):
+    for fit in fits:
         why = "AICc not defined" if bool(fit["converged"]) else str(fit["reason"]) or "not converged"
         reasons.setdefault(why, []).append(str(fit["model"]))
     return [f"{', '.join(models)}: {why}" for why, models in reasons.items()]
 
 
-def _one(
-    name: str, weighted: pd.DataFrame, estimates: pd.DataFrame, out: list[str], settings: Models
-) -> dict[str, Any]:
-    found = estimates.reindex([(m, name) for m in weighted["model"]])
-    value, error = found["estimate"].to_numpy(dtype=float), found["std_error"].to_numpy(dtype=float)
-    weight = weighted["aicc_weight"].to_numpy(dtype=float)
-    models = weighted["model"].to_numpy(dtype=object)
+def _one(weighted: list[dict[str, Any]], found: np.ndarray, out: list[str], settings: Models) -> dict[str, Any]:
+    """The average of one quantity; `found` (models, 2) holds estimate and standard error under each model."""
+    value, error = found[:, 0], found[:, 1]
+    weight = np.array([fit["aicc_weight"] for fit in weighted], dtype=float)
+    models = np.array([fit["model"] for fit in weighted], dtype=object)
     said = ["left out: " + "; ".join(out)] if out else []
     has, knows = np.isfinite(value), np.isfinite(value) & np.isfinite(error)
     if weight[has].sum() < WEIGHT_MIN:
@@ -220,11 +224,16 @@ def _one(
         said.insert(0, "no standard error: " + _lacking("none", models, weight, used & ~knows))
     share = weight[used] / weight[used].sum()
     parameters = discover("models")
-    n = weighted["n_obs"].to_numpy(dtype=float)[used]
     quantile = np.array(
         [
-            wald_quantile(int(k), len(parameters[m].parameters), settings.confidence, settings.interval_cutoff)
-            for k, m in zip(n, models[used], strict=True)
+            wald_quantile(
+                int(fit["n_obs"]),
+                len(parameters[fit["model"]].parameters),
+                settings.confidence,
+                settings.interval_cutoff,
+            )
+            for fit, enters in zip(weighted, used, strict=True)
+            if enters
         ]
     )
     estimate, spread, lower, upper = averaged(value[used], error[used], share, quantile, settings.confidence)

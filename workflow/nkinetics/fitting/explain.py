@@ -185,12 +185,12 @@ def _table(rows: Sequence[FittedRow]) -> list[str]:
 
 
 def names(settings: Models) -> dict[str, tuple[str, ...]]:
-    """Every parameter that `explain` knows, with the models that have it.
+    """Every parameter that `explain` knows, with the models that have it, default and candidates first.
 
     Examples
     --------
     >>> names(Models(default="decay", candidates=("decay", "cytokine_window")))["rho"]
-    ('cytokine_window',)
+    ('cytokine_window', 'effector_memory', 'expansion_contraction', 'rejection')
     """
     found: dict[str, list[str]] = {}
     for name, model in discover("models").items():
@@ -260,8 +260,8 @@ def explain(
     >>> told = explain(own, None, None, None, choices, Blq(), "01", "half_life_delta")
     >>> for step in told.steps:
     ...     print(step_line(step))
-    delta: as fitted: 0.2060961549
-    half_life_delta: ln(2) / delta: ln(2) / 0.2060961549 = 3.363222522
+    delta: as fitted: 0.2061225011
+    half_life_delta: ln(2) / delta: ln(2) / 0.2061225011 = 3.362792402
     """
     rows = complete(_with_defaults(observations), OBSERVATIONS)
     reference = reference_dose_of(infusions)
