@@ -1,4 +1,4 @@
-"""T-CK-20: how many patients had CRS, ICANS, infection or co-medication, and their exposure beside the others'."""
+"""T-CK-23: how many patients had CRS, ICANS, infection or co-medication, and their exposure beside the others'."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _incidence(words: Words, rows: pd.DataFrame) -> str:
 
 TABLE = Table(
     name="exposure_events",
-    id="T-CK-20",
+    id="T-CK-23",
     number="11.1",
     title={
         "en": "Exposure by CRS, ICANS, infection and co-medication (exploratory)",
