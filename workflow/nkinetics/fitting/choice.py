@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from nkinetics.columns import MODEL_AVERAGES
-from nkinetics.fitting.intervals import wald_quantile
+from nkinetics.fitting.intervals import counted, wald_quantile
 from nkinetics.plugins import discover
 from nkinetics.settings import Models
 from nkinetics.store import complete
@@ -223,19 +223,14 @@ def _one(weighted: list[dict[str, Any]], found: np.ndarray, out: list[str], sett
     if not knows[used].all():
         said.insert(0, "no standard error: " + _lacking("none", models, weight, used & ~knows))
     share = weight[used] / weight[used].sum()
-    parameters = discover("models")
-    quantile = np.array(
-        [
-            wald_quantile(
-                int(fit["n_obs"]),
-                len(parameters[fit["model"]].parameters),
-                settings.confidence,
-                settings.interval_cutoff,
-            )
-            for fit, enters in zip(weighted, used, strict=True)
-            if enters
-        ]
-    )
+    known = discover("models")
+
+    def of_model(fit: Mapping[str, Any]) -> float:
+        p = len(known[fit["model"]].parameters)
+        n = counted(int(fit["n_obs"]) - int(fit["n_blq"]), p)
+        return wald_quantile(n, p, settings.confidence, settings.interval_cutoff)
+
+    quantile = np.array([of_model(fit) for fit, enters in zip(weighted, used, strict=True) if enters])
     estimate, spread, lower, upper = averaged(value[used], error[used], share, quantile, settings.confidence)
     return {
         "estimate": estimate,
