@@ -74,7 +74,7 @@ def fits_of(**weights):
     rows = [
         {
             "patient_id": "01", "assay": "qpcr", "specimen": "blood", "model": model, "aicc_weight": weight,
-            "converged": converged, "n_obs": 12, "aicc": 10.0 if weight == weight else np.nan,
+            "converged": converged, "n_obs": 12, "n_blq": 0, "aicc": 10.0 if weight == weight else np.nan,
         }
         for model, (weight, converged) in weights.items()
     ]  # fmt: skip
