@@ -272,31 +272,37 @@ def to_do(options: argparse.Namespace, path: Path) -> Iterator[Cell]:
 
 
 def table(folder: Path) -> str:
-    """Both tables as Markdown, one line per model, samples and parameter, the SDs side by side."""
+    """Both tables as Markdown: coverage over all residual SDs together, and how often an expansion is claimed."""
     whole = pd.read_csv(folder / "simulation.csv")
-    sigmas = sorted(whole["sigma"].unique())
     lines = [
-        "| truth | samples | BLQ % | parameter | bias | RMSE | coverage % | of identifiable | not identifiable % |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| truth | samples | patients | BLQ % | coverage % (not identifiable %) | together | not converged % |",
+        "|---|---|---|---|---|---|---|",
     ]
 
-    def beside(own: pd.DataFrame, column: str, form: str) -> str:
-        by = own.set_index("sigma")[column]
-        return " / ".join("-" if pd.isna(by.get(s)) else format(by[s], form) for s in sigmas)
+    def share(own: pd.DataFrame, column: str, of: str = "fitted") -> float:
+        return float((own[column] * own[of]).sum() / own[of].sum())
 
-    for (truth, samples, parameter), own in whole.groupby(["truth", "samples", "parameter"], sort=False):
-        cells = [beside(own, c, f) for c, f in (("bias", ".2f"), ("rmse", ".2f"), ("coverage_pct", ".1f"))]
-        cells += [beside(own, "coverage_identifiable_pct", ".1f"), beside(own, "not_identifiable_pct", ".0f")]
-        lines.append(f"| {truth} | {samples} | {own['blq_pct'].mean():.0f} | {parameter} | " + " | ".join(cells) + " |")
+    for (truth, samples), own in whole.groupby(["truth", "samples"], sort=False):
+        each = [
+            f"{name} {share(rows, 'coverage_pct'):.1f} ({share(rows, 'not_identifiable_pct'):.0f})"
+            for name, rows in own.groupby("parameter", sort=False)
+        ]
+        one = own[own["parameter"] == "sigma"]
+        lines.append(
+            f"| {truth} | {samples} | {one['patients'].sum()} | {share(one, 'blq_pct'):.0f} | {', '.join(each)} "
+            f"| {share(own, 'coverage_pct'):.1f} | {share(one, 'not_converged_pct'):.2f} |"
+        )
     claims = pd.read_csv(folder / "simulation_expansion.csv")
     lines += [
         "",
-        "| truth | samples | rho's interval above 0, % | AICc prefers growth, % | both, % |",
-        "|---|---|---|---|---|",
+        "| truth | samples | patients | rho's interval above 0, % | AICc prefers growth, % | both, % |",
+        "|---|---|---|---|---|---|",
     ]
     for (truth, samples), own in claims.groupby(["truth", "samples"], sort=False):
-        cells = [beside(own, c, ".1f") for c in ("rho_above_0_pct", "aicc_pct", "aicc_and_interval_pct")]
-        lines.append(f"| {truth} | {samples} | " + " | ".join(cells) + " |")
+        columns = ("rho_above_0_pct", "aicc_pct", "aicc_and_interval_pct")
+        cells = [" / ".join(f"{v:.1f}" for v in own[c]) for c in columns]
+        counts = " / ".join(str(n) for n in own["patients"])
+        lines.append(f"| {truth} | {samples} | {counts} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

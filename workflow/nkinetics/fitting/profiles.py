@@ -46,7 +46,7 @@ from nkinetics.store import complete
 
 MINIMUM_QUANTIFIED = 2
 """Quantified rows without which there is neither a level nor a residual."""
-BLOCK = 64
+BLOCK = 256
 """Profiles under way at once: enough that NumPy's cost per call no longer shows, few enough for the memory."""
 MENDED = 6
 """How often a profile likelihood may send the fit back to a better point."""
