@@ -24,6 +24,7 @@ from nkinetics.columns import (
     POPULATION_TRACES,
 )
 from nkinetics.fitting import Profile, profiles
+from nkinetics.fitting.profiles import reference_dose_of
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import KineticModel, Parameter, discover
 from nkinetics.population.bayes import ESS_MIN, RHAT_MAX, SIGMA_SCALE, Posterior, bayes
@@ -253,7 +254,12 @@ def analyse(
             POPULATION_DRAWS,
         )
     }
-    told = {"settings": settings.model_dump(mode="json"), "constants": models.constants(name).model_dump(mode="json")}
+    told = {
+        "settings": settings.model_dump(mode="json"),
+        "constants": models.constants(name).model_dump(mode="json"),
+        "blq": (blq or Blq()).model_dump(mode="json"),
+        "reference_dose": reference_dose_of(infusions) if reference_dose is None else float(reference_dose),
+    }
     return Estimated(
         frames["population"],
         frames["individuals"],
@@ -520,13 +526,13 @@ class _Tables:
         for c, trace in enumerate(result.traces):
             every = np.unique(np.linspace(0, len(trace) - 1, TRACE_POINTS).round().astype(int))
             for k, place in enumerate(result.places):
-                kind, name, _ = _label(place, prepared, assays)
+                kind, name, _ = label(place, prepared, assays)
                 self.rows["population_traces"] += [
                     self.header | {"kind": kind, "parameter": name, "chain": c + 1, "iteration": i, "value": v}
                     for i, v in zip(every.tolist(), trace[every, k].tolist(), strict=True)
                 ]
         for k, place in enumerate(result.places):
-            kind, name, _ = _label(place, prepared, assays)
+            kind, name, _ = label(place, prepared, assays)
             self.rows["population_draws"] += [
                 self.header | {"kind": kind, "parameter": name, "draw": i + 1, "value": v}
                 for i, v in enumerate(result.draws[:, k].tolist())
@@ -556,7 +562,7 @@ class _Tables:
         whole = "; ".join([*result.reasons, *prepared.notes])
         shrinkage = _shrinkage(study, result)
         for k, place in enumerate(result.places):
-            kind, name, parameter = _label(place, prepared, assays)
+            kind, name, parameter = label(place, prepared, assays)
             turn = _turn(place, parameter)
             value, low, high = (turn(np.array([x]))[0] for x in (result.centre[k], result.lower[k], result.upper[k]))
             error = _natural_error(place, parameter, result.error[k], value, result, k)
@@ -751,7 +757,7 @@ def _shrinkage(study: Study, result: Result) -> dict[str, float]:
     return found
 
 
-def _label(place: Coordinate, prepared: Prepared, assays: Sequence[str]) -> tuple[str, str, Parameter | None]:
+def label(place: Coordinate, prepared: Prepared, assays: Sequence[str]) -> tuple[str, str, Parameter | None]:
     """Kind and name of a population parameter in the tables, and the curve's parameter behind it."""
     effects, parameters = prepared.study.effects, prepared.model.parameters
     i = place.index
