@@ -25,7 +25,7 @@ from nkinetics.columns import (
 from nkinetics.errors import InputError, Problem
 from nkinetics.fitting import Profile, profiles
 from nkinetics.models._algebra import integral, pulses_of, to_natural
-from nkinetics.plugins import Calendar, KineticModel, discover
+from nkinetics.plugins import Calendar, KineticModel
 from nkinetics.population.comparison import without_strangers
 from nkinetics.population.estimation import INDIVIDUAL_DRAWS, generator, label
 from nkinetics.population.information import coordinates, moved
@@ -87,6 +87,8 @@ class Dosing:
         In words.
     beyond : tuple of str
         What of it was not given in the study; empty = nothing.
+    note : str
+        What of it has no effect in the model.
     """
 
     scenario: Scenario
@@ -94,6 +96,7 @@ class Dosing:
     ratio: float
     schedule: str
     beyond: tuple[str, ...]
+    note: str = ""
 
 
 def forecast(
@@ -355,7 +358,10 @@ class _Given:
         agents = getattr(prepared.constants, "agents", None)
         if agents is not None:
             beyond += self._beyond_pulses(calendar, agents)
-        return Dosing(scenario, calendar, ratio, schedule, tuple(beyond))
+        silent = ""
+        if settings.scenarios and len(pulses) and not len(pulses_of(calendar, agents or ())):
+            silent = f"the model {prepared.model.name} has no effect of {scenario.agent}"
+        return Dosing(scenario, calendar, ratio, schedule, tuple(beyond), silent)
 
     def _beyond(self, calendar: Calendar, ratio: float, reference: float) -> list[str]:
         found = []
@@ -435,6 +441,12 @@ def population_values(
     each = [moved(start, places, row) for row in matrix]
     if THETA_DOSE in prepared.left_out:
         notes.append("proportional to the amount by assumption: one dose level, or amounts that do not differ enough")
+    elif ("covariate", THETA_DOSE) in known.index:
+        row = known.loc[("covariate", THETA_DOSE)]
+        notes.append(
+            f"level in proportion to the amount to the power {row['estimate']:.3g} "
+            f"({row['ci_lower']:.3g} to {row['ci_upper']:.3g})"
+        )
     stacked = Values(*(np.stack([getattr(v, f) for v in each]) for f in ("theta", "omega", "sigma", "offset")))
     return stacked, notes
 
@@ -744,7 +756,7 @@ class _Rows:
             ends = _ends(of_cohort, settings.confidence)
             row = {"quantity": name, "unit": kind.replace("level_unit", unit), "cohort_lower": ends[0]}
             row |= {"cohort_median": float(of_cohort.mean()) if share else ends[1], "cohort_upper": ends[2]}
-            mine = [*told, *notes]
+            mine = [*told, *([dosing.note] if dosing.note else []), *notes]
             if share:
                 row |= {"probability": float(each.mean()), "limit": lloq}
             else:
