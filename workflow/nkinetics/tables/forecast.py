@@ -23,7 +23,8 @@ def build(results: Results, context: Context) -> TableBody:
         return absent(results, context, words.say("No population forecast.", "无群体预测。"), NEEDS)
     shown = [rows.iloc[k] for k in _order(rows) if _shown(str(rows.iloc[k]["quantity"]))]
     level = f"{100 * context.settings.prediction.confidence:g} %"
-    cells = [_row(words, row, level) for row in shown]
+    everywhere = set.intersection(*(set(str(row["reason"]).split("; ")) for row in shown)) - {""}
+    cells = [_row(words, row, level, everywhere) for row in shown]
     first = rows.iloc[0]
     unit = next((str(u) for u in rows.loc[rows["quantity"] == "curve_cmax", "unit"] if u), "")
     known = discover("models").get(str(first["model"]))
@@ -36,7 +37,7 @@ def build(results: Results, context: Context) -> TableBody:
         cells,
         list(cells[0]),
         sources=NEEDS,
-        footnotes=_footnotes(words, shown, level),
+        footnotes=_footnotes(words, shown, level, sorted(everywhere)),
         subtitle=f"{name} · {title} · {method}",
         row_header=2,
     )
@@ -96,7 +97,7 @@ def with_ends(words: Words, middle: float, lower: float, upper: float, quantity:
     return f"{printed(middle, quantity)} ({ends})"
 
 
-def _row(words: Words, row: pd.Series, level: str) -> dict[str, str]:
+def _row(words: Words, row: pd.Series, level: str, everywhere: set[str]) -> dict[str, str]:
     quantity, share = str(row["quantity"]), str(row["quantity"]).startswith("above_lloq")
     extrapolated = not missing(row["extrapolation"]) and bool(row["extrapolation"])
     name = str(row["scenario"]) + (words.say(" (EXTRAPOLATED)", "（外推）") if extrapolated else "")
@@ -116,11 +117,11 @@ def _row(words: Words, row: pd.Series, level: str) -> dict[str, str]:
         words.say("Probability above limit, %", "超过限值的概率，%"): "–"
         if missing(row["probability"]) and not missing(row["cohort_median"])
         else percentage(100 * float(row["probability"])) + limit,
-        words.say("Remarks", "备注"): str(row["reason"]),
+        words.say("Remarks", "备注"): "; ".join(r for r in str(row["reason"]).split("; ") if r not in everywhere),
     }
 
 
-def _footnotes(words: Words, shown: list[pd.Series], level: str) -> list[str]:
+def _footnotes(words: Words, shown: list[pd.Series], level: str, everywhere: list[str]) -> list[str]:
     notes = [
         words.say(
             f"Typical patient: typical parameters, {level} confidence interval of what is not known of the population. "
@@ -145,6 +146,9 @@ def _footnotes(words: Words, shown: list[pd.Series], level: str) -> list[str]:
                 f"超出研究已给药范围的外推：{words.join(beyond)}。",
             )
         )
+    if everywhere:
+        told = "; ".join(everywhere)
+        notes.append(words.say(f"Every row: {told}.", f"各行：{told}。"))
     notes.append(
         words.say(
             "AUC: area under the curve; CI: confidence interval; LLOQ: lower limit of quantification; PI: prediction "
