@@ -16,6 +16,7 @@ from nkinetics.figures._style import (
     MUTED,
     WIDTH,
     bare,
+    below,
     below_key,
     canvas,
     day_axis,
@@ -67,7 +68,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     shown = names[:MOST]
     columns = min(COLUMNS, len(shown))
     lines = math.ceil(len(shown) / columns)
-    figure = canvas(4.35 + lines * 2.75)
+    figure = canvas(4.25 + lines * 2.75)
     level = f"{100 * context.settings.prediction.confidence:g} %"
     legend(figure, _keys(words, level, bool(beyond)), 0.08, columns=4, x=0.1)
     top = panels(figure, 1, 2, (0.85, 0.95, WIDTH - 0.15, 3.35), (0.95, 0))[0]
@@ -78,15 +79,19 @@ def draw(results: Results, context: Context) -> FigureBody:
         say_in(axes, words.say("no area was predicted", "未预测面积"))
     courses = results.table("population_forecast_curves")
     heading(figure, 0.1, 4.08, words.say("Course of a new patient at each dosing", "各给药方案下新患者的水平变化"), 9)
-    grid = panels(figure, lines, columns, (0.85, 4.45, WIDTH - 0.15, 4.45 + lines * 2.75 - 0.75), (0.2, 0.75))
+    grid = panels(figure, lines, columns, (0.85, 4.45, WIDTH - 0.15, 4.45 + lines * 2.75 - 0.65), (0.2, 0.75))
     observed = reportable(results, assay, specimen)
-    limits = log_limits(courses["lower"], courses["upper"], quantified(observed)["level"])
+    lloq = _lloq(rows)
+    # Far below the LLOQ nobody can look: the axis goes to a hundredth of it.
+    limits = log_limits(courses["lower"].clip(lower=lloq / 100), courses["upper"], quantified(observed)["level"])
     reference = _reference(names, beyond)
     for k, name in enumerate(shown):
         axes = grid[k // columns, k % columns]
         own = courses[courses["scenario"] == name].sort_values("time")
         other = courses[courses["scenario"] == reference].sort_values("time") if name in beyond else own.iloc[:0]
         _course(axes, own, other, observed[observed["dose_level"] == name], looks[name], name in beyond, words)
+        if lloq > 0:
+            axes.axhline(lloq, color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)), zorder=3)
         dose = float(order.loc[order["scenario"] == name, "dose"].iloc[0])
         axes.set_title(_title(name, dose), fontsize=8.5)
         log_axis(axes, *limits)
@@ -102,6 +107,12 @@ def draw(results: Results, context: Context) -> FigureBody:
     )
     subtitle = profile_name(context, assay, specimen, _unit(numbers))
     return FigureBody(figure, notes, _alt(words, numbers, names, beyond, level), subtitle)
+
+
+def _lloq(rows: pd.DataFrame) -> float:
+    """LLOQ of the shares; 0 where it is not known."""
+    known = rows.loc[rows["quantity"].str.startswith("above_lloq"), "limit"].dropna()
+    return float(known.iloc[0]) if len(known) else 0.0
 
 
 def _unit(numbers: pd.DataFrame) -> str:
@@ -210,6 +221,10 @@ def _exposure(
             # Side by side in a fixed order: points never lie on one another, and never move.
             x = k + 0.16 + 0.2 * (np.arange(len(values)) % 4) / 4.0
             axes.plot(x, values, "o", markersize=4, markerfacecolor="white", markeredgecolor=colour, zorder=5)
+        never = _never(results, name, kind) if quantity == "curve_cmax" else []
+        if never:
+            x = k + 0.16 + 0.2 * (np.arange(len(never)) % 4) / 4.0
+            axes.plot(x, never, "v", markersize=4, markerfacecolor="white", markeredgecolor=colour, zorder=5)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.xaxis.set_major_locator(FixedLocator(list(range(len(names)))))
     axes.set_xticklabels([_label(words, n, own) for n in names], fontsize=7.5)
@@ -218,6 +233,14 @@ def _exposure(
     unit = unit_name(str(own["unit"].iloc[0]))
     axes.set_title("Cmax" if quantity == "curve_cmax" else f"AUC {area}", fontsize=9)
     axes.set_ylabel(f"{'Cmax' if quantity == 'curve_cmax' else 'AUC'} ({unit})")
+
+
+def _never(results: Results, dose_level: str, kind: tuple[str, str]) -> list[float]:
+    """Highest LLOQ of each patient of a dose level in whom nothing was quantified: his Cmax lies below it."""
+    rows = reportable(results, *kind)
+    rows = rows[(rows["dose_level"] == dose_level) & (rows["time_actual"] > 0)]
+    own = rows[~rows["patient_id"].isin(quantified(rows)["patient_id"])]
+    return sorted(below(own).groupby("patient_id")["lloq"].max().tolist())
 
 
 def _label(words: Words, name: str, own: pd.DataFrame) -> str:
@@ -287,13 +310,16 @@ def _notes(
             f"differences between patients); thick line: {level} of the medians of cohorts of {n}; diamond: median. "
             f"Courses: median, bands of 50 % and {level} of new patients, without measurement error.",
             f"细线：新患者的 {level} 预测区间（含群体参数不确定性与患者间差异）；"
-            f"粗线：每组 {n} 例队列中位数的 {level}；菱形：中位数。曲线：新患者的中位数、50 % 及 {level} 区带，不含测量误差。",
+            f"粗线：每组 {n} 例队列中位数的 {level}；菱形：中位数。"
+            f"曲线：新患者的中位数、50 % 及 {level} 区带，不含测量误差。",
         ),
         words.say(
-            "Circles: observed Cmax and AUC of the non-compartmental analysis (patients without a quantified level "
-            "have none) and observed levels of the dose level. An observed Cmax holds measurement error, and the peak "
+            "Circles: observed Cmax and AUC of the non-compartmental analysis, and observed levels of the dose level. "
+            "A patient without a quantified level has no AUC, and his Cmax lies below his highest LLOQ (triangle). "
+            "Dotted: LLOQ. An observed Cmax holds measurement error, and the peak "
             "may lie between samples: it is not the same quantity as the peak of a curve.",
-            "圆圈：非房室分析的实测 Cmax 与 AUC（无可定量水平者无此值）及该剂量水平的实测水平。"
+            "圆圈：非房室分析的实测 Cmax 与 AUC，及该剂量水平的实测水平。"
+            "无可定量水平者无 AUC，其 Cmax 低于其最高定量下限（三角）。点线：定量下限。"
             "实测 Cmax 含测量误差，且峰可能位于两次采样之间，与曲线的峰并非同一量。",
         ),
     ]
