@@ -428,7 +428,7 @@ def population_values(
                 mend="use the tables of the run of nkinetics population that the draws come from",
             )
         )
-    matrix = wide[names].to_numpy(dtype=float)
+    matrix = wide[names].to_numpy(dtype=float, copy=True)
     notes = []
     known = estimates.set_index(["kind", "parameter"])
     for k, (kind, name) in enumerate(names):
