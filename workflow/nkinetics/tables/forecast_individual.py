@@ -34,7 +34,7 @@ def build(results: Results, context: Context) -> TableBody:
         }
         for name in numbers:
             row[f"{quantity_name(words, name, units.get(name, ''))}, {level}"] = (
-                with_ends(words, *(own.loc[name, c] for c in ("median", "lower", "upper")), name)
+                with_ends(words, own.loc[name, "median"], own.loc[name, "lower"], own.loc[name, "upper"], name)
                 if name in own.index
                 else NOT_CALCULABLE
             )
