@@ -12,7 +12,8 @@ CANONICAL = expand(
         "estimates",
     ]
     + ["predictions", "blq_sensitivity"]
-    + ["persistence", "persistence_patients", "persistence_turnbull", "detectability"],
+    + ["persistence", "persistence_patients", "persistence_turnbull", "detectability"]
+    + FORECAST_TABLES,
 )
 
 
