@@ -82,10 +82,12 @@ def known_fit(
     error: float = 0.0,
     theta: float | None = 1.0,
     factor: float = 1.0,
+    rho: float | None = None,
     **fit: Any,
 ) -> dict[str, Any]:
     """What `nkinetics population` would write for a population that is known, each draw off by the error."""
-    header = {"assay": "qpcr", "specimen": "blood", "model": "decay", "method": "saem"}
+    name = "decay" if rho is None else "cytokine_window"
+    header = {"assay": "qpcr", "specimen": "blood", "model": name, "method": "saem"}
     centre = {
         ("typical", "scale"): np.log(TYPICAL[0] * factor),
         ("typical", "delta"): np.log(TYPICAL[1]),
@@ -95,6 +97,8 @@ def known_fit(
     }
     if theta is not None:
         centre[("covariate", "theta_dose")] = theta
+    if rho is not None:
+        centre |= {("typical", "rho"): np.log(rho), ("omega", "rho"): np.log(0.05)}
     # Quantiles of the normal in a shuffled order: the spread is exact with few draws.
     z = ndtri((np.arange(400) + 0.5) / 400)
     rows = []
@@ -110,12 +114,12 @@ def known_fit(
     ]
     return {
         "fit": {
-            "settings": Population(model="decay").model_dump(mode="json"),
-            "constants": {"decay": {}},
+            "settings": Population(model=name).model_dump(mode="json"),
+            "constants": {name: {}},
             "blq": Blq().model_dump(mode="json"),
             "reference_dose": 2e9,
             "primary": "saem",
-            "chosen": "decay",
+            "chosen": name,
             "fits": [header | {"converged": True, "reason": ""} | fit],
         },
         "population": complete(pd.DataFrame(estimates), POPULATION),
@@ -252,6 +256,24 @@ def test_what_lies_beyond_the_study_is_called_so(four):
     assert "above the highest amount given (4×10⁹)" in told["higher"]
     assert "below the lowest amount given (2×10⁹)" in told["lower"]
     assert "more infusions than given (1)" in told["more"] and "later than any given (day 0)" in told["more"]
+
+
+def test_another_schedule_of_the_cytokine_changes_what_its_model_expects(four):
+    """rho 0.6, windows of 1.5 d: two more doses add exp(2 x 1.5 x 0.6) to the level on day 20, and are extrapolated."""
+    given = four | {
+        "cytokines": pd.DataFrame(
+            [{"patient_id": i, "agent": "IL-2", "time": t} for i in ("001", "002", "003", "004") for t in (0.0, 3.0)]
+        )
+    }
+    scenarios = [Scenario(name=n, dose=2e9, cytokines=c) for n, c in (("as", (0, 3)), ("more", (0, 3, 6, 9)))]
+    days = Prediction(scenarios=tuple(scenarios), days={"D21": 20.0}, limits={})
+    done = forecast(**known_fit(given, rho=0.6), settings=days)
+    curves = done.population_forecast_curves.pivot(index="time", columns="scenario", values="median")
+    ratio = (curves["more"] / curves["as"]).loc[[3.0, 4.0, 28.0]]
+    assert ratio[[3.0, 4.0]].to_numpy() == pytest.approx(1.0) and ratio[28.0] == pytest.approx(np.exp(1.8), rel=0.02)
+    rows = by_key(done.population_forecast)
+    assert not rows.loc[("as", "curve_cmax"), "extrapolation"] and rows.loc[("more", "curve_cmax"), "extrapolation"]
+    assert "more doses of IL-2 than given (2)" in rows.loc[("more", "curve_cmax"), "reason"]
 
 
 def test_a_limit_has_its_probability(four):

@@ -30,7 +30,7 @@ from nkinetics.population.comparison import without_strangers
 from nkinetics.population.estimation import INDIVIDUAL_DRAWS, generator, label
 from nkinetics.population.information import coordinates, moved
 from nkinetics.population.mixed import Study, Values, cholesky
-from nkinetics.population.study import THETA_DOSE, Prepared, mean_amount, prepare
+from nkinetics.population.study import EMPTY, THETA_DOSE, Prepared, mean_amount, prepare
 from nkinetics.population.walks import Walk
 from nkinetics.settings import Blq, Models, Population, Prediction, Scenario
 from nkinetics.store import complete
@@ -44,6 +44,8 @@ AT_ONCE = 4000
 """Curves computed at once: bounds the memory."""
 CURVE_POINTS = 121
 """Times of a predicted course, infusions apart."""
+PATIENT_POINTS = 61
+"""The same for a patient's course; fewer in large studies."""
 LONGEST = 1.0
 """Pieces of the Gauss rule [d] for areas that a model does not give in closed form; 12 nodes on each."""
 SAME = 1.01
@@ -87,8 +89,8 @@ class Dosing:
         In words.
     beyond : tuple of str
         What of it was not given in the study; empty = nothing.
-    note : str
-        What of it has no effect in the model.
+    notes : tuple of str
+        What of it has no effect in the model, and what no sample speaks of.
     """
 
     scenario: Scenario
@@ -96,7 +98,7 @@ class Dosing:
     ratio: float
     schedule: str
     beyond: tuple[str, ...]
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def forecast(
@@ -147,8 +149,7 @@ def forecast(
     assays = header["assay"].split("+")
     by = {(p.patient_id, p.assay): p for p in found if p.specimen == header["specimen"]}
     everyone = sorted({p.patient_id for p in found})
-    first = next(p for p in found)
-    chosen = [[by.get((i, a)) or _absent(first, i, found, a) for i in everyone] for a in assays]
+    chosen = [[by.get((i, a)) or _absent(i, a, header["specimen"], found) for i in everyone] for a in assays]
     prepared = prepare(chosen, name, choices, models, patients, weak=header["method"] == "bayes")
     rows = _Rows(header, settings)
     scenarios = settings.scenarios or planned(infusions, cytokines, patients, settings.next_factor)
@@ -185,19 +186,16 @@ def forecast(
             rows.no_patient(profile, ended[profile.patient_id])
             continue
         more = by_level.get(profile.dose_level) if settings.remaining else None
-        rows.patient(prepared, i, phi[:, i], at, more, reference, unit)
+        rows.patient(prepared, i, phi[:, i], at, more, reference, unit, seen.unit)
     for profile, why in prepared.absent:
         rows.no_patient(profile, f"no data: {why}")
     return rows.frames()
 
 
-def _absent(other: Profile, patient: str, found: Sequence[Profile], assay: str) -> Profile:
+def _absent(patient: str, assay: str, specimen: str, found: Sequence[Profile]) -> Profile:
     """A patient without this assay: empty, with his dose level."""
-    from nkinetics.population.study import EMPTY
-
     level = next((p.dose_level for p in found if p.patient_id == patient and p.dose_level), "")
-    why = f"no {assay} of {other.specimen}"
-    return Profile(patient, level, assay, other.specimen, "", EMPTY, float("nan"), None, "", why)
+    return Profile(patient, level, assay, specimen, "", EMPTY, float("nan"), None, "", f"no {assay} of {specimen}")
 
 
 def _of(population: pd.DataFrame, header: Mapping[str, str]) -> pd.DataFrame:
@@ -339,6 +337,7 @@ class _Given:
         gaps = [float(np.diff(c.infusion_time).min()) for c in known if len(c.infusion_time) > 1]
         self.closest = min(gaps, default=float("inf"))
         self.calendars = known
+        self.seen = max(float(p.points.time.max()) for p in prepared.profiles)
         self.unit = "cells"
         if infusions is not None and "unit" in infusions and (infusions["unit"].fillna("") != "").any():
             self.unit = str(infusions["unit"].replace("", np.nan).dropna().iloc[0])
@@ -358,10 +357,12 @@ class _Given:
         agents = getattr(prepared.constants, "agents", None)
         if agents is not None:
             beyond += self._beyond_pulses(calendar, agents)
-        silent = ""
+        notes = []
         if settings.scenarios and len(pulses) and not len(pulses_of(calendar, agents or ())):
-            silent = f"the model {prepared.model.name} has no effect of {scenario.agent}"
-        return Dosing(scenario, calendar, ratio, schedule, tuple(beyond), silent)
+            notes.append(f"the model {prepared.model.name} has no effect of {scenario.agent}")
+        if end > self.seen * SAME:
+            notes.append(f"no sample of the study later than day {self.seen:.4g}")
+        return Dosing(scenario, calendar, ratio, schedule, tuple(beyond), tuple(notes))
 
     def _beyond(self, calendar: Calendar, ratio: float, reference: float) -> list[str]:
         found = []
@@ -477,10 +478,9 @@ def new_patients(
     d, p = len(values.theta), design.shape[1]
     pick = random.integers(len(design), size=(d, n))
     z = random.standard_normal((d, n, p))
-    # B_i differs between patients by covariates alone: all of them are computed once.
-    location = np.einsum("ipk,dk->dip", design, values.theta)
+    location = np.einsum("dnpk,dk->dnp", design[pick], values.theta)
     eta = np.einsum("dnq,dpq->dnp", z, cholesky(values.omega))
-    return location[np.arange(d)[:, None], pick] + eta, location.mean(axis=1)
+    return location + eta, values.theta @ design.mean(axis=0).T
 
 
 def individual_draws(
@@ -584,7 +584,7 @@ def _quantities(
     for k, tau in enumerate(calendar.infusion_time[1:]):
         before = np.array([np.nextafter(float(tau), -np.inf)])
         found[f"level_before_infusion_{k + 2}"] = ("level_unit", np.exp(at(before))[..., 0])
-    if np.isfinite(lloq):
+    if np.isfinite(lloq) and lloq > 0:
         time = derived["t_below_lloq"].value
         # No crossing: never above, gone from the start; or above for ever.
         never = ~np.isfinite(time) & (found["curve_cmax"][1] < lloq)
@@ -756,7 +756,7 @@ class _Rows:
             ends = _ends(of_cohort, settings.confidence)
             row = {"quantity": name, "unit": kind.replace("level_unit", unit), "cohort_lower": ends[0]}
             row |= {"cohort_median": float(of_cohort.mean()) if share else ends[1], "cohort_upper": ends[2]}
-            mine = [*told, *([dosing.note] if dosing.note else []), *notes]
+            mine = [*told, *dosing.notes, *notes]
             if share:
                 row |= {"probability": float(each.mean()), "limit": lloq}
             else:
@@ -770,7 +770,7 @@ class _Rows:
                     row |= {"limit": float(bound), "probability": float((each > float(bound)).mean())}
                 mine += _open(each, name)
             self.rows["population_forecast"].append(common | row | {"reason": "; ".join(mine)})
-        if not np.isfinite(lloq):
+        if "t_below_lloq" not in found:
             self.rows["population_forecast"].append(
                 common | {"quantity": "t_below_lloq", "unit": "d", "reason": "no LLOQ known"}
             )
@@ -790,6 +790,7 @@ class _Rows:
         scenario: Scenario | None,
         reference: float,
         unit: str,
+        dose_unit: str,
     ) -> None:
         """All rows of one patient."""
         settings, profile = self.settings, prepared.profiles[i]
@@ -807,7 +808,7 @@ class _Rows:
             calendar.infusion_time.tolist(),
             agent,
             calendar.pulses.get(agent, np.zeros(0)).tolist(),
-            "cells",
+            dose_unit,
         )
         found = quantities(prepared.model, phi, scaled, prepared.constants, profile.lloq, settings)
         common = self.header | {
@@ -837,7 +838,7 @@ class _Rows:
             )
         if end <= last:
             return
-        time = _grid(last, end, scaled.infusion_time)
+        time = _grid(last, end, scaled.infusion_time, int(np.clip(60_000 // prepared.study.n, 15, PATIENT_POINTS)))
         noise = generator(*self.header.values(), profile.patient_id, "measured")
         curve, measured = levels(prepared, phi[:, None], values, scaled, time, noise)
         more = self.header | {"patient_id": profile.patient_id}
