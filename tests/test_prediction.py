@@ -86,8 +86,8 @@ def known_fit(
     **fit: Any,
 ) -> dict[str, Any]:
     """What `nkinetics population` would write for a population that is known, each draw off by the error."""
-    name = "decay" if rho is None else "cytokine_window"
-    header = {"assay": "qpcr", "specimen": "blood", "model": name, "method": "saem"}
+    model = "decay" if rho is None else "cytokine_window"
+    header = {"assay": "qpcr", "specimen": "blood", "model": model, "method": "saem"}
     centre = {
         ("typical", "scale"): np.log(TYPICAL[0] * factor),
         ("typical", "delta"): np.log(TYPICAL[1]),
@@ -114,12 +114,12 @@ def known_fit(
     ]
     return {
         "fit": {
-            "settings": Population(model=name).model_dump(mode="json"),
-            "constants": {name: {}},
+            "settings": Population(model=model).model_dump(mode="json"),
+            "constants": {model: {}},
             "blq": Blq().model_dump(mode="json"),
             "reference_dose": 2e9,
             "primary": "saem",
-            "chosen": name,
+            "chosen": model,
             "fits": [header | {"converged": True, "reason": ""} | fit],
         },
         "population": complete(pd.DataFrame(estimates), POPULATION),
