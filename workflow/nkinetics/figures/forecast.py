@@ -83,7 +83,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     observed = reportable(results, assay, specimen)
     lloq = _lloq(rows)
     # Far below the LLOQ nobody can look: the axis goes to a hundredth of it.
-    limits = log_limits(courses["lower"].clip(lower=lloq / 100), courses["upper"], quantified(observed)["level"])
+    limits = log_limits(*(courses[c].clip(lower=lloq / 100) for c in ("lower", "upper")), quantified(observed)["level"])
     reference = _reference(names, beyond)
     for k, name in enumerate(shown):
         axes = grid[k // columns, k % columns]
