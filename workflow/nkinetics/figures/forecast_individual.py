@@ -81,7 +81,7 @@ def draw(results: Results, context: Context) -> FigureBody:
         if lloq > 0:
             axes.axhline(lloq, color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
         if len(own) and float(own["upper"].iloc[0]) < floor:
-            note_in(axes, words.say("expected below a hundredth of the LLOQ", "预期低于定量下限的百分之一"))
+            note_in(axes, words.say("expected below LLOQ/100", "预期低于 LLOQ/100"))
         day_axis(axes, 0.0, last, most=5)
         log_axis(axes, *limits, most=4)
         bare(axes, x=k + columns < n, y=k % columns > 0)
