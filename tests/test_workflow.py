@@ -72,6 +72,7 @@ def test_the_bundled_study_gives_every_file_of_the_contract(bundled: Path) -> No
         f"{t}.csv" for t in ("blq_sensitivity", "persistence_patients", "persistence_turnbull", "detectability")
     }
     expected |= {f"{t}.csv" for t in ("dose_proportionality", "assay_agreement", "exposure_response")}
+    expected |= {f"{t}.csv" for t in ("population", "population_forecast", "individual_forecast_curves")}
     expected |= {"report.html", "run_config.yaml", "batches/00.csv", "batches/01.csv"}
     expected |= {f"tables/{n}.csv" for n in plugins.names("tables")}
     expected |= {f"figures/{n}.{e}" for n in plugins.names("figures") for e in ("svg", "png")}

@@ -257,6 +257,63 @@ def _population(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _predict(args: argparse.Namespace) -> int:
+    import json
+
+    from nkinetics import columns, inputs, observations, settings
+    from nkinetics.population import prediction
+    from nkinetics.store import read_table, write_table
+
+    scenario = ("dose", "infusions", "cytokines", "agent", "patients", "name")
+    texts = {k: getattr(args, k) for k in scenario}
+    config = args.config or args.results / "run_config.yaml"
+    problems: list[Problem] = []
+    choices = settings.Prediction()
+    try:
+        if args.settings:
+            choices = settings.section("prediction", args.settings)
+        elif args.config or config.is_file():
+            choices = settings.load(config).prediction
+        if any(texts.values()):
+            choices = choices.model_copy(update={"scenarios": (prediction.asked(texts),)})
+    except InputError as error:
+        problems += error.problems
+    folder, study = args.population or args.results, args.results / "study"
+    paths = [folder / "population_fit.json", folder / "population.csv", folder / "population_draws.csv"]
+    paths.append(args.observations or args.results / "observations.csv")
+    problems += [
+        Problem(p.as_posix(), found="no such file", expected=f"the {p.name} of a fitted population", mend=mend)
+        for p in paths
+        if not p.is_file()
+        for mend in ["run nkinetics population first, or name its folder with --population"]
+    ]
+    if problems:
+        raise InputError(problems)
+    fit = json.loads(paths[0].read_text(encoding="utf-8"))
+    tables = {n: study / f"{n}.csv" for n in ("infusions", "cytokines", "patients")}
+    given = inputs.load_infusions(tables["infusions"]) if tables["infusions"].is_file() else None
+    done = prediction.forecast(
+        fit,
+        read_table(paths[1], columns.POPULATION),
+        read_table(paths[2], columns.POPULATION_DRAWS),
+        observations.load(paths[3]),
+        infusions=given,
+        cytokines=inputs.load_cytokines(tables["cytokines"], given) if tables["cytokines"].is_file() else None,
+        patients=inputs.load_patients(tables["patients"]) if tables["patients"].is_file() else None,
+        settings=choices.model_copy(update={"remaining": True}) if args.remaining else choices,
+        model=args.model,
+        method=args.method,
+    )
+    for schema, table in (
+        (columns.POPULATION_FORECAST, done.population_forecast),
+        (columns.POPULATION_FORECAST_CURVES, done.population_forecast_curves),
+        (columns.INDIVIDUAL_FORECAST, done.individual_forecast),
+        (columns.INDIVIDUAL_FORECAST_CURVES, done.individual_forecast_curves),
+    ):
+        write_table(table, args.output_dir / f"{schema.name}.csv", schema)
+    return DONE
+
+
 def _persistence(args: argparse.Namespace) -> int:
     from nkinetics import inputs, observations, settings
     from nkinetics.columns import DETECTABILITY, NCA, PERSISTENCE, PERSISTENCE_PATIENTS, PERSISTENCE_TURNBULL
@@ -497,6 +554,25 @@ def _parser() -> argparse.ArgumentParser:
     one_section(population, "--blq", "blq")
     population.add_argument("--reference-dose", type=float, metavar="CELLS", help="default: the lowest planned amount")
     path(population, "--output-dir", "folder for population.csv, individuals.csv ...", required=True)
+
+    predict = command("predict", "new patients at another dose or schedule, and each patient from here on")
+    predict.add_argument("--results", type=Path, default=Path("results"), help="results folder", metavar="DIR")
+    path(predict, "--population", "folder of the fitted population, as results/population_full; that of the results")
+    path(predict, "--observations", "observations.csv that were fitted; those of the results by default")
+    path(predict, "--config", "configuration; run_config.yaml of the results by default")
+    one_section(predict, "--settings", "prediction")
+    predict.add_argument("--model", metavar="NAME", help="fitted model; the chosen one by default")
+    predict.add_argument("--method", choices=("saem", "bayes"), help="the one that the rule chose by default")
+    predict.add_argument("--dose", metavar="CELLS", help="one scenario in place of the configured: 6e9, or 6e9,6e9,3e9")
+    predict.add_argument("--infusions", metavar="DAYS", help="its infusions as 0,3,6; one by default")
+    predict.add_argument("--cytokines", metavar="DAYS", help="its cytokine doses as 0,3,6,9; none by default")
+    predict.add_argument("--agent", metavar="NAME", help="which cytokine, IL-2 by default")
+    predict.add_argument("--patients", metavar="N", help="size of the cohort; prediction.patients by default")
+    predict.add_argument("--name", metavar="NAME", help="name of the scenario")
+    predict.add_argument(
+        "--remaining", action="store_true", help="patients get the infusions of their dose level still to come"
+    )
+    path(predict, "--output-dir", "folder for population_forecast.csv, individual_forecast.csv ...", required=True)
 
     persistence = command("persistence", "persistence by dose level: Kaplan-Meier, Turnbull, detectable on set days")
     path(persistence, "--nca", "nca.csv", required=True)

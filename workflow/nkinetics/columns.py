@@ -752,6 +752,97 @@ POPULATION_DRAWS = Schema(
     ),
 )
 
+_SCENARIO = Column("scenario", "text", "name of the dosing scenario; that of a dose level for what is given now")
+_BANDS = (
+    Column("median", "float", "median of the level"),
+    Column("lower_50", "float", "lower end of the band that holds half of the curves"),
+    Column("upper_50", "float", "its upper end"),
+    Column("lower", "float", "lower end of the interval of the curve (prediction.confidence)"),
+    Column("upper", "float", "its upper end"),
+    Column("measured_lower", "float", "lower end of the interval of a measured level: the curve and the residual SD"),
+    Column("measured_upper", "float", "its upper end"),
+)
+
+POPULATION_FORECAST = Schema(
+    "population_forecast",
+    "one row per scenario, assay, specimen, model, method and quantity: what a new patient is expected to have",
+    ("scenario", "assay", "specimen", "model", "method", "quantity"),
+    (
+        _SCENARIO,
+        _ASSAY,
+        _MODEL,
+        Column("quantity", "text", "identifier of the glossary, of the curve without measurement error"),
+        Column("unit", "text", "unit of the quantity"),
+        Column("dose", "float", "mean amount of the infusions"),
+        Column("infusions", "int", "number of infusions"),
+        Column("schedule", "text", "amounts and days in words"),
+        Column("median", "float", "of a new patient"),
+        Column("lower", "float", "lower end of the interval that holds a new patient (prediction.confidence)"),
+        Column("upper", "float", "its upper end"),
+        Column("typical", "float", "of a patient with typical parameters"),
+        Column("typical_lower", "float", "lower end of its interval: uncertainty of the population parameters alone"),
+        Column("typical_upper", "float", "its upper end"),
+        Column("cohort", "int", "patients in a cohort"),
+        Column("cohort_median", "float", "expected median of such a cohort; for a share its mean"),
+        Column("cohort_lower", "float", "lower end of the interval that holds the median, or share, of such a cohort"),
+        Column("cohort_upper", "float", "its upper end"),
+        Column("limit", "float", "LLOQ, or the limit of prediction.limits"),
+        Column("probability", "float", "that a new patient lies above the limit"),
+        Column("extrapolation", "bool", "the scenario lies beyond what was given in the study"),
+        _REASON,
+        _SPECIMEN,
+        _METHOD,
+    ),
+)
+
+POPULATION_FORECAST_CURVES = Schema(
+    "population_forecast_curves",
+    "one row per scenario, assay, specimen, model, method and time: level of a new patient",
+    ("scenario", "assay", "specimen", "model", "method", "time"),
+    (
+        _SCENARIO,
+        _ASSAY,
+        _MODEL,
+        Column("time", "float", "time", "d"),
+        *_BANDS,
+        Column("extrapolation", "bool", "the scenario lies beyond what was given in the study"),
+        _SPECIMEN,
+        _METHOD,
+    ),
+)
+
+INDIVIDUAL_FORECAST = Schema(
+    "individual_forecast",
+    "one row per patient, assay, specimen, model, method and quantity: what his samples so far let expect",
+    ("patient_id", "assay", "specimen", "model", "method", "quantity"),
+    (
+        _PATIENT,
+        _DOSE_LEVEL,
+        _ASSAY,
+        _MODEL,
+        Column("quantity", "text", "identifier of the glossary, of the curve without measurement error"),
+        Column("unit", "text", "unit of the quantity"),
+        Column("last_sample", "float", "time of his last sample that entered", "d"),
+        Column("samples", "int", "samples that entered"),
+        Column("schedule", "text", "infusions of the forecast in words"),
+        Column("median", "float", "given his samples"),
+        Column("lower", "float", "lower end of its interval (prediction.confidence)"),
+        Column("upper", "float", "its upper end"),
+        Column("limit", "float", "LLOQ"),
+        Column("probability", "float", "that he lies above the limit"),
+        _REASON,
+        _SPECIMEN,
+        _METHOD,
+    ),
+)
+
+INDIVIDUAL_FORECAST_CURVES = Schema(
+    "individual_forecast_curves",
+    "one row per patient, assay, specimen, model, method and time from his last sample on",
+    ("patient_id", "assay", "specimen", "model", "method", "time"),
+    (_PATIENT, _ASSAY, _MODEL, Column("time", "float", "time", "d"), *_BANDS, _SPECIMEN, _METHOD),
+)
+
 PERSISTENCE = Schema(
     "persistence",
     "one row per assay, specimen, limit, dose level and time of the Kaplan-Meier estimate",
@@ -1046,6 +1137,10 @@ STAGE_TABLES: Mapping[str, Schema] = {
         MODEL_AVERAGES,
         LIKELIHOOD_PROFILES,
         CONSTANT_SENSITIVITY,
+        POPULATION_FORECAST,
+        POPULATION_FORECAST_CURVES,
+        INDIVIDUAL_FORECAST,
+        INDIVIDUAL_FORECAST_CURVES,
         BLQ_SENSITIVITY,
         PERSISTENCE,
         PERSISTENCE_PATIENTS,

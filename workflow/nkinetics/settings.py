@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -626,6 +627,86 @@ class Agreement(Section):
     )
 
 
+class Scenario(Section):
+    """A way of dosing that has not been given, or not yet."""
+
+    name: str = Field(description="Name, as DL3.")
+    dose: Positive | tuple[Positive, ...] = Field(
+        description="Amount of each infusion in the unit of the study; one number for all, or a list."
+    )
+    infusions: tuple[float, ...] = Field((0.0,), min_length=1, description="Days of the infusions, the first at 0.")
+    cytokines: tuple[float, ...] = Field((), description="Days of the doses of the agent.")
+    agent: str = Field("IL-2", min_length=1, description="Which agent.")
+    patients: int | None = Field(None, ge=1, le=200, description="Size of the cohort; empty = prediction.patients.")
+
+    @model_validator(mode="after")
+    def _dosable(self) -> Scenario:
+        if not IDENTIFIER.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r}: 1 to 40 letters, digits, '.', '_' or '-'")
+        if self.infusions[0] != 0 or any(b <= a for a, b in pairwise(self.infusions)):
+            raise ValueError(f"{self.name}: infusions are rising days that begin with 0")
+        if len(self.amounts) != len(self.infusions):
+            raise ValueError(f"{self.name}: {len(self.amounts)} amounts for {len(self.infusions)} infusions")
+        if any(b <= a for a, b in pairwise(self.cytokines)):
+            raise ValueError(f"{self.name}: cytokines are rising days")
+        return self
+
+    @property
+    def amounts(self) -> tuple[float, ...]:
+        """Amount of each infusion."""
+        return self.dose if isinstance(self.dose, tuple) else (self.dose,) * len(self.infusions)
+
+
+class Prediction(Section):
+    """What the population model is asked to predict."""
+
+    scenarios: tuple[Scenario, ...] = Field(
+        (),
+        description="Ways of dosing, a list of the entries below; empty = the schedule of each dose level, and the one "
+        "of the highest with next_factor times its amount.",
+    )
+    next_factor: Positive | None = Field(
+        2.0, description="Next dose level as a multiple of the highest, where no scenarios are given; empty = none."
+    )
+    patients: int = Field(3, ge=1, le=200, description="Size of the cohort whose median is predicted.")
+    horizon: Positive = Field(28.0, description="End of the predicted courses of new patients, days.")
+    follow_up: Positive = Field(84.0, description="End of the forecasts of the study's patients, days.")
+    remaining: bool = Field(
+        False, description="Forecasts of patients count on the infusions of their dose level that are still to come."
+    )
+    windows: tuple[tuple[float, float], ...] = Field(((0.0, 28.0),), description="Windows of the predicted AUC, days.")
+    days: Mapping[str, Annotated[float, Field(gt=0)]] = Field(
+        {"D7": 6.0, "D14": 13.0, "D21": 20.0, "D28": 27.0},
+        description="Days on which the share of patients above the LLOQ is predicted: name: elapsed days (study day 1 "
+        "is elapsed day 0).",
+    )
+    limits: Mapping[str, Positive | Literal["observed_max"]] = Field(
+        {"curve_cmax": "observed_max", "curve_auc_D0-28": "observed_max"},
+        description="Limits whose exceedance has its probability, by quantity (curve_cmax, curve_auc_D0-28, "
+        "t_below_lloq, level_before_infusion_2 ...): a number, or observed_max for the highest of the study's patients "
+        "(the median of that patient's curve).",
+    )
+    confidence: Fraction = Field(0.95, description="Confidence of the prediction intervals.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Prediction:
+        names = [s.name for s in self.scenarios]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"one scenario for each name; several for {', '.join(twice)}")
+        for start, end in self.windows:
+            if not 0 <= start < end:
+                raise ValueError("a window is [start, end] with 0 <= start < end")
+        known = r"curve_(cmax|tmax|cmax_infusion_\d+|auc_D[\d.]+-[\d.]+)|level_before_infusion_\d+|t_below_lloq"
+        for name in self.limits:
+            if not re.fullmatch(known, name):
+                raise ValueError(f"limits: no quantity {name}; as curve_cmax or curve_auc_D0-28")
+        for name in self.days:
+            if not IDENTIFIER.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a day, as D28")
+        return self
+
+
 class Statistics(Section):
     """Statistics over patients."""
 
@@ -695,6 +776,7 @@ class Settings(Section):
     nca: Nca = Field(Nca(), description="Non-compartmental analysis.")
     models: Models = Field(default_factory=Models, description="Kinetic models of one patient.")
     population: Population = Field(Population(), description="Estimation over patients.")
+    prediction: Prediction = Field(Prediction(), description="What the population model is asked to predict.")
     statistics: Statistics = Field(Statistics(), description="Statistics over patients.")
     report: Report = Field(Report(), description="The report.")
     batches: int = Field(

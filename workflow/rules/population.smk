@@ -7,6 +7,12 @@ POPULATION_TABLES = [
     "population_draws",
     "population_comparison",
 ]
+FORECAST_TABLES = [
+    "population_forecast",
+    "population_forecast_curves",
+    "individual_forecast",
+    "individual_forecast_curves",
+]
 
 
 rule persistence:
@@ -114,3 +120,29 @@ rule statistics:
         " --infusions {input.study}/infusions.csv --patients {input.study}/patients.csv"
         " --events {input.study}/events.csv"
         " --settings {params.settings:q} --output-dir {params.folder} > {log} 2>&1"
+
+
+rule predict:
+    """New patients at every dose level and the next, and each patient from the last sample on."""
+    input:
+        observations="results/observations.csv",
+        study="results/study",
+        population="results/population.csv",
+        draws="results/population_draws.csv",
+        fit="results/population_fit.json",
+    output:
+        expand(
+            "results/{table}.csv",
+            table=FORECAST_TABLES,
+        ),
+    log:
+        "logs/predict.log",
+    benchmark:
+        "logs/benchmarks/predict.tsv"
+    params:
+        code=code("predict"),
+        settings=section("prediction"),
+        folder=subpath(input.fit, parent=True),
+    shell:
+        "nkinetics predict --results {params.folder} --settings {params.settings:q}"
+        " --output-dir {params.folder} > {log} 2>&1"

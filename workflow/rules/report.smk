@@ -14,7 +14,8 @@ CANONICAL = expand(
     + ["predictions", "blq_sensitivity"]
     + ["model_averages", "likelihood_profiles", "constant_sensitivity"]
     + ["persistence", "persistence_patients", "persistence_turnbull", "detectability"]
-    + ["dose_proportionality", "assay_agreement", "exposure_response"],
+    + ["dose_proportionality", "assay_agreement", "exposure_response"]
+    + FORECAST_TABLES,
 )
 
 

@@ -24,7 +24,7 @@ from nkinetics.columns import (
     POPULATION_TRACES,
 )
 from nkinetics.fitting import Profile, assay_profiles
-from nkinetics.fitting.resampling import Design
+from nkinetics.fitting.profiles import reference_dose_of
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import KineticModel, Parameter, discover
 from nkinetics.population.bayes import ESS_MIN, RHAT_MAX, SIGMA_SCALE, Posterior, bayes
@@ -43,7 +43,7 @@ from nkinetics.population.loo import Loo, psis_loo
 from nkinetics.population.mixed import Study, Values
 from nkinetics.population.predictive import npde
 from nkinetics.population.saem import OMEGA_MIN, Saem, saem
-from nkinetics.population.study import EMPTY, THETA_DOSE, Prepared, prepare
+from nkinetics.population.study import THETA_DOSE, Prepared, nobody, prepare
 from nkinetics.settings import Blq, Models, Population
 from nkinetics.store import complete
 
@@ -263,7 +263,12 @@ def analyse(
             POPULATION_DRAWS,
         )
     }
-    told = {"settings": settings.model_dump(mode="json"), "constants": models.constants(name).model_dump(mode="json")}
+    told = {
+        "settings": settings.model_dump(mode="json"),
+        "constants": models.constants(name).model_dump(mode="json"),
+        "blq": (blq or Blq()).model_dump(mode="json"),
+        "reference_dose": reference_dose_of(infusions) if reference_dose is None else float(reference_dose),
+    }
     return Estimated(
         frames["population"],
         frames["individuals"],
@@ -279,10 +284,7 @@ def analyse(
 def _nobody(by: Mapping[tuple[str, str, str], Profile], patient: str, assay: str, specimen: str) -> Profile:
     """A patient without this assay: empty, with his dose level."""
     level = next((p.dose_level for key, p in by.items() if key[0] == patient and p.dose_level), "")
-    none = np.zeros(0)
-    nothing = Design(none, none, none, none, none, "")
-    why = f"no {assay} of {specimen}"
-    return Profile(patient, level, assay, specimen, "", EMPTY, float("nan"), None, "", why, nothing)
+    return nobody(patient, level, assay, specimen)
 
 
 # ----------------------------------------------------------------------------------------------------------- methods
@@ -575,13 +577,13 @@ class _Tables:
         for c, trace in enumerate(result.traces):
             every = np.unique(np.linspace(0, len(trace) - 1, TRACE_POINTS).round().astype(int))
             for k, place in enumerate(result.places):
-                kind, name, _ = _label(place, prepared, assays)
+                kind, name, _ = label(place, prepared, assays)
                 self.rows["population_traces"] += [
                     self.header | {"kind": kind, "parameter": name, "chain": c + 1, "iteration": i, "value": v}
                     for i, v in zip(every.tolist(), trace[every, k].tolist(), strict=True)
                 ]
         for k, place in enumerate(result.places):
-            kind, name, _ = _label(place, prepared, assays)
+            kind, name, _ = label(place, prepared, assays)
             self.rows["population_draws"] += [
                 self.header | {"kind": kind, "parameter": name, "draw": i + 1, "value": v}
                 for i, v in enumerate(result.draws[:, k].tolist())
@@ -611,7 +613,7 @@ class _Tables:
         whole = "; ".join([*result.reasons, *prepared.notes])
         shrinkage = _shrinkage(study, result)
         for k, place in enumerate(result.places):
-            kind, name, parameter = _label(place, prepared, assays)
+            kind, name, parameter = label(place, prepared, assays)
             turn = _turn(place, parameter)
             value, low, high = (turn(np.array([x]))[0] for x in (result.centre[k], result.lower[k], result.upper[k]))
             error = _natural_error(place, parameter, result.error[k], value, result, k)
@@ -815,7 +817,7 @@ def _shrinkage(study: Study, result: Result) -> dict[str, float]:
     return found
 
 
-def _label(place: Coordinate, prepared: Prepared, assays: Sequence[str]) -> tuple[str, str, Parameter | None]:
+def label(place: Coordinate, prepared: Prepared, assays: Sequence[str]) -> tuple[str, str, Parameter | None]:
     """Kind and name of a population parameter in the tables, and the curve's parameter behind it."""
     effects, parameters = prepared.study.effects, prepared.model.parameters
     i = place.index

@@ -14,6 +14,7 @@ from nkinetics.fitting import Profile
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import SIGMA_START, Case
 from nkinetics.fitting.optimise import Optimum, fitted
+from nkinetics.fitting.resampling import Design
 from nkinetics.fitting.together import together
 from nkinetics.models._algebra import to_estimation, to_natural
 from nkinetics.plugins import Calendar, KineticModel, discover
@@ -189,6 +190,14 @@ def prepare(
 
 
 EMPTY = Points(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))
+
+
+def nobody(patient: str, dose_level: str, assay: str, specimen: str) -> Profile:
+    """A patient without this assay: no row, and why."""
+    none = np.zeros(0)
+    nothing = Design(none, none, none, none, none, "")
+    why = f"no {assay} of {specimen}"
+    return Profile(patient, dose_level, assay, specimen, "", EMPTY, float("nan"), None, "", why, nothing)
 
 
 def _check_names(model: KineticModel, settings: Population, patients: pd.DataFrame | None) -> None:

@@ -1,0 +1,169 @@
+"""T-CK-26: what new patients are expected to have at each dose level, and at the next."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from nkinetics.plugins import Table, TableBody, discover
+from nkinetics.results import Context, Results
+from nkinetics.tables._format import NOT_CALCULABLE, absent, body, percentage
+from nkinetics.wording import Words, days, missing, profile_name, significant, unit_name
+
+NEEDS = ("population_forecast", "patients")
+QUANTITY_NAMES = {
+    "curve_cmax": {"en": "Cmax", "zh": "Cmax"},
+    "t_below_lloq": {"en": "time below LLOQ for good", "zh": "持续低于定量下限的时间"},
+}
+
+
+def build(results: Results, context: Context) -> TableBody:
+    """One row per scenario and quantity, in order of the amount."""
+    words, rows = Words(context.language), results.table("population_forecast")
+    if not len(rows):
+        return absent(results, context, words.say("No population forecast.", "无群体预测。"), NEEDS)
+    shown = [rows.iloc[k] for k in _order(rows) if _shown(str(rows.iloc[k]["quantity"]))]
+    level = f"{100 * context.settings.prediction.confidence:g} %"
+    everywhere = set.intersection(*(set(str(row["reason"]).split("; ")) for row in shown)) - {""}
+    cells = [_row(words, row, level, everywhere) for row in shown]
+    first = rows.iloc[0]
+    unit = next((str(u) for u in rows.loc[rows["quantity"] == "curve_cmax", "unit"] if u), "")
+    known = discover("models").get(str(first["model"]))
+    title = words.pick(known.title) if known else str(first["model"])
+    method = {"bayes": words.say("full Bayes", "完全贝叶斯")}.get(str(first["method"]), "SAEM")
+    name = profile_name(context, str(first["assay"]), str(first["specimen"]), unit)
+    return body(
+        results,
+        context,
+        cells,
+        list(cells[0]),
+        sources=NEEDS,
+        footnotes=_footnotes(words, shown, level, sorted(everywhere)),
+        subtitle=f"{name} · {title} · {method}",
+        row_header=2,
+    )
+
+
+def _order(rows: pd.DataFrame) -> list[int]:
+    """Scenarios by amount, then quantities as a reader asks for them."""
+    kinds = ("curve_cmax", "curve_auc", "level_before", "above_lloq", "t_below")
+    rank = [next((k for k, kind in enumerate(kinds) if q.startswith(kind)), len(kinds)) for q in rows["quantity"]]
+    number = [int("".join(c for c in q if c.isdigit()) or 0) for q in rows["quantity"]]
+    keys = rows.assign(_rank=rank, _number=number).reset_index(drop=True)
+    return list(keys.sort_values(["dose", "scenario", "_rank", "_number", "quantity"], kind="stable").index)
+
+
+def _shown(quantity: str) -> bool:
+    return quantity != "curve_tmax" and not quantity.startswith("curve_cmax_infusion")
+
+
+def quantity_name(words: Words, quantity: str, unit: str = "") -> str:
+    """What a predicted quantity is called, with its unit.
+
+    Examples
+    --------
+    >>> quantity_name(Words("en"), "level_before_infusion_2", "copies/ug"), quantity_name(Words("en"), "above_lloq_D7")
+    ('level before infusion 2 (copies/µg)', 'above LLOQ on D7 (share)')
+    """
+    if quantity in QUANTITY_NAMES:
+        name = words.pick(QUANTITY_NAMES[quantity])
+    elif quantity.startswith("curve_auc_"):
+        name = "AUC " + quantity.removeprefix("curve_auc_").replace("-", "–")
+    elif quantity.startswith("level_before_infusion_"):
+        number = quantity.removeprefix("level_before_infusion_")
+        name = words.say(f"level before infusion {number}", f"第 {number} 次输注前水平")
+    else:
+        day = quantity.removeprefix("above_lloq_")
+        return words.say(f"above LLOQ on {day} (share)", f"{day} 高于定量下限（比例）")
+    return f"{name} ({unit_name(unit)})" if unit else name
+
+
+def printed(value: float, quantity: str) -> str:
+    """A predicted number as printed: times 2 decimals, others 3 significant figures."""
+    if missing(value):
+        return NOT_CALCULABLE
+    return days(value) if quantity.startswith("t_below") else significant(value)
+
+
+def with_ends(words: Words, middle: float, lower: float, upper: float, quantity: str) -> str:
+    """A number and its interval; an end beyond numbers is open."""
+    if missing(middle):
+        return NOT_CALCULABLE
+    low = "" if missing(lower) else printed(lower, quantity)
+    high = "" if missing(upper) else printed(upper, quantity)
+    if not high:
+        ends = words.say(f"{low} and more", f"{low} 及以上")
+    else:
+        ends = words.say(f"{low} to {high}", f"{low} 至 {high}")
+    return f"{printed(middle, quantity)} ({ends})"
+
+
+def _row(words: Words, row: pd.Series, level: str, everywhere: set[str]) -> dict[str, str]:
+    quantity, share = str(row["quantity"]), str(row["quantity"]).startswith("above_lloq")
+    extrapolated = not missing(row["extrapolation"]) and bool(row["extrapolation"])
+    name = str(row["scenario"]) + (words.say(" (EXTRAPOLATED)", "（外推）") if extrapolated else "")
+    n = 0 if missing(row["cohort"]) else int(row["cohort"])
+    cohort = with_ends(words, row["cohort_median"], row["cohort_lower"], row["cohort_upper"], quantity)
+    limit = "" if missing(row["limit"]) else f" (> {printed(float(row['limit']), quantity)})"
+    return {
+        words.say("Dosing", "给药方案"): f"{name}: {row['schedule']}" if row["schedule"] else name,
+        words.say("Quantity", "指标"): quantity_name(words, quantity, str(row["unit"])),
+        words.say(f"Typical patient ({level} CI)", f"典型患者（{level} CI）"): "–"
+        if share
+        else with_ends(words, row["typical"], row["typical_lower"], row["typical_upper"], quantity),
+        words.say(f"New patient ({level} PI)", f"新患者（{level} PI）"): "–"
+        if share
+        else with_ends(words, row["median"], row["lower"], row["upper"], quantity),
+        words.say("Cohort: its median or share", "队列：其中位数或比例"): f"{cohort}; n = {n}" if n else cohort,
+        words.say("Probability above limit, %", "超过限值的概率，%"): "–"
+        if missing(row["probability"]) and not missing(row["cohort_median"])
+        else percentage(100 * float(row["probability"])) + limit,
+        words.say("Remarks", "备注"): "; ".join(r for r in str(row["reason"]).split("; ") if r not in everywhere),
+    }
+
+
+def _footnotes(words: Words, shown: list[pd.Series], level: str, everywhere: list[str]) -> list[str]:
+    notes = [
+        words.say(
+            f"Typical patient: typical parameters, {level} confidence interval of what is not known of the population. "
+            f"New patient: median and {level} prediction interval, differences between patients included. Cohort: "
+            f"median of so many new patients (shares: mean), and the interval that holds {level} of such cohorts.",
+            f"典型患者：典型参数，{level} 置信区间仅反映群体参数的不确定性。新患者：中位数及 {level} 预测区间，"
+            f"含患者间差异。队列：相应例数新患者的中位数（比例：均值），及包含 {level} 此类队列的区间。",
+        ),
+        words.say(
+            "Of the curve, without measurement error. Limit: the LLOQ for shares; otherwise that of the configuration "
+            "(by default the highest of the study's patients).",
+            "为曲线值，不含测量误差。限值：比例为定量下限；其余按配置（默认为研究患者中的最高值）。",
+        ),
+    ]
+    beyond = list(
+        dict.fromkeys(str(r["scenario"]) for r in shown if not missing(r["extrapolation"]) and r["extrapolation"])
+    )
+    if beyond:
+        notes.append(
+            words.say(
+                f"Extrapolated beyond what was given in the study: {words.join(beyond)}.",
+                f"超出研究已给药范围的外推：{words.join(beyond)}。",
+            )
+        )
+    if everywhere:
+        told = "; ".join(everywhere)
+        notes.append(words.say(f"Every row: {told}.", f"各行：{told}。"))
+    notes.append(
+        words.say(
+            "AUC: area under the curve; CI: confidence interval; LLOQ: lower limit of quantification; PI: prediction "
+            "interval.",
+            "AUC：曲线下面积；CI：置信区间；LLOQ：定量下限；PI：预测区间。",
+        )
+    )
+    return notes
+
+
+TABLE = Table(
+    name="forecast",
+    id="T-CK-26",
+    number="26",
+    title={"en": "Predicted exposure and persistence of new patients", "zh": "新患者暴露与持续性的预测"},
+    needs=NEEDS,
+    build=build,
+)
