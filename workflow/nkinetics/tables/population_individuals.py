@@ -57,8 +57,12 @@ def _quantities(rows: pd.DataFrame, model: str) -> list[str]:
     return [*(n for n in (known.names if known else ()) if n in present), *(d for d in DERIVED if d in present)]
 
 
+def _name(words: Words, quantity: str) -> str:
+    return words.pick(QUANTITY_NAMES[quantity]) if quantity in QUANTITY_NAMES else quantity
+
+
 def _heading(words: Words, rows: pd.DataFrame, quantity: str) -> str:
-    name = words.pick(QUANTITY_NAMES[quantity]) if quantity in QUANTITY_NAMES else quantity
+    name = _name(words, quantity)
     units = [u for u in rows.loc[rows["parameter"] == quantity, "unit"] if u]
     return f"{name} ({unit_name(str(units[0]))})" if units else name
 
@@ -83,7 +87,7 @@ def _remarks(words: Words, rows: pd.DataFrame, quantities: list[str], no_data: s
     for quantity in quantities:
         if quantity in rows.index and rows.loc[quantity, "reason"]:
             by_reason.setdefault(str(rows.loc[quantity, "reason"]), []).append(quantity)
-    return "; ".join(r if len(q) > 1 else words.colon(q[0], r) for r, q in by_reason.items())
+    return "; ".join(r if len(q) > 1 else words.colon(_name(words, q[0]), r) for r, q in by_reason.items())
 
 
 def _footnotes(context: Context, words: Words, fit: Shown) -> tuple[str, ...]:
