@@ -13,7 +13,8 @@ CANONICAL = expand(
     ]
     + ["predictions", "blq_sensitivity"]
     + ["model_averages", "likelihood_profiles", "constant_sensitivity"]
-    + ["persistence", "persistence_patients", "persistence_turnbull", "detectability"],
+    + ["persistence", "persistence_patients", "persistence_turnbull", "detectability"]
+    + POPULATION_TABLES,
 )
 
 

@@ -52,7 +52,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     unit = _unit(results, fit)
     at = _at(points)
     # One range for both, so that the line of identity is the diagonal of both.
-    limits = log_limits(at, points["population"], points["individual"])
+    limits = _limits(points, at)
     against = {
         "population": words.say("Population prediction", "群体预测"),
         "individual": words.say("Individual prediction", "个体预测"),
@@ -65,12 +65,12 @@ def draw(results: Results, context: Context) -> FigureBody:
     known = points["npde"].notna()
     high = max(3.0, float(points["npde"].abs().max(skipna=True)) * 1.08) if known.any() else 3.0
     for axes, column in zip(grid[1], ("time", "population"), strict=True):
-        _errors(axes, points[known], column, high, looks, words)
+        _errors(axes, points[known], column, (limits, high), looks, words)
         if column == "time":
             day_axis(axes, 0.0, float(points["time"].max()), day_label(words))
             axes.set_title(words.say("npde against time", "npde 与时间"))
         else:
-            _log_x(axes, *log_limits(points["population"]))
+            _log_x(axes, *limits)
             axes.set_xlabel(f"{against['population']} ({unit_name(unit)})")
             axes.set_title(words.say("npde against population prediction", "npde 与群体预测"))
         axes.set_ylabel("npde")
@@ -101,6 +101,16 @@ def _at(points: pd.DataFrame) -> np.ndarray:
     """Where a row is drawn: its level, or the limit that it is below or above."""
     level, low, high = (points[c].to_numpy(dtype=float) for c in ("level", "lower", "upper"))
     return np.where(np.isfinite(level), level, np.where(np.isfinite(high), high, low))
+
+
+def _limits(points: pd.DataFrame, at: np.ndarray) -> tuple[float, float]:
+    """Range of the levels, and of the predictions of quantified ones, with a tenth below it.
+
+    The prediction of a row below its LLOQ may be 1e-30: it stands at the edge, or the others could not be told apart.
+    """
+    seen = points[points["level"].notna()]
+    low, high = log_limits(at, seen["population"], seen["individual"])
+    return max(low, float(np.nanmin(at)) / 100.0) / 3.0, high
 
 
 def _looks(results: Results) -> dict[str, tuple[str, str]]:
@@ -149,7 +159,6 @@ def _observed(
     looks: dict[str, tuple[str, str]],
 ) -> None:
     low, high = limits
-    # A prediction may be 1e-30: it stands at the edge.
     x = np.clip(points[column].to_numpy(dtype=float), low, high)
     log_axis(axes, low, high)
     _log_x(axes, low, high)
@@ -172,8 +181,14 @@ def _log_x(axes: Axes, low: float, high: float) -> None:
 
 
 def _errors(
-    axes: Axes, points: pd.DataFrame, column: str, high: float, looks: dict[str, tuple[str, str]], words: Words
+    axes: Axes,
+    points: pd.DataFrame,
+    column: str,
+    ends: tuple[tuple[float, float], float],
+    looks: dict[str, tuple[str, str]],
+    words: Words,
 ) -> None:
+    limits, high = ends
     axes.set_ylim(-high, high)
     axes.axhline(0.0, color=MUTED, linewidth=0.8, zorder=1)
     for edge in (-NORMAL_95, NORMAL_95):
@@ -182,7 +197,7 @@ def _errors(
         say_in(axes, words.say("no prediction error could be computed", "无法计算预测误差"))
         return
     x = points[column].to_numpy(dtype=float)
-    x = display(x) if column == "time" else np.clip(x, *log_limits(points["population"]))
+    x = display(x) if column == "time" else np.clip(x, *limits)
     y = points["npde"].to_numpy(dtype=float)
     _marked(axes, points, x, y, looks)
     order = np.argsort(x, kind="stable")
@@ -219,9 +234,10 @@ def _notes(words: Words, context: Context, fit: Shown, numbers: dict[str, float]
         words.say(
             f"{numbers['n']:.0f} rows, {numbers['blq']:.0f} below their LLOQ (open down-triangles, above drawn at the "
             "LLOQ). Population prediction: curve of a typical patient with the infusions of this one; individual "
-            "prediction: the patient's own curve. Dashed above: identity.",
+            "prediction: the patient's own curve. Predictions far below the levels stand at the edge. Dashed above: "
+            "identity.",
             f"共 {numbers['n']:.0f} 行，其中 {numbers['blq']:.0f} 行低于定量下限（空心下三角，上图绘于定量下限处）。"
-            "群体预测：接受该患者输注的典型患者的曲线；个体预测：患者自身的曲线。上图虚线：等值线。",
+            "群体预测：接受该患者输注的典型患者的曲线；个体预测：患者自身的曲线。远低于实测范围的预测标于边缘。上图虚线：等值线。",
         ),
         words.say(
             f"{_summary(words, numbers)}. npde: normalised prediction distribution error, standard normal where the "

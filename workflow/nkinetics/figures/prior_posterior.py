@@ -144,7 +144,7 @@ def _panel(axes: Axes, words: Words, draws: np.ndarray, kind: str, name: str, ro
     else:
         note_in(axes, words.say("flat prior", "平坦先验"))
     axes.set_xlim(low, high)
-    axes.set_ylim(0.0, None)
+    axes.set_ylim(0.0, 1.25 * float(curve.max()))
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -59,7 +59,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     columns = min(len(kinds), MOST)
     blocks = int(np.ceil(len(kinds) / columns))
     block = LEVEL + SHARE + 1.0
-    figure = canvas(0.78 + blocks * block)
+    figure = canvas(0.5 + blocks * block)
     legend(figure, _keys(words), 0.08, columns=4, x=0.1)
     points = fit.of(results.table("population_points")).merge(
         results.patients[["patient_id", "dose_level"]], on="patient_id", how="left"
@@ -72,7 +72,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     last = float(table["time_to"].max())
     names = dose_names(results, context)
     for b in range(blocks):
-        top = 0.78 + b * block
+        top = 0.5 + b * block
         right = WIDTH - 0.15
         upper = panels(figure, 1, columns, (0.75, top + 0.3, right, top + 0.3 + LEVEL), (0.3, 0))[0]
         under = top + 0.3 + LEVEL + 0.15
@@ -122,10 +122,10 @@ def _keys(words: Words) -> list:
         key(words.say("observed median", "实测中位数"), linestyle="-", color=INK),
         key(words.say("observed 5th percentile", "实测第 5 百分位"), linestyle=LINES["p05"], color=INK),
         key(words.say("observed share below LLOQ", "实测低于定量下限比例"), marker="o", color=INK),
-        Patch(facecolor=blue, alpha=0.35, label=words.say("simulated median, 90 % interval", "模拟中位数，90 % 区间")),
+        Patch(facecolor=blue, alpha=0.4, label=words.say("simulated median, 90 % interval", "模拟中位数，90 % 区间")),
         Patch(
             facecolor=grey,
-            alpha=0.4,
+            alpha=0.28,
             label=words.say("simulated 5th, 95th percentile or share", "模拟第 5、95 百分位或比例"),
         ),
         key(words.say("result", "结果"), marker="o", markersize=2.6, color=FAINT),
@@ -156,7 +156,7 @@ def _edges(own: pd.DataFrame, limits: tuple[float, float]) -> tuple[np.ndarray, 
 
 def _levels(axes: Axes, own: pd.DataFrame, raw: pd.DataFrame, limits: tuple[float, float]) -> None:
     log_axis(axes, *limits)
-    colours = {"p05": (palette()[7], 0.4), "p50": (palette()[0], 0.35), "p95": (palette()[7], 0.4)}
+    colours = {"p05": (palette()[7], 0.28), "p50": (palette()[0], 0.4), "p95": (palette()[7], 0.28)}
     for quantity, line in LINES.items():
         rows = own[own["quantity"] == quantity].sort_values("bin")
         x = display(rows["time"])
@@ -196,7 +196,7 @@ def _shares(axes: Axes, own: pd.DataFrame) -> None:
     x = display(rows["time"])
     low, high = rows["lower"].to_numpy(dtype=float), rows["upper"].to_numpy(dtype=float)
     if len(rows) > 1:
-        axes.fill_between(x, low, high, color=palette()[7], alpha=0.4, linewidth=0, zorder=1)
+        axes.fill_between(x, low, high, color=palette()[7], alpha=0.28, linewidth=0, zorder=1)
     else:
         axes.vlines(x, low, high, color=palette()[7], alpha=0.4, linewidth=6, zorder=1)
     axes.plot(x, rows["observed"], color=INK, marker="o", markersize=3, linewidth=1.0, zorder=3)
