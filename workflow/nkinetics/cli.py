@@ -250,6 +250,7 @@ def _population(args: argparse.Namespace) -> int:
         (columns.POPULATION_POINTS, made.points),
         (columns.POPULATION_TRACES, made.traces),
         (columns.POPULATION_DRAWS, made.draws),
+        (columns.POPULATION_VPC, made.vpc),
         (columns.POPULATION_COMPARISON, done.comparison),
     ):
         write_table(table, args.output_dir / f"{schema.name}.csv", schema)

@@ -5,6 +5,7 @@ POPULATION_TABLES = [
     "population_points",
     "population_traces",
     "population_draws",
+    "population_vpc",
     "population_comparison",
 ]
 FORECAST_TABLES = [

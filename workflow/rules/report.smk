@@ -15,6 +15,7 @@ CANONICAL = expand(
     + ["model_averages", "likelihood_profiles", "constant_sensitivity"]
     + ["persistence", "persistence_patients", "persistence_turnbull", "detectability"]
     + ["dose_proportionality", "assay_agreement", "exposure_response"]
+    + POPULATION_TABLES
     + FORECAST_TABLES,
 )
 

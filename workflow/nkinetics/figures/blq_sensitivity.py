@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from nkinetics.figures._style import MUTED, RULE, WIDTH, canvas, heading, key, legend, palette, panels, say_in, words_of
+from nkinetics.leading import led
 from nkinetics.nca.blq_sensitivity import MODEL, with_model
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
 from nkinetics.wording import Words, profile_name, profiles, source_footnote
 
-NEEDS = ("blq_sensitivity", "estimates", "observations", "patients")
+NEEDS = ("blq_sensitivity", "estimates", "observations", "patients", "fits", "population_comparison")
 SHOWN = {
     "auc_last": {"en": "AUClast", "zh": "AUClast"},
     "auc_int": {"en": "AUC {window}", "zh": "AUC {window}"},
@@ -34,6 +35,7 @@ TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0
 def draw(results: Results, context: Context) -> FigureBody:
     """Rows of panels are assays, columns parameters; a mark is the ratio to the value as analysed."""
     words, table, kinds = words_of(context), results.table("blq_sensitivity"), profiles(results)
+    context = led(results, context)
     if not len(table) or not len(kinds):
         none = words.say("No non-compartmental result.", "无非房室分析结果。")
         return FigureBody(None, note=none, footnotes=(source_footnote(results, context, NEEDS),))

@@ -1,4 +1,4 @@
-"""F-CK-04: observed levels and the curve of the default model, patient by patient."""
+"""F-CK-04: observed levels and the curve of the leading model, patient by patient."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ from nkinetics.figures._style import (
     say_in,
     words_of,
 )
+from nkinetics.leading import leading_sentence, led
 from nkinetics.plugins import Figure, FigureBody, discover
 from nkinetics.results import Context, Results
 from nkinetics.wording import Words, profile_name, profiles, source_footnote, without_quantified
 
-NEEDS = ("observations", "predictions", "fits", "patients", "infusions", "cytokines", "events")
+NEEDS = ("observations", "predictions", "fits", "patients", "infusions", "cytokines", "events", "population_comparison")
 
 
 def draw(results: Results, context: Context) -> FigureBody:
     """One block of semi-logarithmic panels per assay, one panel per patient, one y range per assay."""
-    words, kinds = words_of(context), profiles(results)
+    words, kinds, context = words_of(context), profiles(results), led(results, context)
     if not len(kinds) or not len(results.table("fits")):
         none = words.say("No model was fitted.", "未拟合任何模型。")
         return FigureBody(None, note=none, footnotes=(source_footnote(results, context, NEEDS),))
@@ -75,11 +76,13 @@ def draw(results: Results, context: Context) -> FigureBody:
             f"Curve: {title}"
             + (f", {formula}" if formula else "")
             + f"; band: {level} interval of the curve. Results below the "
-            f"LLOQ enter by {context.settings.blq.models} (Beal 2001). Dotted: LLOQ of each sample.",
+            f"LLOQ enter by {context.settings.blq.models} (Beal 2001). Dotted: LLOQ of each sample. "
+            f"{leading_sentence(results, context)}",
             f"曲线：{title}"
             + (f"，{formula}" if formula else "")
             + f"；色带：曲线的 {level} 区间。低于定量下限的结果按 "
-            f"{context.settings.blq.models} 处理 (Beal 2001)。点线：各样本的定量下限。",
+            f"{context.settings.blq.models} 处理 (Beal 2001)。点线：各样本的定量下限。"
+            f"{leading_sentence(results, context)}",
         ),
         marks_footnote(words),
         source_footnote(results, context, NEEDS),

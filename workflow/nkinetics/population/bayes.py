@@ -26,6 +26,8 @@ THIN = 5
 """Every so many sweeps a draw is kept."""
 SIGMA_SCALE = 1.0
 """Scale of the half-normal prior of the residual SD of ln level."""
+OFFSET_SD = 10.0
+"""SD of the normal prior of ln of the ratio of a further assay."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,7 +297,7 @@ class _Chains:
                 trial = self.offset.copy()
                 trial[:, g] += self._size(name) * self.random.standard_normal(len(trial))
                 value = study.log_likelihood_at(curve + trial[:, study.series.assay], self.sigma)
-                prior = -0.5 * (trial[:, g] ** 2 - self.offset[:, g] ** 2) / 100.0
+                prior = -0.5 * (trial[:, g] ** 2 - self.offset[:, g] ** 2) / OFFSET_SD**2
                 taken = self._decide(name, (value - self.walk.value).sum(axis=-1) + prior)
                 self.offset = np.where(taken[:, None], trial, self.offset)
                 self.walk.value = np.where(taken[:, None], value, self.walk.value)

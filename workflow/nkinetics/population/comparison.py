@@ -21,6 +21,7 @@ from nkinetics.columns import (
     POPULATION_POINTS,
     POPULATION_PREDICTIONS,
     POPULATION_TRACES,
+    POPULATION_VPC,
     Schema,
 )
 from nkinetics.population.estimation import Estimated, analyse
@@ -188,6 +189,7 @@ _TABLES: dict[str, Schema] = {
     "points": POPULATION_POINTS,
     "traces": POPULATION_TRACES,
     "draws": POPULATION_DRAWS,
+    "vpc": POPULATION_VPC,
 }
 
 

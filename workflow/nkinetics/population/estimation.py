@@ -22,12 +22,13 @@ from nkinetics.columns import (
     POPULATION_POINTS,
     POPULATION_PREDICTIONS,
     POPULATION_TRACES,
+    POPULATION_VPC,
 )
 from nkinetics.fitting import Profile, assay_profiles
 from nkinetics.fitting.profiles import reference_dose_of
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import KineticModel, Parameter, discover
-from nkinetics.population.bayes import ESS_MIN, RHAT_MAX, SIGMA_SCALE, Posterior, bayes
+from nkinetics.population.bayes import ESS_MIN, OFFSET_SD, RHAT_MAX, SIGMA_SCALE, Posterior, bayes
 from nkinetics.population.information import (
     Conditional,
     Coordinate,
@@ -44,6 +45,7 @@ from nkinetics.population.mixed import Study, Values
 from nkinetics.population.predictive import npde
 from nkinetics.population.saem import OMEGA_MIN, Saem, saem
 from nkinetics.population.study import THETA_DOSE, Prepared, nobody, prepare
+from nkinetics.population.vpc import RULE, samples_of, vpc
 from nkinetics.settings import Blq, Models, Population
 from nkinetics.store import complete
 
@@ -75,7 +77,7 @@ class Estimated:
 
     Parameters
     ----------
-    population, individuals, predictions, points, traces, draws : DataFrame
+    population, individuals, predictions, points, traces, draws, vpc : DataFrame
         Canonical tables.
     fit : mapping
         Settings, seeds, likelihood, convergence of each fit.
@@ -89,6 +91,7 @@ class Estimated:
     points: pd.DataFrame
     traces: pd.DataFrame
     draws: pd.DataFrame
+    vpc: pd.DataFrame
     fit: dict[str, Any]
     left_out: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -242,6 +245,9 @@ def analyse(
         else:
             result = _estimate(prepared, method, settings, (label, specimen, name))
             made.fill(prepared, result, models, settings, names)
+            # Another rule puts numbers in place of levels below the LLOQ, or drops them: no simulated row is like them.
+            if (blq or Blq()).models == RULE:
+                made.check(prepared, result, samples_of(observations), names)
             fits.append(
                 made.header
                 | {"n_patients": prepared.study.n, "n_obs": prepared.study.series.rows}
@@ -261,6 +267,7 @@ def analyse(
             POPULATION_POINTS,
             POPULATION_TRACES,
             POPULATION_DRAWS,
+            POPULATION_VPC,
         )
     }
     told = {
@@ -276,6 +283,7 @@ def analyse(
         frames["population_points"],
         frames["population_traces"],
         frames["population_draws"],
+        frames["population_vpc"],
         told | {"primary": primary, "fits": fits},
         left_out,
     )
@@ -551,6 +559,7 @@ class _Tables:
                 POPULATION_POINTS,
                 POPULATION_TRACES,
                 POPULATION_DRAWS,
+                POPULATION_VPC,
             )
         }
 
@@ -588,6 +597,12 @@ class _Tables:
                 self.header | {"kind": kind, "parameter": name, "draw": i + 1, "value": v}
                 for i, v in enumerate(result.draws[:, k].tolist())
             ]
+
+    def check(self, prepared: Prepared, result: Result, samples: pd.DataFrame, assays: Sequence[str]) -> None:
+        """Rows of the visual predictive check."""
+        random = generator(*self.header.values(), *prepared.patients, "vpc")
+        rows = vpc(prepared, result.values, samples, assays, random)
+        self.rows["population_vpc"] += [self.header | row for row in rows]
 
     def _population(self, kind: str, parameter: str, **more: Any) -> None:
         self.rows["population"].append(
@@ -630,7 +645,7 @@ class _Tables:
                 shrinkage_pct=shrinkage.get(name, np.nan) if kind == "omega" else np.nan,
                 reason=own,
                 unit=parameter.unit.replace("level_unit", unit) if parameter and kind == "typical" else "",
-                prior=_prior(place, prepared, parameter, unit) if result.method == "bayes" else "",
+                **(_prior(place, prepared, parameter) if result.method == "bayes" else {}),
                 rhat=result.rhat[k],
                 ess=result.ess[k],
                 seed_spread=result.spread[k],
@@ -856,20 +871,22 @@ def _natural_error(
     return float(error * (1.0 - value * value if place.kind == "correlation" else value))
 
 
-def _prior(place: Coordinate, prepared: Prepared, parameter: Parameter | None, unit: str) -> str:
-    """The prior in words."""
+def _prior(place: Coordinate, prepared: Prepared, parameter: Parameter | None) -> dict[str, Any]:
+    """The prior in words and as numbers on the scale of estimation."""
     effects = prepared.study.effects
     i = place.index[0]
     if place.kind == "theta":
-        mean, sd = effects.prior_mean[i], effects.prior_sd[i]
+        mean, sd = float(effects.prior_mean[i]), float(effects.prior_sd[i])
         if not np.isfinite(sd):
-            return "flat on the ln scale"
+            return {"prior": "flat on the ln scale"}
         if parameter is None:
-            return f"normal({mean:g}, {sd:g})"
+            return {"prior": f"normal({mean:g}, {sd:g})", "prior_mean": mean, "prior_sd": sd}
         natural = to_natural(prepared.model, effects.prior_mean[: len(effects.names)])[i]
-        return f"{'logit' if parameter.scale == 'logit' else 'ln'} normal, median {natural:.3g}, SD {sd:g}"
-    if place.kind == "sd":
-        return f"half-normal({effects.omega_scale:g})"
+        word = f"{'logit' if parameter.scale == 'logit' else 'ln'} normal, median {natural:.3g}, SD {sd:g}"
+        return {"prior": word, "prior_mean": mean, "prior_sd": sd}
     if place.kind == "correlation":
-        return "uniform over correlation matrices"
-    return f"half-normal({SIGMA_SCALE:g})" if place.kind == "sigma" else "normal(0, 10) of ln"
+        return {"prior": "uniform over correlation matrices"}
+    if place.kind == "offset":
+        return {"prior": f"normal(0, {OFFSET_SD:g}) of ln", "prior_mean": 0.0, "prior_sd": OFFSET_SD}
+    scale = effects.omega_scale if place.kind == "sd" else SIGMA_SCALE
+    return {"prior": f"half-normal({scale:g})", "prior_mean": 0.0, "prior_sd": float(scale)}

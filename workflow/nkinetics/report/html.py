@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from nkinetics import figures, tables
 from nkinetics.columns import STAGE_TABLES
+from nkinetics.leading import led
 from nkinetics.plugins import TableBody, discover
 from nkinetics.report import patients as by_patient
 from nkinetics.report.methods import glossary, methods
@@ -77,6 +78,7 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         HTML, the same bytes for the same input.
     """
     results, context = Results(Path(results_folder)), Context(settings, version)
+    lead = led(results, context)
     s = strings(context.language)
     script = _template_text("report.js")
     built = {name: tables.build(name, results, context) for name in tables.names(context)}
@@ -89,7 +91,7 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "style": Markup(_template_text("report.css")),
         "study": settings.study,
         "title": settings.study.title or settings.study.id,
-        "facts": _facts(results, context, s),
+        "facts": _facts(results, lead, s),
         "answers": answers(results, context, s),
         "flags": flags(results, context, s),
         "brief": _brief(built, drawn, context),
@@ -99,7 +101,7 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "quality": _items(built, context, lambda n, i: n in QUALITY_TABLES),
         "quality_figures": [figure for name, figure in drawn.items() if name in QUALITY_FIGURES],
         "patients": by_patient.sections(results, context, s, built),
-        "methods": methods(settings, s, context.language),
+        "methods": methods(lead.settings, s, context.language),
         "glossary": glossary(s),
         "provenance": _provenance(results, context, s),
     }
@@ -385,7 +387,7 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
     total, n_out, became = fate_words(results, words)
     if n_out:
         found.append((s["flag_excluded"].format(n=n_out, total=total, became=became), "L-16.2.5.5"))
-    found += _model_flags(results, context, s)
+    found += _model_flags(results, led(results, context), s)
     for dose_level in dose_levels(results):
         n = int((results.patients["dose_level"] == dose_level).sum())
         if n < context.settings.statistics.summary_n_min:

@@ -42,6 +42,7 @@ def methods(settings: Settings, s: Mapping[str, Any], language: str) -> list[tup
             ],
         ),
         (s["method_models"], _models(settings, s, words)),
+        (s["method_population"], _population(settings, s, words)),
         (
             s["method_summaries"],
             [
@@ -147,6 +148,23 @@ def _models(settings: Settings, s: Mapping[str, Any], words: Words) -> list[str]
         text,
         s["method_averages"],
         *(s["model_formula"].format(title=title(m), formula=f) for m, f in formulas.items()),
+    ]
+
+
+def _population(settings: Settings, s: Mapping[str, Any], words: Words) -> list[str]:
+    choices, known = settings.population, discover("models")
+    name = choices.model or settings.models.default
+    candidates = choices.candidates or settings.models.candidates
+    return [
+        s["method_population_text"].format(
+            model=words.pick(known[name].title) if name in known else name,
+            blq=settings.blq.models,
+            method=s["population_method"][choices.method].format(n=choices.bayes_below),
+            typical=f"{choices.weak_prior_sd:g}",
+            omega=f"{choices.omega_prior:g}",
+            seeds=choices.seeds,
+        ),
+        s["method_structure"][str(choices.compare).lower()].format(candidates=words.join(candidates)),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from nkinetics.leading import led, preference
 from nkinetics.plugins import TableBody
 from nkinetics.report.explained import explained, opened
 from nkinetics.results import Context, Results
@@ -272,9 +273,11 @@ def _line(
 
 def _sentences(results: Results, context: Context, s: Mapping[str, Any], patient: str) -> list[tuple[str, list[str]]]:
     """The model shown of the patient in words, by assay."""
+    context = led(results, context)
     models, words = context.settings.models, Words(context.language)
     fits, estimates = results.table("fits"), results.table("estimates")
-    fits = fits[(fits["patient_id"] == patient) & (fits["model"] == models.default)]
+    every = fits[fits["patient_id"] == patient]
+    fits = every[every["model"] == models.default]
     estimates = estimates[(estimates["patient_id"] == patient) & (estimates["model"] == models.default)]
     found = []
     for kind in profiles(results).itertuples():
@@ -287,6 +290,10 @@ def _sentences(results: Results, context: Context, s: Mapping[str, Any], patient
         reasons = [str(r) for r in fit["reason"] if r]
         if not told and reasons:
             told = [s["word_no_fit"].format(reason=reasons[0])]
+        here = every[(every["assay"] == kind.assay) & (every["specimen"] == kind.specimen)]
+        own_choice = here.loc[here["selected"].fillna(False).astype(bool), "model"]
+        prefers = preference(results, context, str(own_choice.iloc[0]) if len(own_choice) else "")
+        told += [prefers[0].upper() + prefers[1:] + words.say(".", "。")] if prefers else []
         if told:
             found.append((profile_name(context, str(kind.assay), str(kind.specimen)), told))
     return found

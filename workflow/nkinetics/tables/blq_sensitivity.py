@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nkinetics.leading import led
 from nkinetics.nca.blq_sensitivity import MODEL, OF_THE_MODEL, RULES, with_model
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
@@ -12,7 +13,7 @@ from nkinetics.tables._nca import BY_NAME, OUTSIDE, Shown, printed
 from nkinetics.tables.model_parameters import quantity_name
 from nkinetics.wording import Words, blq_footnote, missing, percent, profile_name, profiles, unit_name
 
-NEEDS = ("blq_sensitivity", "estimates", "observations", "patients")
+NEEDS = ("blq_sensitivity", "estimates", "observations", "patients", "fits", "population_comparison")
 SHOWN = ("cmax", "auc_last", "auc_int", "half_life", "tlast")
 
 
@@ -32,6 +33,7 @@ def build(results: Results, context: Context) -> TableBody:
     words, table = Words(context.language), results.table("blq_sensitivity")
     if not len(table):
         return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
+    context = led(results, context)
     model, columns = context.settings.models.default, heads(words, context.settings.blq.models)
     compared = with_model(table, results.table("estimates"), model)
     rows, patients = [], []

@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 
 from nkinetics.fitting.choice import weight_text
+from nkinetics.leading import leading_model, leading_sentence
 from nkinetics.plugins import Table, TableBody, discover
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
 from nkinetics.tables.model_parameters import models_blq
 from nkinetics.wording import Words, missing, percent, profile_name, profiles, without_quantified
 
-NEEDS = ("fits", "estimates", "patients", "observations")
+NEEDS = ("fits", "estimates", "patients", "observations", "population_comparison")
 NONE = "–"
 
 
@@ -23,6 +24,7 @@ def build(results: Results, context: Context) -> TableBody:
     words, fits = Words(context.language), results.table("fits")
     if not len(fits):
         return absent(results, context, words.say("No model was fitted.", "未拟合任何模型。"), NEEDS)
+    lead = leading_model(results, context)
     identified = _identified(results.table("estimates"), words)
     candidates = list(dict.fromkeys((*context.settings.models.candidates, *sorted(set(fits["model"])))))
     rank = {name: i for i, name in enumerate(candidates)}
@@ -40,11 +42,11 @@ def build(results: Results, context: Context) -> TableBody:
             }
             if not len(own):
                 said = reasons.get(str(patient.patient_id), words.say("not fitted", "未拟合"))
-                rows.append(head | _cells(words, None, "", said))
+                rows.append(head | _cells(words, None, "", said, lead))
                 patients.append(str(patient.patient_id))
             for fit in own.to_dict("records"):
                 key = (patient.patient_id, kind.assay, kind.specimen, fit["model"])
-                rows.append(head | _cells(words, fit, identified.get(key, ""), str(fit["reason"])))
+                rows.append(head | _cells(words, fit, identified.get(key, ""), str(fit["reason"]), lead))
                 patients.append(str(patient.patient_id))
     return body(
         results,
@@ -52,7 +54,7 @@ def build(results: Results, context: Context) -> TableBody:
         rows,
         list(rows[0]) if rows else [],
         sources=NEEDS,
-        footnotes=_footnotes(context, candidates),
+        footnotes=_footnotes(context, candidates, leading_sentence(results, context), lead),
         subtitle=analysis_set(results, context),
         row_header=4,
         patients=patients,
@@ -75,7 +77,7 @@ def _identified(estimates: pd.DataFrame, words: Words) -> dict[tuple[Any, ...], 
     return found
 
 
-def _cells(words: Words, fit: Mapping[str, Any] | None, identified: str, remark: str) -> dict[str, str]:
+def _cells(words: Words, fit: Mapping[str, Any] | None, identified: str, remark: str, lead: str) -> dict[str, str]:
     """What stands after the patient; codes where there is no fit."""
 
     def number(name: str, digits: int) -> str:
@@ -84,7 +86,7 @@ def _cells(words: Words, fit: Mapping[str, Any] | None, identified: str, remark:
     n = 0 if fit is None or missing(fit["n_obs"]) else int(fit["n_obs"])
     blq = 0 if fit is None or missing(fit["n_blq"]) else int(fit["n_blq"])
     done = fit is not None and not missing(fit["converged"]) and bool(fit["converged"])
-    role = [] if fit is None else [*([words.say("shown", "所示")] * _is(fit["default"])), *_chosen(words, fit)]
+    role = [] if fit is None else [*([words.say("shown", "所示")] * (fit["model"] == lead)), *_chosen(words, fit)]
     tried = fit is not None and not missing(fit["log_likelihood"])
     return {
         words.say("Model", "模型"): NONE if fit is None else str(fit["model"]),
@@ -110,7 +112,7 @@ def _chosen(words: Words, fit: Mapping[str, Any]) -> list[str]:
     return [words.say("lowest AICc", "AICc 最低")] if _is(fit["selected"]) else []
 
 
-def _footnotes(context: Context, names: list[str]) -> tuple[str, ...]:
+def _footnotes(context: Context, names: list[str], leads: str, lead: str) -> tuple[str, ...]:
     words, models, known = Words(context.language), context.settings.models, discover("models")
     told = words.say("; ", "；").join(words.colon(n, words.pick(known[n].title)) for n in names if n in known)
     return (
@@ -126,12 +128,12 @@ def _footnotes(context: Context, names: list[str]) -> tuple[str, ...]:
             "权重：已收敛且有 AICc 的模型间的 Akaike 权重。",
         ),
         words.say(
-            f"Shown: the structure that the configuration sets ({models.default}); the lowest AICc of one patient is "
+            f"Shown: {lead}. {leads} The lowest AICc of one patient is "
             "printed and not acted upon. “No expansion phase identifiable”: the interval of the growth rate reaches 0, "
             "so that the data of this patient do not tell growth from none; that is a result, not a failure. A "
             "parameter is identifiable when it is on no bound, its interval is closed, its relative standard error is "
             f"not above {models.rse_limit_pct:g} % and it can be told apart from the others.",
-            f"所示：配置所设定的结构（{models.default}）；单个患者的最低 AICc 仅列出，不据此选择。"
+            f"所示：{lead}。{leads}单个患者的最低 AICc 仅列出，不据此选择。"
             "“No expansion phase identifiable”（未识别到扩增期）：增殖速率的区间包含 0，该患者的数据不能区分有无增殖；"
             f"这是结果而非失败。"
             f"参数可识别：不在边界、区间闭合、相对标准误不高于 {models.rse_limit_pct:g} %、且可与其他参数区分。",

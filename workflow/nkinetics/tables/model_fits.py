@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
+from nkinetics.leading import leading_model
 from nkinetics.plugins import Table, TableBody, discover
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
 from nkinetics.tables.model_parameters import interval
 from nkinetics.wording import Words, missing, profile_name, profiles, significant, unit_name, without_quantified
 
-NEEDS = ("fits", "estimates", "patients", "observations")
+NEEDS = ("fits", "estimates", "patients", "observations", "population_comparison")
 NONE = "–"
 EVERY_MODEL_UP_TO = 60
 """Patients beyond whom only the model shown and the one of lowest AICc are listed: the files hold all of them."""
@@ -26,7 +27,8 @@ def build(results: Results, context: Context) -> TableBody:
         return absent(results, context, words.say("No model was fitted.", "未拟合任何模型。"), NEEDS)
     whole = len(results.patients) <= EVERY_MODEL_UP_TO
     if not whole:
-        fits = fits[fits[["default", "selected"]].fillna(False).astype(bool).any(axis=1)]
+        lead = fits["model"] == leading_model(results, context)
+        fits = fits[fits[["default", "selected"]].fillna(False).astype(bool).any(axis=1) | lead]
     estimates = results.table("estimates")
     estimates = estimates[estimates["kind"] == "fitted"]
     parts = {key: own for key, own in estimates.groupby(["patient_id", "assay", "specimen", "model"], sort=False)}

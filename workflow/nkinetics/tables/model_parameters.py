@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nkinetics.leading import leading_sentence, led, preference
 from nkinetics.plugins import KineticModel, Table, TableBody, discover
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import absent, analysis_set, body
@@ -18,7 +19,7 @@ from nkinetics.wording import (
     without_quantified,
 )
 
-NEEDS = ("fits", "estimates", "patients")
+NEEDS = ("fits", "estimates", "patients", "population_comparison")
 DERIVED = ("half_life_delta", "half_life_alpha", "half_life_beta", "doubling_time", "t_below_lloq")
 """Derived quantities that are shown beside the fitted ones, where the model has them."""
 
@@ -33,7 +34,7 @@ QUANTITY_NAMES = {
 
 def build(results: Results, context: Context) -> TableBody:
     """One row per patient and assay, also where no model could be fitted."""
-    words, fits = Words(context.language), results.table("fits")
+    words, fits, context = Words(context.language), results.table("fits"), led(results, context)
     if not len(fits):
         return absent(results, context, words.say("No model was fitted.", "未拟合任何模型。"), NEEDS)
     default = context.settings.models.default
@@ -65,6 +66,7 @@ def build(results: Results, context: Context) -> TableBody:
                         values,
                         quantities,
                         reasons.get(str(patient.patient_id), ""),
+                        preference(results, context, _selected_model(mine)),
                     ),
                 }
             )
@@ -75,7 +77,7 @@ def build(results: Results, context: Context) -> TableBody:
         rows,
         list(rows[0]) if rows else [],
         sources=NEEDS,
-        footnotes=_footnotes(context),
+        footnotes=_footnotes(context, leading_sentence(results, context)),
         subtitle=f"{analysis_set(results, context)} · {_model_title(words, default)}",
         row_header=3,
         patients=patients,
@@ -170,6 +172,12 @@ def _counts(fit: pd.DataFrame) -> str:
     return f"{int(fit['n_obs'].iloc[0])} ({int(fit['n_blq'].fillna(0).iloc[0])})"
 
 
+def _selected_model(fits: pd.DataFrame) -> str:
+    """The model that a patient's AICc chooses, by name; empty where it chooses none."""
+    chosen = fits.loc[fits["selected"].fillna(False).astype(bool), "model"]
+    return str(chosen.iloc[0]) if len(chosen) else ""
+
+
 def _selected(words: Words, fits: pd.DataFrame) -> str:
     chosen = fits[fits["selected"].fillna(False).astype(bool)]
     if not len(chosen):
@@ -179,10 +187,12 @@ def _selected(words: Words, fits: pd.DataFrame) -> str:
     return f"{_model_title(words, str(row['model']))}{weight}"
 
 
-def _remarks(words: Words, fit: pd.DataFrame, values: pd.DataFrame, quantities: list[str], no_data: str) -> str:
+def _remarks(
+    words: Words, fit: pd.DataFrame, values: pd.DataFrame, quantities: list[str], no_data: str, prefers: str
+) -> str:
     parts: list[str] = []
     if not len(fit):
-        parts.append(no_data or words.say("the default model was not fitted", "未拟合默认模型"))
+        parts.append(no_data or words.say("the model shown was not fitted", "未拟合所示模型"))
     else:
         row = fit.iloc[0]
         not_converged = not missing(row["converged"]) and not bool(row["converged"])
@@ -192,10 +202,11 @@ def _remarks(words: Words, fit: pd.DataFrame, values: pd.DataFrame, quantities: 
     for quantity in quantities:
         if quantity in values.index and values.loc[quantity, "reason"]:
             parts.append(words.colon(quantity, str(values.loc[quantity, "reason"])))
+    parts.append(prefers)
     return "; ".join(dict.fromkeys(p for p in parts if p))
 
 
-def _footnotes(context: Context) -> tuple[str, ...]:
+def _footnotes(context: Context, leads: str) -> tuple[str, ...]:
     words, models = Words(context.language), context.settings.models
     level = f"{100 * models.confidence:g} %"
     known = model(models.default)
@@ -224,10 +235,9 @@ def _footnotes(context: Context) -> tuple[str, ...]:
         ),
         words.say(
             f"Results below the LLOQ enter by {models_blq(context)}; n: rows in the "
-            "likelihood. The report leads with the configured "
-            "model. The lowest AICc of a single patient is shown and not acted "
+            f"likelihood. {leads} The lowest AICc of a single patient is shown and not acted "
             "upon: with so few samples it is unreliable.",
-            f"低于定量下限的结果按 {models_blq(context)} 处理；n：似然中的行数。报告采用配置所指定的模型。"
+            f"低于定量下限的结果按 {models_blq(context)} 处理；n：似然中的行数。{leads}"
             "单个患者的最低 AICc 仅供参考，不据此选择：样本太少，不可靠。",
         ),
         words.say(
