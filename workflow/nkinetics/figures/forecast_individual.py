@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
@@ -110,7 +111,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     )
 
 
-def _keys(words: Words, level: str) -> list[object]:
+def _keys(words: Words, level: str) -> list[Artist]:
     return [
         key(words.say("observed", "实测"), marker="o", markersize=3.6, markerfacecolor="white", markeredgecolor=INK),
         below_key(words),
