@@ -18,7 +18,7 @@ def test_modules_import_one_way(root: Path) -> None:
     assert lint_imports(config_filename=str(root / "pyproject.toml"), no_cache=True) == EXIT_STATUS_SUCCESS
 
 
-STAGES = ("ingest", "nca", "fit", "persistence", "gather", "table", "figure", "report")
+STAGES = ("ingest", "nca", "fit", "population", "persistence", "gather", "table", "figure", "report")
 
 
 @pytest.mark.parametrize("stage", STAGES)
