@@ -55,7 +55,8 @@ def test_plain_snakemake_plans_the_whole_job(root: Path, tmp_path: Path) -> None
     """Without its second line the root Snakefile would say "Nothing to be done" and exit 0."""
     study_copy(root, tmp_path)
     planned = jobs(run(root, tmp_path, "--dry-run"))
-    assert planned["all"] == planned["ingest"] == planned["report"] == 1
+    assert planned["all"] == planned["ingest"] == planned["population"] == planned["report"] == 1
+    assert "population_full" not in planned, "every candidate by both methods takes minutes: on request only"
 
 
 def test_lint_leaves_no_complaint_unanswered(root: Path) -> None:
@@ -67,6 +68,8 @@ def test_the_bundled_study_gives_every_file_of_the_contract(bundled: Path) -> No
     made = set(tree(bundled / "results"))
     expected = {f"{t}.csv" for t in ("ingest", "runs", "observations", "observation_sources", "nca", "nca_points")}
     expected |= {f"{t}.csv" for t in ("fits", "estimates", "predictions", "persistence")}
+    expected |= {f"population_{t}.csv" for t in ("predictions", "points", "traces", "draws", "vpc", "comparison")}
+    expected |= {"population.csv", "individuals.csv", "population_fit.json"}
     expected |= {f"{t}.csv" for t in ("model_averages", "likelihood_profiles", "constant_sensitivity")}
     expected |= {
         f"{t}.csv" for t in ("blq_sensitivity", "persistence_patients", "persistence_turnbull", "detectability")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -169,7 +170,7 @@ def _curves(axes: Axes, curve: pd.DataFrame, limits: tuple[float, float]) -> Non
 def _measured(axes: Axes, own: pd.DataFrame, assay: str) -> None:
     colour, marker = assay_look(assay)
     seen = quantified(own)
-    look = {"linestyle": "none", "markersize": 3.8, "zorder": 4}
+    look: dict[str, Any] = {"linestyle": "none", "markersize": 3.8, "zorder": 4}
     axes.plot(display(seen["time_actual"]), seen["level"], marker=marker, color=colour, **look)
     draw_below(axes, own, colour, 4)
 

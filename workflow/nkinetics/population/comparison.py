@@ -173,7 +173,9 @@ def _choose(rows: list[dict[str, Any]], left_out: dict[str, np.ndarray | None]) 
         ]
         word = "BIC"
     best_row = min(equal, key=lambda r: (r["n_parameters"], r["bic"]))
-    if len(equal) > 1:
+    if len(rows) == 1:
+        told = "the only model estimated"
+    elif len(equal) > 1:
         others = ", ".join(sorted(r["model"] for r in equal if r is not best_row))
         told = f"chosen by {word}: not to be told apart from {others}, fewest parameters"
     else:

@@ -22,7 +22,7 @@ def samples_of(observations: pd.DataFrame) -> pd.DataFrame:
     """Planned time and limits of the samples, by patient and `observation_id` (by time where a table has no ids)."""
     columns = ("time_nominal", "lloq", "uloq")
     frame = observations.reindex(columns=["patient_id", "observation_id", "time_actual", *columns])
-    name = frame["observation_id"].fillna("").astype(str)
+    name = frame["observation_id"].astype(object).where(frame["observation_id"].notna(), "").astype(str)
     key = name.where(name != "", frame["time_actual"].astype(float).map(_at))
     frame = frame.assign(_key=frame["patient_id"].astype(str) + "|" + key).drop_duplicates("_key").set_index("_key")
     return frame[list(columns)].astype(float)

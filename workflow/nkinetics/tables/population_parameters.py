@@ -92,6 +92,8 @@ def common_reasons(rows: pd.DataFrame) -> list[str]:
 def _named(words: Words, model: str, kind: str, name: str, unit: str) -> str:
     printed = parameter_name(words, kind, name) + (f" ({unit_name(unit)})" if unit else "")
     parameter = parameter_of(model, name)
+    if name == "theta_dose":
+        return words.colon(printed, words.say("exponent of the amount given", "给药量的指数"))
     if kind == "typical" and parameter is not None:
         return words.colon(printed, words.pick(parameter.meaning))
     return printed
