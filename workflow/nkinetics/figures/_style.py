@@ -498,7 +498,7 @@ def svg_text(figure: Figure, prefix: str, title: str, description: str) -> str:
     text = re.sub(r'((?:xlink:)?href)="#([^"]+)"', rf'\1="#{prefix}\2"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", text)
     text = re.sub(r'\b(d|x|y|points|transform|width|height)="([^"]*)"', _shortened, text)
-    text = _shorter_marks(text, prefix)
+    text = _plainer(_shorter_marks(text, prefix))
     # Browsers without the font need one of its width, not their default serif.
     text = text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, 'Noto Sans', sans-serif")
     # The rule that matplotlib writes for everything would reach the whole page.
@@ -516,6 +516,32 @@ def _shortened(match: re.Match[str]) -> str:
     return f'{match[1]}="{values}"'
 
 
+def _plainer(text: str) -> str:
+    """Without ids that nothing refers to, turns by 0 degrees, and blanks inside paths: a fifth of the bytes."""
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
+    text = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", text)
+    text = re.sub(r' d="([^"]*)"', lambda match: f' d="{_PATH.sub(chr(92) + "1", match[1]).strip()}"', text)
+    return _without_bare_groups(text)
+
+
+def _without_bare_groups(text: str) -> str:
+    """Groups without an attribute change nothing: their tags go, what they hold stays."""
+    kept: list[str] = []
+    bare: list[bool] = []
+    place = 0
+    for tag in _GROUP.finditer(text):
+        opening = not tag[0].startswith("</")
+        empty = tag[0] == "<g>" if opening else bare.pop()
+        if opening:
+            bare.append(empty)
+        kept.append(text[place : tag.start() if empty else tag.end()])
+        place = tag.end()
+    return re.sub(r"\n\s*\n", "\n", "".join(kept) + text[place:])
+
+
+_GROUP = re.compile(r"</?g\b[^>]*(?<!/)>")
+_PATH = re.compile(r"\s*([MLCQZ])\s*")
 _MARKS = re.compile(r"<g( clip-path=\"[^\"]*\")?>\n((?:\s*<use [^>]*/>\n)+)\s*</g>")
 _STYLE = re.compile(r' style="([^"]*)"')
 
