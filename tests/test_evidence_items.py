@@ -148,7 +148,7 @@ def test_the_panels_stand_where_the_curve_meets_the_cutoff(results, context_smal
     assert y[x == 0.2] == 0 and axes.get_ylim()[0] == 0
     ends = next(line for line in axes.lines if line.get_marker() == "|")
     assert np.asarray(ends.get_xdata(), dtype=float).tolist() == [0.12, 0.32]
-    assert np.interp(0.12, x, y) == pytest.approx(6, rel=0.02)
+    assert np.interp(0.12, x, y) == pytest.approx(1, rel=0.02)
     words = [t.get_text() for a in body.figure.axes for t in a.texts]
     assert words.count("open above") == 1 and "identifiable" in words
 

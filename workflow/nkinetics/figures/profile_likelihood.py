@@ -161,10 +161,11 @@ def _block(
 
 
 def _panel(axes: Axes, words: Words, curve: pd.DataFrame, row: pd.Series, name: str) -> None:
-    """Deviance against the parameter: cut-off, estimate, and the ends of the interval or that a side is open."""
+    """Deviance in units of the cut-off against the parameter; estimate, ends of the interval or that a side is open."""
     curve = curve.sort_values("value", kind="stable")
     x, y, cut = (curve[c].to_numpy(dtype=float) for c in ("value", "deviance", "cutoff"))
-    limit = float(cut[0])
+    # Of sigma the two sides have cut-offs of their own: in units of it every panel has one.
+    y, limit = y / cut, 1.0
     logs = bool((x > 0).all()) and x.max() > 3 * x.min()
     if logs:
         axes.set_xscale("log")
@@ -190,7 +191,7 @@ def _panel(axes: Axes, words: Words, curve: pd.DataFrame, row: pd.Series, name: 
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(FixedLocator([0.0, limit]))
-    axes.yaxis.set_major_formatter(FixedFormatter(["0", f"{limit:.1f}"]))
+    axes.yaxis.set_major_formatter(FixedFormatter(["0", "1"]))
     axes.tick_params(labelsize=6.2, length=2, pad=1.5)
     sides: tuple[Literal["left", "right"], ...] = ("left", "right")
     for label, side in zip(axes.get_xticklabels(), sides, strict=False):
@@ -261,8 +262,9 @@ def _notes(results: Results, context: Context, words: Words, limited: bool) -> t
         else ""
     )
     cutoff = words.say(
-        "n ln(1 + F(1, n - p)/(n - p)), n rows and p parameters of the curve",
-        "n ln(1 + F(1, n - p)/(n - p))，n 行、曲线 p 个参数",
+        "n ln(1 + F(1, n - p)/(n - p)), n quantified rows and p parameters of the curve; for sigma one for each side, "
+        "so that both tails are equal",
+        "n ln(1 + F(1, n - p)/(n - p))，n 个定量行、曲线 p 个参数；sigma 两侧各有其值，使两尾相等",
     )
     if models.interval_cutoff == "chi_square":
         cutoff = words.say("the chi-square quantile", "卡方分位数")
@@ -277,11 +279,12 @@ def _notes(results: Results, context: Context, words: Words, limited: bool) -> t
     missing_ones = _without(results, context, words)
     return (
         words.say(
-            "Each panel: 2 (ln L at the optimum - ln L) with the parameter held at a value and all others, sigma among "
-            f"them, fitted anew. The {100 * models.confidence:g} % interval holds the values whose curve lies below "
+            "Each panel: 2 (ln L at the optimum - ln L), in units of the cut-off, with the parameter held at a value and all "
+            f"others, sigma among them, fitted anew. The {100 * models.confidence:g} % interval holds the values whose "
+            f"curve lies below "
             f"the cut-off: {cutoff}. Where the curve never reaches it the interval is open on that side (arrowhead): "
             f"the data do not bound the parameter there.{other}{rule}",
-            "各图：将参数固定于某值、其余参数（含 sigma）重新拟合时的 2 (最优 ln L - ln L)。"
+            "各图：将参数固定于某值、其余参数（含 sigma）重新拟合时的 2 (最优 ln L - ln L)，以临界值为单位。"
             f"{100 * models.confidence:g} % 区间为曲线低于临界值的取值，临界值：{cutoff}。"
             f"曲线未达临界值的一侧区间开放（箭头）：数据在该侧不限定该参数。{other}{rule}",
         ),
