@@ -279,10 +279,10 @@ def _notes(results: Results, context: Context, words: Words, limited: bool) -> t
     missing_ones = _without(results, context, words)
     return (
         words.say(
-            "Each panel: 2 (ln L at the optimum - ln L), in units of the cut-off, with the parameter held at a value and "
-            f"all others, sigma among them, fitted anew. The {100 * models.confidence:g} % interval holds the values "
-            f"whose curve lies below the cut-off: {cutoff}. Where the curve never reaches it the interval is open on that side "
-            f"(arrowhead): the data do not bound the parameter there.{other}{rule}",
+            "Each panel: 2 (ln L at the optimum - ln L), in units of the cut-off, with the parameter held at a value "
+            f"and all others, sigma among them, fitted anew. The {100 * models.confidence:g} % interval holds the "
+            f"values whose curve lies below the cut-off: {cutoff}. Where the curve never reaches it the interval is "
+            f"open on that side (arrowhead): the data do not bound the parameter there.{other}{rule}",
             "各图：将参数固定于某值、其余参数（含 sigma）重新拟合时的 2 (最优 ln L - ln L)，以临界值为单位。"
             f"{100 * models.confidence:g} % 区间为曲线低于临界值的取值，临界值：{cutoff}。"
             f"曲线未达临界值的一侧区间开放（箭头）：数据在该侧不限定该参数。{other}{rule}",
