@@ -550,7 +550,8 @@ def _interval(case: Case, row: pd.Series, settings: Models, quantity: Quantity |
         for column, side in (("ci_lower", "lower"), ("ci_upper", "upper"))
     ]
     cuts = cutoffs(size, p, settings.confidence, settings.interval_cutoff)
-    own = cuts[case.names.index(str(row["parameter"]))] if str(row["parameter"]) in case.names else cuts[0]
+    name = str(row.name)
+    own = cuts[case.names.index(name)] if name in case.names else cuts[0]
     low, high = (f"{c:.4g}" for c in own)
     cut = low if low == high else f"{low} below and {high} above"
     q = wald_quantile(size, p, settings.confidence, settings.interval_cutoff)
