@@ -13,7 +13,7 @@ import pytest
 from nkinetics import cli
 from nkinetics.columns import INFUSIONS, OBSERVATIONS, PATIENTS, POPULATION, POPULATION_DRAWS
 from nkinetics.errors import BAD_INPUT, DONE, InputError
-from nkinetics.fitting import profiles
+from nkinetics.fitting import assay_profiles
 from nkinetics.fitting.likelihood import Points
 from nkinetics.models._algebra import to_estimation, to_natural
 from nkinetics.plugins import Calendar, discover
@@ -291,7 +291,7 @@ def test_a_limit_has_its_probability(four):
 
 
 def _prepared(tables: Mapping[str, pd.DataFrame]):
-    own = profiles(tables["observations"], tables["infusions"], None, None, tables["patients"])
+    own = assay_profiles(tables["observations"], tables["infusions"], None, None, tables["patients"])
     return prepare([own], "decay", Population(), Models(), tables["patients"], weak=False)
 
 
