@@ -559,6 +559,32 @@ def test_one_dose_level_fixes_theta_and_a_constant_covariate_is_left_out():
     assert rows.loc[("covariate", "dll3_high"), "reason"] == "the same in all patients with data"
 
 
+def test_arithmetic_that_breaks_down_is_a_row_with_its_reason(monkeypatch):
+    """The workflow goes on: every parameter and every patient has a row."""
+    from nkinetics.population import estimation
+
+    def broken(*given):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(estimation, "_by_saem", broken)
+    tables, _ = simulated("decay", 4, 34)
+    done = analyse(**tables, model="decay", settings=Population(method="saem"))
+    assert (done.population["reason"] == "the estimation broke down: Singular matrix").all()
+    assert set(done.individuals["patient_id"]) == set(tables["patients"]["patient_id"])
+
+
+def test_samples_at_one_time_and_a_wide_population_have_prediction_errors():
+    """Duplicate times make the simulated covariance singular; an SD of 30 between patients makes it huge."""
+    rows = series([[plain([1.0, 1.0, 2.0, 2.0], [1.0, 1.1, 0.9, 1.2])]] * 5)
+    study = Study(
+        rows,
+        effects(("m",), np.ones((5, 1, 1)), [1.0], 0.5),
+        lambda phi, chains: np.broadcast_to(phi, (*phi.shape[:2], 4)),
+    )
+    values = Values(np.array([1.0]), np.array([[900.0]]), np.array([1e-3]), np.zeros(1))
+    assert np.isfinite(npde(study, values, np.ones((5, 1)), np.random.default_rng(1))).all()
+
+
 def test_settings_that_name_nothing_are_refused_all_at_once():
     """A parameter and a column that do not exist."""
     tables, _ = simulated("decay", 3, 33)

@@ -243,18 +243,23 @@ def analyse(
             made.absent(chosen[0], discover("models")[name], prepared)
             fits.append(made.header | {"converged": False, "reason": prepared})
         else:
-            result = _estimate(prepared, method, settings, (label, specimen, name))
-            made.fill(prepared, result, models, settings, names)
-            # Another rule puts numbers in place of levels below the LLOQ, or drops them: no simulated row is like them.
-            if (blq or Blq()).models == RULE:
-                made.check(prepared, result, samples_of(observations), names)
-            fits.append(
-                made.header
-                | {"n_patients": prepared.study.n, "n_obs": prepared.study.series.rows}
-                | dict(result.numbers)
-            )
-            if result.left_out is not None:
-                left_out[method] = result.left_out
+            try:
+                result = _estimate(prepared, method, settings, (label, specimen, name))
+                made.fill(prepared, result, models, settings, names)
+                # Another rule puts numbers in place of levels below the LLOQ, or drops them: no simulated row is alike.
+                if (blq or Blq()).models == RULE:
+                    made.check(prepared, result, samples_of(observations), names)
+            except np.linalg.LinAlgError as error:
+                # A study on which the arithmetic breaks down is a row that says so; the workflow goes on.
+                reason = f"the estimation broke down: {error}"
+                made = _Tables(label, specimen, name, method, method == primary)
+                made.absent(chosen[0], discover("models")[name], reason)
+                fits.append(made.header | {"converged": False, "reason": reason})
+            else:
+                rows = {"n_patients": prepared.study.n, "n_obs": prepared.study.series.rows}
+                fits.append(made.header | rows | dict(result.numbers))
+                if result.left_out is not None:
+                    left_out[method] = result.left_out
         done.append(made)
     frames = {
         schema.name: complete(

@@ -91,10 +91,12 @@ def npde(
         # Simulated rows of a patient without any infusion yet, or beyond numbers, tell nothing.
         if not use.any() or not np.isfinite(sims).all():
             continue
-        mean = sims.mean(axis=0)
-        root = np.linalg.cholesky(np.atleast_2d(np.cov(sims.T)) + 1e-10 * np.eye(use.sum()))
-        own = np.linalg.solve(root, y - mean)
-        others = np.linalg.solve(root, (sims - mean).T)
+        # In units of their SDs, however wide they are; two samples of one time are almost one.
+        mean, sd = sims.mean(axis=0), sims.std(axis=0)
+        y, sims = (y - mean) / sd, (sims - mean) / sd
+        root = np.linalg.cholesky(np.atleast_2d(np.cov(sims.T)) + 1e-6 * np.eye(use.sum()))
+        own = np.linalg.solve(root, y)
+        others = np.linalg.solve(root, sims.T)
         share = ((others < own[:, None]).sum(axis=1) + 0.5) / (replicates + 1.0)
         found[i, use] = ndtri(share)
     return found
