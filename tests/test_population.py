@@ -147,6 +147,7 @@ def test_the_likelihood_is_exact_where_approximations_are_not(shared, proportion
     assert -2.0 * found.log_likelihood == pytest.approx(exact, abs=max(6.0 * found.error, 0.02))
 
 
+@pytest.mark.long
 def test_expansion_with_censoring_agrees_with_the_yardstick(stein, shared):
     """population.md, gate 3: ln L within .5 of -448.8, each estimate within .35 SE of the yardstick's.
 
@@ -174,6 +175,7 @@ def test_the_residual_sd_is_not_that_of_a_known_fault(stein):
     assert 0.33 < run.values.sigma[0] < 0.38
 
 
+@pytest.mark.long
 def test_leukaemia_courses_agree_with_monolix_and_nlmixr_as_far_as_they_agree(shared):
     """population.md, gate 8: 21 patients, 340 values over several logs, biexponential.
 
@@ -347,6 +349,7 @@ def test_a_known_population_is_recovered(method):
     assert rows["n_patients"].dropna().unique().tolist() == [24]
 
 
+@pytest.mark.long
 def test_both_methods_agree_and_the_rule_says_which_is_primary():
     """Sixteen patients: Bayes is primary; the maximum lies where the posterior does."""
     tables, _ = simulated("decay", 16, 6)
@@ -403,6 +406,7 @@ def test_without_amounts_the_dose_level_is_an_effect_of_its_own():
     assert rows["reason"].str.contains("infusions not given").all()
 
 
+@pytest.mark.long
 def test_covariates_blocks_and_fixed_parameters_are_estimated_as_asked():
     """A flag on delta, a block of scale and delta; then delta the same in everybody, and fixed."""
     tables, _ = simulated("decay", 24, 11)
