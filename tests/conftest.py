@@ -23,7 +23,9 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         if os.environ.get("NKINETICS_REQUIRE_SHARED") == "1":
             pytest.fail(f"{folder.name}/data is required and absent")
-        pytest.skip("needs the third-party files that stand beside the checkout")
+        pytest.skip(
+            "needs third-party files that may not be copied here: ../shared/data, or where NKINETICS_SHARED says"
+        )
     return folder / "data"
 
 

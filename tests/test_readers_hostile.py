@@ -132,6 +132,12 @@ def test_a_workbook_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> Non
     refused(tmp_path / "a.xlsx", "an archive that unpacks from")
 
 
+def test_a_part_compressed_in_a_way_that_excel_does_not_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("xl/workbook.xml", b"<workbook/>" * 50)
+    refused(tmp_path / "a.xlsx", "whose part xl/workbook.xml is compressed by method 12")
+
+
 def test_an_rdml_archive_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.rdml"
     zipped(path, {"rdml_data.xml": b'<rdml version="1.2">' + os.urandom(200).hex().encode() * 500 + b"</rdml>"})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nkinetics.population.chains import effective_size, split_rhat
-from nkinetics.population.information import Coordinate, coordinates
+from nkinetics.population.information import Coordinate, coordinates, vector
 from nkinetics.population.mixed import Study, Values
 from nkinetics.population.walks import Walk
 
@@ -71,9 +71,7 @@ class _Chains:
         effects = study.effects
         self.study, self.random, self.effects = study, random, effects
         c, p = chains, len(effects.names)
-        acts = np.abs(effects.design).max(axis=0) > 0
-        wide = np.where(acts, effects.omega_start[:, None], 0.0).max(axis=0)
-        wide = np.minimum(wide, np.where(np.isfinite(effects.prior_sd), effects.prior_sd, np.inf))
+        wide = np.minimum(effects.reach, np.where(np.isfinite(effects.prior_sd), effects.prior_sd, np.inf))
         self.theta = effects.start + np.where(effects.free, wide, 0.0) * random.standard_normal((c, len(wide))) * 0.5
         start = np.where(effects.varies, effects.omega_start, 0.0)
         self.sd = start * np.exp(0.3 * random.standard_normal((c, p)))
@@ -353,31 +351,10 @@ def bayes(
                     (state.theta.copy(), state.omega(), state.sigma.copy(), state.offset.copy(), state.walk.phi.copy())
                 )
         theta, omega, sigma, offset, phi = (np.stack(part, axis=1) for part in zip(*kept, strict=True))
-        draws = _columns(places, theta, omega, sigma, offset)
+        draws = vector(Values(theta, omega, sigma, offset), places)
         rhat = np.array([split_rhat(draws[..., k]) for k in range(len(places))])
         ess = np.array([effective_size(draws[..., k]) for k in range(len(places))])
         posterior = Posterior(places, draws, theta, omega, sigma, offset, phi, rhat, ess)
         if posterior.settled:
             break
     return posterior
-
-
-def _columns(
-    places: list[Coordinate], theta: np.ndarray, omega: np.ndarray, sigma: np.ndarray, offset: np.ndarray
-) -> np.ndarray:
-    """Draws (chains, kept, coordinates) on the scale of estimation."""
-    sd = np.sqrt(np.maximum(np.diagonal(omega, axis1=-2, axis2=-1), 1e-300))
-    found = []
-    for place in places:
-        i = place.index
-        if place.kind == "theta":
-            found.append(theta[..., i[0]])
-        elif place.kind == "sd":
-            found.append(np.log(sd[..., i[0]]))
-        elif place.kind == "correlation":
-            found.append(np.arctanh(omega[..., i[0], i[1]] / (sd[..., i[0]] * sd[..., i[1]])))
-        elif place.kind == "sigma":
-            found.append(np.log(sigma[..., i[0]]))
-        else:
-            found.append(offset[..., i[0]])
-    return np.stack(found, axis=-1)

@@ -712,12 +712,11 @@ class _Tables:
         draws = to_natural(model, result.phi)
         low, high = np.quantile(draws, [0.025, 0.975], axis=0)
         whole = "; ".join(result.reasons)
-        amounts = [1.0] * len(prepared.profiles)
         for i, profile in enumerate(prepared.profiles):
-            # The level parameters belong to one reference dose, as in a fit of one patient.
+            # The first parameter, on which the amount acts, is that of one reference dose, as in a fit of one patient.
             shift = _per_reference_dose(prepared, i)
             for j, parameter in enumerate(model.parameters):
-                factor = shift if parameter.unit == "level_unit" and j == 0 else amounts[i]
+                factor = shift if j == 0 else 1.0
                 self.rows["individuals"].append(
                     self.header
                     | {

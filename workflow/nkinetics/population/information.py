@@ -61,22 +61,22 @@ def coordinates(study: Study) -> list[Coordinate]:
 
 
 def vector(values: Values, places: list[Coordinate]) -> np.ndarray:
-    """The free population parameters (coordinates,) of `Values` without leading axis."""
-    sd = np.sqrt(np.maximum(np.diag(values.omega), 0.0))
+    """The free population parameters (..., coordinates) of `Values`."""
+    sd = np.sqrt(np.maximum(np.diagonal(values.omega, axis1=-2, axis2=-1), 0.0))
     found = []
     for place in places:
         i = place.index
         if place.kind == "theta":
-            found.append(values.theta[i[0]])
+            found.append(values.theta[..., i[0]])
         elif place.kind == "sd":
-            found.append(np.log(sd[i[0]]))
+            found.append(np.log(sd[..., i[0]]))
         elif place.kind == "correlation":
-            found.append(np.arctanh(values.omega[i] / (sd[i[0]] * sd[i[1]])))
+            found.append(np.arctanh(values.omega[..., i[0], i[1]] / (sd[..., i[0]] * sd[..., i[1]])))
         elif place.kind == "sigma":
-            found.append(np.log(values.sigma[i[0]]))
+            found.append(np.log(values.sigma[..., i[0]]))
         else:
-            found.append(values.offset[i[0]])
-    return np.array(found)
+            found.append(values.offset[..., i[0]])
+    return np.stack(found, axis=-1)
 
 
 def moved(values: Values, places: list[Coordinate], x: np.ndarray) -> Values:

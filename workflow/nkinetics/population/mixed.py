@@ -164,6 +164,12 @@ class Effects:
         return np.flatnonzero(self.varies)
 
     @property
+    def reach(self) -> np.ndarray:
+        """SD between patients at the start (coefficients,) of the widest parameter that each coefficient acts on."""
+        acts = np.abs(self.design).max(axis=0) > 0
+        return np.where(acts, self.omega_start[:, None], 0.0).max(axis=0)
+
+    @property
     def drawn(self) -> np.ndarray:
         """Free coefficients that act on parameters that vary, for which the M-step is a regression."""
         acts = (np.abs(self.design) > 0).any(axis=0)

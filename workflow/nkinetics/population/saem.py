@@ -68,7 +68,7 @@ def truncated_normal(
     """
     a, b = (lower - mean) / sd, (upper - mean) / sd
     # In the upper tail Phi is 1 to the last digit: mirror it into the lower one.
-    flip = np.where(np.isfinite(a), a, -np.inf) + np.where(np.isfinite(b), b, np.where(np.isfinite(a), np.inf, 0)) > 0
+    flip = np.isfinite(a) & (a + b > 0)
     low, high = np.where(flip, -b, a), np.where(flip, -a, b)
     log_low, log_high = log_ndtr(low), log_ndtr(high)
     with np.errstate(divide="ignore"):
@@ -133,9 +133,7 @@ def saem(
     moving = effects.moving
     theta = effects.start.copy()
     if scatter:
-        acts = np.abs(effects.design).max(axis=0) > 0
-        wide = np.where(acts, effects.omega_start[:, None], 0.0).max(axis=0)
-        theta = theta + np.where(effects.free, scatter * wide * random.standard_normal(len(theta)), 0.0)
+        theta = theta + np.where(effects.free, scatter * effects.reach * random.standard_normal(len(theta)), 0.0)
     omega = np.diag(np.where(effects.varies, effects.omega_start, 0.0) ** 2)
     sigma, offset = effects.sigma_start.copy(), np.zeros(rows.assays)
     location = effects.location(theta)

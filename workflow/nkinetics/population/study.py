@@ -177,7 +177,7 @@ def prepare(
     ]
     rows = series(points)
     starts = _starts(model, constants, first)
-    effects, notes, left_out = _effects(model, settings, first, amounts, patients, starts, weak, rows.assays)
+    effects, left_out = _effects(model, settings, first, amounts, patients, starts, weak, rows.assays)
     calendar = joined(scaled)
 
     def slopes(phi: np.ndarray, chains: int) -> tuple[np.ndarray, np.ndarray]:
@@ -186,7 +186,7 @@ def prepare(
     study = Study(rows, effects, curves_of(model, constants, rows.time, calendar), slopes)
     told = sorted({p.note for p in first if p.note})
     ids = tuple(tuple(i for p in own if p is not None for i in p.observation_ids) for own in used)
-    return Prepared(study, tuple(first), tuple(absent), model, constants, tuple(scaled), (*told, *notes), left_out, ids)
+    return Prepared(study, tuple(first), tuple(absent), model, constants, tuple(scaled), tuple(told), left_out, ids)
 
 
 EMPTY = Points(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0))
@@ -310,7 +310,7 @@ def _effects(
     starts: _Starts,
     weak: bool,
     assays: int,
-) -> tuple[Effects, list[str], dict[str, str]]:
+) -> tuple[Effects, dict[str, str]]:
     p, n = len(model.names), len(profiles)
     names = list(model.names)
     design = [np.tile(np.eye(p)[j], (n, 1)) for j in range(p)]
@@ -319,7 +319,6 @@ def _effects(
     # The scale has no natural size: nothing is assumed about it.
     loose = np.inf if weak else BASELINE_SD
     sd = [np.inf if q.unit == "level_unit" else (settings.weak_prior_sd if weak else loose) for q in model.parameters]
-    notes: list[str] = []
     left_out: dict[str, str] = {}
     for j, name in enumerate(model.names):
         if name in settings.fixed:
@@ -360,7 +359,7 @@ def _effects(
         omega_start=starts.spread,
         sigma_start=np.full(assays, starts.sigma),
     )
-    return effects, notes, left_out
+    return effects, left_out
 
 
 def _with(model: KineticModel, j: int, value: float) -> np.ndarray:
@@ -399,7 +398,7 @@ def _covariates(
         own = values.reindex([p.patient_id for p in profiles])
         for label, column in _columns(name, own):
             full = f"{label}_on_{parameter}" if parameter else label
-            others = [c for c in known] if target == 0 else []
+            others = known if target == 0 else []
             basis = np.stack([np.ones(len(column)), *others], axis=-1)
             rest = column - basis @ np.linalg.lstsq(basis, column, rcond=None)[0]
             if np.ptp(column) == 0:

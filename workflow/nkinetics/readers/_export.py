@@ -304,6 +304,7 @@ def _archive_members(content: bytes, label: str) -> list[str]:
                     raise _problem(label, found, "a readable file", mend)
                 _check_member(content, member, label)
             return sorted(m.filename for m in members)
+    # Of a directory with a format version from the future zipfile says NotImplementedError: as good as damaged.
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, UnicodeDecodeError):
         found = f"a damaged or truncated workbook of {len(content):,} bytes"
         raise _problem(label, found, "a complete workbook", AGAIN) from None
@@ -326,7 +327,8 @@ def _check_member(content: bytes, member: zipfile.ZipInfo, label: str) -> None:
             _check_extent(bytes(data), member.filename, label)
         return
     if member.compress_type != zipfile.ZIP_DEFLATED:
-        raise NotImplementedError
+        found = f"an archive whose part {member.filename} is compressed by method {member.compress_type}"
+        raise _problem(label, found, "one compressed as Excel writes it (deflate)", AGAIN)
     stream = zlib.decompressobj(-15)
     size, check, rest = 0, 0, bytes(data)
     pieces = []

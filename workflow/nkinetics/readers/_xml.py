@@ -82,6 +82,7 @@ def content_of(export: Export, member: str = "", size: int | None = None) -> byt
                 # The sizes that the archive declares were checked when the export was opened.
                 return document.read(UNZIPPED_MAX if size is None else size)
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError):
+        # No document that can be read: no reader of XML claims the file, and the refusal names the formats there are.
         return b""
 
 
