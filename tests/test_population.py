@@ -15,13 +15,14 @@ from nkinetics.models._algebra import to_estimation, to_natural
 from nkinetics.plugins import Calendar, discover
 from nkinetics.population.bayes import bayes
 from nkinetics.population.chains import effective_size, split_rhat
+from nkinetics.population.comparison import compare, without_strangers
 from nkinetics.population.estimation import analyse
 from nkinetics.population.information import conditional, coordinates, importance_sampling, vector
 from nkinetics.population.mixed import Effects, Study, Values, series
 from nkinetics.population.predictive import npde
 from nkinetics.population.saem import saem, truncated_normal
 from nkinetics.population.walks import Walk
-from nkinetics.settings import Models, Population
+from nkinetics.settings import Models, Population, known_models
 from scipy.stats import kstest, truncnorm
 
 EVERY = Models().constants
@@ -596,6 +597,19 @@ def test_settings_that_name_nothing_are_refused_all_at_once():
     with pytest.raises(InputError, match="no parameter rhoo") as caught:
         analyse(**tables, model="decay", settings=settings)
     assert "no column dll4" in str(caught.value)
+
+
+def test_a_comparison_refuses_a_parameter_that_no_candidate_has():
+    """And takes one that some of them have: rho belongs to cytokine_window alone."""
+    tables, _ = simulated("decay", 3, 33)
+    candidates = ("decay", "cytokine_window")
+    with pytest.raises(InputError, match="no parameter rhoo of the models decay, cytokine_window") as caught:
+        compare(**tables, settings=Population(candidates=candidates, model="decay", fixed={"rhoo": 1.0}))
+    assert "did you mean rho?" in str(caught.value)
+    own = Population(candidates=candidates, model="decay", fixed={"rho": 0.6, "delta": 0.4})
+    assert dict(without_strangers(own, "decay", Models()).fixed) == {"delta": 0.4}
+    with pytest.raises(InputError, match="no model decai"):
+        known_models(("decai",))
 
 
 SLOW = {"effector_memory", "logistic"}

@@ -968,7 +968,22 @@ def known_models(names: tuple[str, ...]) -> None:
     InputError
         With the nearest name.
     """
-    with_candidates(Models(), names)
+    known = discover("models")
+    problems = []
+    for name in dict.fromkeys(names):
+        if name not in known:
+            near = nearest(name, known, 0.6)
+            problems.append(
+                Problem(
+                    "population",
+                    column="model",
+                    found=f"no model {name}",
+                    expected=f"one of {', '.join(known)}",
+                    mend=f"did you mean {near}?" if near else "correct it",
+                )
+            )
+    if problems:
+        raise InputError(problems)
 
 
 def with_candidates(models: Models, names: tuple[str, ...]) -> Models:

@@ -24,7 +24,9 @@ from nkinetics.columns import (
     POPULATION_VPC,
     Schema,
 )
+from nkinetics.plugins import discover
 from nkinetics.population.estimation import Estimated, analyse
+from nkinetics.population.study import check_names
 from nkinetics.settings import Blq, Models, Population
 from nkinetics.store import complete
 
@@ -71,6 +73,8 @@ def compare(
     names = settings.candidates or models.candidates
     # The configuration's own structure stands in the comparison.
     names = tuple(dict.fromkeys([settings.model or models.default, *names]))
+    # A name that some candidate has is left out of the others; one that none has is a mistake.
+    check_names([discover("models")[name] for name in names], settings, patients)
     done = {
         name: analyse(
             observations,
@@ -93,8 +97,6 @@ def compare(
 
 def without_strangers(settings: Population, model: str, models: Models) -> Population:
     """The settings without what names parameters that this candidate does not have."""
-    from nkinetics.plugins import discover
-
     own = {*discover("models")[model].names, "theta_dose"}
     return settings.model_copy(
         update={

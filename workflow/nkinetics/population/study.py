@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nkinetics.errors import InputError, Problem
+from nkinetics.errors import InputError, Problem, nearest
 from nkinetics.fitting import Profile
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import SIGMA_START, Case
@@ -156,7 +156,7 @@ def prepare(
         When the settings name a parameter or a patient column that does not exist.
     """
     model, constants = discover("models")[model_name], models.constants(model_name)
-    _check_names(model, settings, patients)
+    check_names((model,), settings, patients)
     used, absent = [], []
     for own in zip(*assays, strict=True):
         why = [usable(p, model, constants) for p in own]
@@ -200,22 +200,31 @@ def nobody(patient: str, dose_level: str, assay: str, specimen: str) -> Profile:
     return Profile(patient, dose_level, assay, specimen, "", EMPTY, float("nan"), None, "", why, nothing)
 
 
-def _check_names(model: KineticModel, settings: Population, patients: pd.DataFrame | None) -> None:
-    """Every name in the settings must exist."""
+def check_names(models: Sequence[KineticModel], settings: Population, patients: pd.DataFrame | None) -> None:
+    """Every parameter that the settings name must be one of these models', and every covariate a patient column.
+
+    Raises
+    ------
+    InputError
+        With all that are not.
+    """
     problems = []
+    known = list(dict.fromkeys(name for model in models for name in model.names))
+    whose = f"the model {models[0].name}" if len(models) == 1 else f"the models {', '.join(m.name for m in models)}"
     named = [("fixed", n) for n in settings.fixed] + [("no_variability", n) for n in settings.no_variability]
     named += [("correlated", n) for block in settings.correlated for n in block]
     named += [("priors", n) for n in settings.priors if n != THETA_DOSE]
     named += [("covariates", _covariate(c)[1]) for c in settings.covariates if _covariate(c)[1]]
     for key, name in named:
-        if name not in model.names:
+        if name not in known:
+            near = nearest(name, known, 0.6)
             problems.append(
                 Problem(
                     "population",
                     column=key,
-                    found=f"no parameter {name} of the model {model.name}",
-                    expected=f"one of {', '.join(model.names)}",
-                    mend="correct it",
+                    found=f"no parameter {name} of {whose}",
+                    expected=f"one of {', '.join(known)}",
+                    mend=f"did you mean {near}?" if near else "correct it",
                 )
             )
     columns = [] if patients is None else list(patients.columns)
