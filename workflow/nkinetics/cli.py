@@ -395,6 +395,48 @@ def _report(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _qualify(args: argparse.Namespace) -> int:
+    from nkinetics import qualification
+    from nkinetics.columns import VALIDATION
+    from nkinetics.qualification import document, installation, performance, references
+    from nkinetics.store import write_bytes, write_table, write_text
+
+    root, notes = Path.cwd(), []
+    if args.kind == "iq":
+        controls = installation.controls(root)
+    elif args.kind == "pq":
+        controls = performance.controls(root)
+    else:
+        controls = qualification.CONTROLS
+        if args.references:
+            controls += references.controls(args.references)
+        else:
+            notes.append("Controls against other programs' numbers: no folder was named (--references).")
+    tests = document.junit(args.junit) if args.junit else None
+    if args.kind == "oq" and tests is None:
+        notes.append("Results of the tests in the matrix: no report was named (--junit, from pytest --junit-xml).")
+    found = qualification.table(qualification.carried_out(controls))
+    wrong = found[~found["as_required"].fillna(False).astype(bool)]
+    if args.table:
+        write_table(found, args.table, VALIDATION)
+    else:
+        page = document.html(args.kind, found, installation.facts(), tests, notes)
+        base = args.output_dir / f"qualification_{args.kind}"
+        write_table(found, base.with_suffix(".csv"), VALIDATION)
+        write_text(base.with_suffix(".html"), page)
+        print(base.with_suffix(".html"))
+        printed = document.pdf(page)
+        if printed:
+            write_bytes(base.with_suffix(".pdf"), printed)
+            print(base.with_suffix(".pdf"))
+    print(f"{len(found) - len(wrong)} of {len(found)} controls came out as required")
+    if len(wrong):
+        raise GateError(
+            "\n".join(f"{r.control} {r.title}: {r.found}; expected {r.expected}" for r in wrong.itertuples())
+        )
+    return DONE
+
+
 def _simulate(args: argparse.Namespace) -> int:
     from nkinetics import simulate
 
@@ -619,6 +661,19 @@ def _parser() -> argparse.ArgumentParser:
     path(report, "--results", "results folder", required=True)
     path(report, "--config", "configuration; run_config.yaml of the results by default")
     path(report, "--output", "file to write; report.html of the results by default")
+
+    qualify = command("qualify", "qualification with a protocol to sign: installation, operation, performance")
+    qualify.add_argument(
+        "kind",
+        choices=("iq", "oq", "pq"),
+        help="iq: this environment; oq: known answers and planted defects; pq: the study of this folder, twice",
+    )
+    path(qualify, "--references", "oq: folder of other programs' numbers to compare with")
+    path(qualify, "--junit", "oq: report of pytest --junit-xml, for the matrix of requirements")
+    path(qualify, "--table", "only write the table of controls, as validation.csv")
+    qualify.add_argument(
+        "--output-dir", type=Path, default=Path("qualification"), metavar="PATH", help="folder of the protocol"
+    )
 
     simulate = command("simulate", "a study with known truth, written as the instruments would have written it")
     path(simulate, "--output-dir", "folder for config/, data/raw/ and the truth", required=True)

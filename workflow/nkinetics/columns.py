@@ -1098,6 +1098,23 @@ BLQ_SENSITIVITY = Schema(
     ),
 )
 
+VALIDATION = Schema(
+    "validation",
+    "one row per control of operation: an answer known beforehand, or a planted defect that must be caught",
+    ("control",),
+    (
+        Column("control", "text", "stable identifier, as OQ-NCA-01"),
+        Column("requirement", "text", "requirement that it supports"),
+        Column("title", "text", "what was done"),
+        Column("must", "text", "whether the criterion has to hold, or has to fail", allowed=("pass", "fail")),
+        Column("criterion_met", "bool", "the criterion held"),
+        Column("as_required", "bool", "it held where it had to, and failed where it had to"),
+        Column("found", "text", "what came of it"),
+        Column("expected", "text", "the criterion"),
+        Column("source", "text", "where the expected answer comes from"),
+    ),
+)
+
 DESIGN = Schema(
     "design",
     "one row per parameter, derived quantity and number about a sampling schedule that `nkinetics design` judged",
@@ -1180,6 +1197,7 @@ STAGE_TABLES: Mapping[str, Schema] = {
         PERSISTENCE_PATIENTS,
         PERSISTENCE_TURNBULL,
         DETECTABILITY,
+        VALIDATION,
         DESIGN,
         DESIGN_CANDIDATES,
         DOSE_PROPORTIONALITY,

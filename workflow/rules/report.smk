@@ -20,6 +20,20 @@ CANONICAL = expand(
 )
 
 
+rule validation:
+    """Controls with known answers and planted defects, carried out by the very code that makes this report."""
+    output:
+        "results/validation.csv",
+    log:
+        "logs/validation.log",
+    benchmark:
+        "logs/benchmarks/validation.tsv"
+    params:
+        code=code("qualify"),
+    shell:
+        "nkinetics qualify oq --table {output} > {log} 2>&1"
+
+
 rule tables:
     """Every report table, with its footnotes."""
     input:
@@ -77,6 +91,7 @@ rule report:
     input:
         tables=CANONICAL,
         study="results/study",
+        validation="results/validation.csv",
         parts=TABLE_FILES + FIGURE_FILES,
     output:
         report("results/report.html", category="Report", caption="../report/report.rst"),

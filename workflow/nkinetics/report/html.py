@@ -30,7 +30,7 @@ from nkinetics.report import patients as by_patient
 from nkinetics.report.methods import glossary, methods
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import Settings
-from nkinetics.store import sha256_of
+from nkinetics.store import records, sha256_of
 from nkinetics.tables._nca import BY_NAME, bounds, values
 from nkinetics.tables.excluded import fate_words
 from nkinetics.tables.persistence import ends
@@ -94,6 +94,7 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "facts": _facts(results, lead, s),
         "answers": answers(results, context, s),
         "flags": flags(results, context, s),
+        "validation": _validation(results),
         "brief": _brief(built, drawn, context),
         "figures": [figure for name, figure in drawn.items() if name not in (BRIEF_FIGURE, *QUALITY_FIGURES)],
         "tables": _items(built, context, lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES),
@@ -367,6 +368,10 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
     """What to know before reading the numbers: (text, anchor)."""
     found: list[tuple[str, str]] = []
     words = Words(context.language)
+    controls = _validation(results)
+    wrong = [row for row in controls if not row["as_required"]]
+    if wrong:
+        found.append((s["flag_validation"].format(n=len(wrong), total=len(controls)), "validation"))
     runs = results.table("runs")
     refused = sorted(set(runs.loc[~runs["accepted"].fillna(False).astype(bool), "run_id"]))
     if refused:
@@ -393,6 +398,11 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
         if n < context.settings.statistics.summary_n_min:
             found.append((s["flag_few"].format(level=dose_level, n=n), "T-CK-05"))
     return found
+
+
+def _validation(results: Results) -> list[dict[str, Any]]:
+    """Controls of operation with their outcomes, as the workflow carried them out."""
+    return records(results.table("validation"))
 
 
 def _warnings(results: Results) -> list[str]:
