@@ -45,7 +45,8 @@ def junit(path: Path) -> dict[str, tuple[int, int, int]]:
     import defusedxml.ElementTree as Safe
 
     try:
-        cases = list(Safe.parse(path).getroot().iter("testcase"))
+        root = Safe.parse(path).getroot()
+        cases = [] if root is None else list(root.iter("testcase"))
     except (OSError, ElementTree.ParseError) as error:
         raise InputError(
             Problem(path.name, found=str(error), expected="pytest's --junit-xml", mend="pytest --junit-xml=FILE")
@@ -135,7 +136,7 @@ def html(
 def pdf(page: str) -> bytes | None:
     """The protocol as PDF; None where WeasyPrint or its libraries are absent: the HTML prints as well."""
     try:
-        import weasyprint
+        import weasyprint  # type: ignore[import-untyped,unused-ignore]
     except (ImportError, OSError):
         return None
     made: bytes = weasyprint.HTML(string=page).write_pdf(pdf_variant="pdf/ua-1")

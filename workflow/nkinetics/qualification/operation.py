@@ -1,4 +1,4 @@
-"""Controls of operation: answers known by arithmetic or by an exact formula, and planted defects that must be caught."""
+"""Controls of operation: answers known by arithmetic or an exact formula, and planted defects that must be caught."""
 
 from __future__ import annotations
 

@@ -131,7 +131,10 @@ def _table(path: Path) -> Callable[[], Outcome]:
             for wanted in csv.DictReader(handle):
                 own = [row for row in samples if row["subject"] == wanted["subject"]]
                 time, level, lloq = (np.array([float(row[c]) for row in own]) for c in ("time", "conc", "lloq"))
-                options = {"auc_rule": "linear" if rule == "linear" else "linear_up_log_down", "start": "missing"}
+                options: dict[str, Any] = {
+                    "auc_rule": "linear" if rule == "linear" else "linear_up_log_down",
+                    "start": "missing",
+                }
                 one = profile(time, level, lloq=lloq, **options, **NO_GATES)
                 pairs += [
                     (f"{wanted['subject']} {name}", one[ours], float(wanted[name]))
@@ -144,7 +147,7 @@ def _table(path: Path) -> Callable[[], Outcome]:
 
 
 def _wang(path: Path) -> Outcome:
-    """y = 10 exp(-k t) + e, k = 0.5 exp(eta), var eta = 0.04, var e = 0.1, by quadrature over eta."""
+    """Y = 10 exp(-k t) + e, k = 0.5 exp(eta), var eta = 0.04, var e = 0.1, by quadrature over eta."""
     from nkinetics.fitting.likelihood import Points, log_likelihood
 
     with path.open(encoding="utf-8") as handle:
