@@ -20,7 +20,7 @@ from nkinetics.errors import InputError, Problem
 from nkinetics.qualification.control import Control, Outcome, all_close, close
 
 RULES = {"linear": "linear", "lin up/log down": "linear_up_log_down", "lin-log": "linear_log"}
-NO_GATES = {"r_squared_adj_min": 0.0, "span_ratio_min": 1e-9, "extrapolation_pct_max": 1e9}
+NO_GATES: dict[str, Any] = {"r_squared_adj_min": 0.0, "span_ratio_min": 1e-9, "extrapolation_pct_max": 1e9}
 """Other programs report every half-life; acceptance criteria are ours."""
 WINNONLIN = {
     "half_life": "half_life", "lambda_z": "lambda_z", "r_squared": "r_squared", "adj_r_squared": "r_squared_adj",
@@ -105,7 +105,7 @@ def _winnonlin(cases: list[dict[str, Any]]) -> Pairs:
         if case["kind"] != "winnonlin":
             continue
         route = case["options"]["route"]
-        bolus = {"start": "back_extrapolate", "include_tmax": True} if "bolus" in route else {}
+        bolus: dict[str, Any] = {"start": "back_extrapolate", "include_tmax": True} if "bolus" in route else {}
         level = np.array([math.nan if v is None else v for v in case["input"]["conc"]], dtype=float)
         rule = RULES[case["options"].get("method", "lin up/log down")]
         one = profile(case["input"]["time"], level, auc_rule=rule, blq=ZERO_FIRST, **NO_GATES, **bolus)
