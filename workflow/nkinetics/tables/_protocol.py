@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pandas as pd
 
@@ -12,6 +13,9 @@ from nkinetics.wording import Words, days, dose_levels, missing
 
 NEAR_A_DAY = 0.2
 """A median so near a whole day is that day: it is planned in days and given within hours."""
+
+LONE_DOSE = 3.0
+"""Days within which an actual dose answers the only planned one."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Plan:
     def matched(self, agent: str, times: Sequence[float]) -> tuple[list[float | None], list[float]]:
         """The planned day that each actual dose answers, and the planned days that none does.
 
-        Doses and days are paired from the nearest pair on, each once: a dose left out does not make all later ones
-        late.
+        Doses and days are paired from the nearest pair on, each once, and never farther apart than the longest gap of
+        the schedule: a dose left out does not make all later ones late, nor does one given weeks later stand for it.
 
         Examples
         --------
@@ -44,11 +48,12 @@ class Plan:
         ([0.0, 3.0, 9.0], [6.0])
         """
         planned = self.cytokines.get(agent, ())
+        farthest = max((b - a for a, b in pairwise(planned)), default=LONE_DOSE)
         pairs = sorted(
             (abs(time - day), i, k)
             for i, time in enumerate(times)
             for k, day in enumerate(planned)
-            if not missing(time)
+            if not missing(time) and abs(time - day) <= farthest
         )
         of: dict[int, int] = {}
         for _, i, k in pairs:
@@ -66,7 +71,7 @@ class Plan:
             if self.configured
             else words.say("as more than half of the patients have them", "按半数以上患者所有者")
         )
-        return words.say("; ", "；").join(parts) + f" ({how})"
+        return words.say("; ", "；").join(parts) + words.say(f" ({how})", f"（{how}）")
 
 
 def plans(results: Results, context: Context) -> dict[str, Plan]:
@@ -87,6 +92,15 @@ def plans(results: Results, context: Context) -> dict[str, Plan]:
             configured=bool(protocol.infusions or protocol.cytokines),
         )
     return found
+
+
+def schedule_words(schedule: Mapping[str, Plan], words: Words) -> str:
+    """The schedules in words, dose levels of the same one together."""
+    said: dict[str, list[str]] = {}
+    for dose_level, plan in schedule.items():
+        said.setdefault(plan.words(words), []).append(dose_level)
+    told = (words.colon(words.join(levels), text) for text, levels in said.items())
+    return words.say("; ", "；").join(told)
 
 
 def _common(infusions: pd.DataFrame, n: int) -> dict[int, float]:
@@ -110,7 +124,8 @@ def _common_days(doses: pd.DataFrame, n: int) -> tuple[float, ...]:
 
 
 def _whole(value: float) -> float:
-    """
+    """A day; the whole one where it is near.
+
     Examples
     --------
     >>> _whole(3.02), _whole(3.4)

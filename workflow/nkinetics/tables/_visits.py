@@ -34,9 +34,9 @@ def outcomes(results: Results, assay: str, specimen: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Rows of `planned`, with `assayed` (an export of this assay has the sample), `outcome` and `why`: quantified, blq, not_detected or above_uloq (analysed); ``missing``
-        (not done, or failed and not replaced); ``excluded`` (measured, and left out by a rule); ``not_sent`` (collected,
-        and no export of this assay has the sample).
+        Rows of `planned`, with `assayed` (an export of this assay has the sample), `outcome` and `why`: quantified,
+        blq, not_detected or above_uloq (analysed); ``missing`` (not done, or failed and not replaced); ``excluded``
+        (measured, and left out by a rule); ``not_sent`` (collected, and no export of this assay has the sample).
     """
     samples = planned(results)
     samples = samples[samples["specimen"] == specimen]

@@ -8,7 +8,7 @@ from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._events import collected
 from nkinetics.tables._format import analysis_set, body
-from nkinetics.tables._protocol import Plan, plans
+from nkinetics.tables._protocol import Plan, plans, schedule_words
 from nkinetics.wording import Words, amount, days, missing, percent, unit_name
 
 NEEDS = ("patients", "infusions", "cytokines", "events")
@@ -129,8 +129,17 @@ def _cytokines(results: Results, patient: str, plan: Plan, words: Words) -> list
         entries: list[tuple[float, list[str]]] = []
         for row, day in zip(doses.to_dict("records"), of_plan, strict=True):
             unit = unit_name(str(row["unit"] or ""))
-            dose = words.say("MISS: not recorded", "MISS：未记录") if missing(row["dose"]) else f"{row['dose']:g} {unit}"
-            line = [EMPTY, dose, EMPTY, EMPTY if day is None else days(day), _day(row["time"]), _apart(row["time"], day)]
+            dose = (
+                words.say("MISS: not recorded", "MISS：未记录") if missing(row["dose"]) else f"{row['dose']:g} {unit}"
+            )
+            line = [
+                EMPTY,
+                dose,
+                EMPTY,
+                EMPTY if day is None else days(day),
+                _day(row["time"]),
+                _apart(row["time"], day),
+            ]
             place = float("inf") if missing(row["time"]) else float(row["time"])
             entries.append((place, [*line, EMPTY, str(row["started_at"] or "") or EMPTY]))
         not_given = words.say("no dose recorded", "无给药记录")
@@ -157,10 +166,10 @@ def _footnotes(results: Results, context: Context, schedule: Mapping[str, Plan])
     notes = [
         words.say(
             "Days elapsed from the start of the first infusion; deviation in hours, actual minus planned day. Planned "
-            f"days: {_schedule_words(schedule, words)}. An empty amount given counts as the planned one. Started at: as "
-            f"recorded, in the zone {context.settings.study.time_zone} where it has none.",
+            f"days: {schedule_words(schedule, words)}. An empty amount given counts as the planned one. Started at: "
+            f"as recorded, in the zone {context.settings.study.time_zone} where it has none.",
             "时间为首次输注开始后的天数；偏差为实际减计划日（小时）。计划日："
-            f"{_schedule_words(schedule, words)}。实际量为空时按计划量计。开始时间按记录，未注明时区者为 "
+            f"{schedule_words(schedule, words)}。实际量为空时按计划量计。开始时间按记录，未注明时区者为 "
             f"{context.settings.study.time_zone}。",
         )
     ]
@@ -180,13 +189,6 @@ def _footnotes(results: Results, context: Context, schedule: Mapping[str, Plan])
         if not collected(results, context, table)
     ]
     return notes
-
-
-def _schedule_words(schedule: Mapping[str, Plan], words: Words) -> str:
-    said: dict[str, list[str]] = {}
-    for dose_level, plan in schedule.items():
-        said.setdefault(plan.words(words), []).append(dose_level)
-    return words.say("; ", "；").join(f"{words.join(levels)}: {text}" for text, levels in said.items())
 
 
 TABLE = Table(

@@ -80,7 +80,9 @@ def _used(results: Results, words: Words) -> Mapping[tuple[str, str], str]:
 
 
 def _row(record: Mapping[str, object], used: Mapping[tuple[str, str], str], words: Words) -> list[str]:
-    planned, actual = (float(str(record[c])) if not missing(record[c]) else None for c in ("time_nominal", "time_actual"))
+    planned, actual = (
+        float(str(record[c])) if not missing(record[c]) else None for c in ("time_nominal", "time_actual")
+    )
     apart = "" if planned is None or actual is None else f"{round(24 * (actual - planned), 1) + 0.0:.1f}"
     after, no = record["time_after_dose"], words.say("no", "否")
     identifier = str(record["observation_id"])

@@ -125,8 +125,8 @@ def _footnotes(context: Context, rows: list[dict[str, str]]) -> list[str]:
         words.say(
             "Planned: rows of samples.csv at the visits of which the assay has at least one sample, each counted once "
             "however often it was assayed. Collected: with an actual time. Planned = analysed + MISS + NR + not sent; "
-            "analysed = quantified + BLQ + ND + ALQ. Not sent: collected, and in no export of this assay. NR: measured, "
-            "and left out by a rule of the study.",
+            "analysed = quantified + BLQ + ND + ALQ. Not sent: collected, and in no export of this assay. NR: "
+            "measured, and left out by a rule of the study.",
             "计划：该检测至少有一份样本的访视在 samples.csv 中的记录，无论检测几次均计一次。已采集：有实际时间。"
             "计划 = 纳入分析 + MISS + NR + 未送检；纳入分析 = 可定量 + BLQ + ND + ALQ。"
             "未送检：已采集但不在该检测的任何导出文件中。NR：已测得，按研究规则排除。",
