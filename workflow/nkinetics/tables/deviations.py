@@ -397,7 +397,8 @@ def _footnotes(results: Results, context: Context, schedule: dict[str, Plan]) ->
     notes = [
         words.say(
             f"Listed: an amount given outside {low:g} to {high:g} % of the planned one; an infusion or dose of a "
-            f"cytokine not given, or more than {protocol.dose_days:g} d from its day; a sample not taken, or more than {window} "
+            f"cytokine not given, or more than {protocol.dose_days:g} d from its day; a sample not taken, or more than "
+            f"{window} "
             "from its planned time; a sample taken and without an analysed result; tocilizumab, steroids, subsequent "
             "therapy; refused runs. Samples still pending are no deviation.",
             f"列出：实际量超出计划量 {low:g} 至 {high:g} % 者；未给予或偏离计划日超过 {protocol.dose_days:g} 天的"
