@@ -47,7 +47,7 @@ PANEL, GAP = 2.35, 0.78
 
 
 def draw(results: Results, context: Context) -> FigureBody:
-    """Rows are assays, columns Cmax and AUC; a patient below the LLOQ stands at the bound, one without a value below."""
+    """Rows are assays, columns Cmax and AUC; a patient below the LLOQ at the bound, one without a value in a note."""
     words, kinds, nca = words_of(context), profiles(results), results.table("nca")
     if not len(kinds) or not len(nca):
         none = words.say("No non-compartmental result.", "无非房室分析结果。")

@@ -288,7 +288,7 @@ def _notes(
         words.say(
             f"Under the axis: n results, and those of them below the LLOQ or not detected; one number, or a span, for "
             f"times within {NEAR:g} d of each other, none where there is no room. All numbers stand in the table of "
-            "levels by nominal time. Fewer patients later: the middle of those still sampled, not of the same patients.",
+            "levels by nominal time. Fewer patients later: the middle of those still sampled, not of the same ones.",
             f"轴下：结果数 n 及其中低于定量下限或未检出者；相距 {NEAR:g} 天内的时间点共用一个数或范围，空间不足时省略。"
             "全部数字见按计划时间的水平表。后期患者减少：为仍有采样者的中位数，并非同一批患者。",
         ),
