@@ -755,6 +755,41 @@ class Numbering(Section):
     listing: str = Field("16.2.5", description="Prefix of listings.")
 
 
+class Protocol(Section):
+    """What the protocol asks for, to tell what departed from it; no number of the analysis depends on it."""
+
+    infusions: tuple[float, ...] = Field(
+        (),
+        description="Planned days of the infusions, elapsed (the first at 0); empty = per dose level those that more "
+        "than half of its patients have, on their median days.",
+    )
+    cytokines: Mapping[str, tuple[float, ...]] = Field(
+        {},
+        description="Planned days of the doses of each agent, elapsed, as IL-2: [0, 3, 6, 9]; empty = as for the "
+        "infusions.",
+    )
+    dose_days: Positive = Field(
+        1.0, description="Days by which an infusion or a dose of a cytokine may depart from its planned day."
+    )
+    given_pct: tuple[float, float] = Field(
+        (90.0, 110.0), description="Per cent of the planned amount between which an infusion counts as given in full."
+    )
+    sample_days: Positive = Field(
+        1.0,
+        description="Days by which a sample may depart from its planned time before it is listed as a deviation, where "
+        "the study has no visit window (study.visit_window_h, study.visit_window_share).",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Protocol:
+        for name, times in {"infusions": self.infusions, **self.cytokines}.items():
+            if any(b <= a for a, b in pairwise(times)):
+                raise ValueError(f"{name}: days rise")
+        if not 0 < self.given_pct[0] <= 100 <= self.given_pct[1]:
+            raise ValueError("given_pct: [lowest, highest] with 100 between them")
+        return self
+
+
 class Report(Section):
     """The report."""
 
@@ -763,6 +798,7 @@ class Report(Section):
     items: tuple[str, ...] = Field((), description="Ids of the items shown, in this order; empty = all.")
     titles: Mapping[str, str] = Field({}, description="Title of an item by its id, in place of the built-in one.")
     footnotes: Mapping[str, tuple[str, ...]] = Field({}, description="Further footnotes of an item by its id.")
+    protocol: Protocol = Field(Protocol(), description="What the protocol asks for; deviations are listed by it.")
 
 
 class Settings(Section):
