@@ -763,6 +763,11 @@ class Report(Section):
     items: tuple[str, ...] = Field((), description="Ids of the items shown, in this order; empty = all.")
     titles: Mapping[str, str] = Field({}, description="Title of an item by its id, in place of the built-in one.")
     footnotes: Mapping[str, tuple[str, ...]] = Field({}, description="Further footnotes of an item by its id.")
+    previous: str | None = Field(
+        None,
+        description="Results folder of the data cut before this one, kept outside results/ (as cuts/2026-08-31): the "
+        "report tells what changed since. Empty = no earlier cut.",
+    )
 
 
 class Settings(Section):

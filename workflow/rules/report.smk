@@ -18,6 +18,7 @@ CANONICAL = expand(
     + POPULATION_TABLES
     + FORECAST_TABLES,
 )
+CHANGES = ["results/changes.csv"] if PREVIOUS else []
 
 
 rule tables:
@@ -78,6 +79,8 @@ rule report:
         tables=CANONICAL,
         study="results/study",
         parts=TABLE_FILES + FIGURE_FILES,
+        changes=CHANGES,
+        exclusions="results/exclusions.jsonl",
     output:
         report("results/report.html", category="Report", caption="../report/report.rst"),
     log:
