@@ -197,8 +197,9 @@ def log_begin():
 
 
 def log_end(outcome, log):
-    """Note in logs/runs.jsonl how it ended."""
-    run_log.end(Path("logs"), outcome, Path(log) if log else None)
+    """Note in logs/runs.jsonl how it ended; `log` is one file or several, by the version of snakemake."""
+    files = [log] if isinstance(log, str) else list(log or [])
+    run_log.end(Path("logs"), outcome, Path(files[-1]) if files else None)
 
 
 onstart:

@@ -157,12 +157,21 @@ def same_number(old: float, new: float) -> bool:
     return bool(abs(new - old) <= TOLERANCE * max(abs(old), abs(new)))
 
 
-def _paired(old: pd.DataFrame, new: pd.DataFrame, key: Sequence[str], values: Sequence[str]) -> list[dict[str, Any]]:
+Sides = tuple[pd.DataFrame, pd.DataFrame]
+"""One table of the earlier cut and of this one."""
+
+
+def _sides(old: Cut, new: Cut, name: str) -> Sides:
+    return old.results.table(name), new.results.table(name)
+
+
+def _paired(sides: Sides, key: Sequence[str], values: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of both tables side by side by their key; ``side`` is both, old or new."""
     columns = [*key, *values]
-    both = old[columns].merge(new[columns], on=list(key), how="outer", suffixes=("_old", "_new"), indicator="side")
-    sides = {"both": "both", "left_only": "old", "right_only": "new"}
-    return [row | {"side": sides[str(row["side"])]} for row in records(both)]
+    old, new = (frame[columns] for frame in sides)
+    both = old.merge(new, on=list(key), how="outer", suffixes=("_old", "_new"), indicator="side")
+    names = {"both": "both", "left_only": "old", "right_only": "new"}
+    return [row | {"side": names[str(row["side"])]} for row in records(both)]
 
 
 _ONE_SIDED = {"old": "removed", "new": "added"}
@@ -170,8 +179,7 @@ _ONE_SIDED = {"old": "removed", "new": "added"}
 
 def _differences(
     part: str,
-    old: pd.DataFrame,
-    new: pd.DataFrame,
+    sides: Sides,
     key: Sequence[str],
     value: str,
     item: Sequence[str],
@@ -180,14 +188,14 @@ def _differences(
     prefix: str = "",
     same_patients: frozenset[str] = frozenset(),
 ) -> list[dict[str, Any]]:
-    """Rows for one column of a table that two cuts have.
+    """Rows for one column of a table that both cuts have.
 
-    `item` names the key columns that make the item; columns patient_id, assay, specimen go to their own.
+    `item` names the key columns that make the item; patient_id, assay and specimen have columns of their own. With
+    `same_patients`, a row that only one cut has is a number that came or went for these, and simply new for others.
     """
-    extra = [c for c in ("reason", "unit") if c in new.columns and c in old.columns]
-    # Most cells of these tables agree: they leave before rows are looked at one by one.
+    extra = [c for c in ("reason", "unit") if all(c in side.columns for side in sides)]
     found = []
-    for row in _paired(old, new, key, [value, *extra]):
+    for row in _paired(sides, key, [value, *extra]):
         before, after = row[f"{value}_old"], row[f"{value}_new"]
         if number:
             before, after = _number(before), _number(after)
@@ -220,13 +228,14 @@ def _number(value: object) -> float:
     return float("nan") if value is None or value is pd.NA else float(value)  # type: ignore[arg-type]
 
 
-def _unequal(old: pd.DataFrame, new: pd.DataFrame, key: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables without the rows that are the same, cell for cell, in both."""
+def _unequal(sides: Sides) -> Sides:
+    """Both tables without the rows that are the same, cell for cell, in both: most of them, and looked at at once."""
+    old, new = sides
     columns = [c for c in old.columns if c in new.columns]
-    one, two = old[columns], new[columns]
-    both = pd.concat([one, two], ignore_index=True).astype("object")
-    twice = both.duplicated(keep=False).to_numpy()
-    return one[~twice[: len(one)]], two[~twice[len(one) :]]
+    twice = (
+        pd.concat([old[columns], new[columns]], ignore_index=True).astype("object").duplicated(keep=False).to_numpy()
+    )
+    return old[~twice[: len(old)]], new[~twice[len(old) :]]
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts
@@ -237,10 +246,10 @@ def _study(old: Cut, new: Cut) -> list[dict[str, Any]]:
 
 
 def _patients(old: Cut, new: Cut) -> list[dict[str, Any]]:
-    before, after = old.results.table("patients"), new.results.table("patients")
-    columns = [c for c in after.columns if c in before.columns and c != "patient_id"]
+    sides = _sides(old, new, "patients")
+    columns = [c for c in sides[1].columns if c in sides[0].columns and c != "patient_id"]
     found = []
-    for row in _paired(before, after, ["patient_id"], columns):
+    for row in _paired(sides, ["patient_id"], columns):
         patient = {"patient_id": row["patient_id"]}
         if row["side"] != "both":
             level = {s: row[f"dose_level_{s}"] if row["side"] == s else None for s in ("old", "new")}
@@ -255,20 +264,18 @@ def _patients(old: Cut, new: Cut) -> list[dict[str, Any]]:
 
 def _samples(old: Cut, new: Cut) -> list[dict[str, Any]]:
     """Results by observation_id, then by sample key: a sample measured again on another run is the same sample."""
-    before, after = (_measured(cut.results.table("observations")) for cut in (old, new))
+    before, after = (_measured(frame) for frame in _sides(old, new, "observations"))
     compared = ["status", "level", "lloq", "time_actual", "reportable", "exclusion_reason", "run_id"]
-    shown = [*compared, "level_unit"]
+    shown, key = [*compared, "level_unit"], [*_PROFILE, "sample_id"]
     same = set(before["observation_id"]) & set(after["observation_id"])
-    key = [*_PROFILE, "sample_id"]
-    rows = _paired(
-        *(frame[frame["observation_id"].isin(same)] for frame in (before, after)), ["observation_id", *key], shown
-    )
-    left = [frame[~frame["observation_id"].isin(same)] for frame in (before, after)]
+    one, two = (frame[frame["observation_id"].isin(same)] for frame in (before, after))
+    rows = _paired((one, two), ["observation_id", *key], shown)
     # A sample with one unpaired result on either side: the same sample from another run.
-    single = [frame[~frame.duplicated(key, keep=False)] for frame in left]
-    rows += _paired(*single, key, shown)
-    twice = [frame[frame.duplicated(key, keep=False)] for frame in left]
-    for frame, side in zip(twice, ("old", "new"), strict=True):
+    left = [frame[~frame["observation_id"].isin(same)] for frame in (before, after)]
+    one, two = (frame[~frame.duplicated(key, keep=False)] for frame in left)
+    rows += _paired((one, two), key, shown)
+    several = [frame[frame.duplicated(key, keep=False)] for frame in left]
+    for frame, side in zip(several, ("old", "new"), strict=True):
         rows += [{f"{c}_{side}": r[c] for c in shown} | {c: r[c] for c in key} | {"side": side} for r in records(frame)]
     other = {side: set(map(tuple, f[key].to_numpy())) for side, f in (("old", after), ("new", before))}
     found = []
@@ -280,8 +287,8 @@ def _samples(old: Cut, new: Cut) -> list[dict[str, Any]]:
             result = _result({c: row[f"{c}_{side}"] for c in shown})
             again = tuple(row[c] for c in key) in other[side]
             note = f"another result of a sample, run {row[f'run_id_{side}']}" if again else ""
-            pair = (result, None) if side == "old" else (None, result)
-            found.append(_row("samples", name, *pair, _ONE_SIDED[side], note=note, **where))
+            was, now = (result, "") if side == "old" else ("", result)
+            found.append(_row("samples", name, was, now, _ONE_SIDED[side], note=note, **where))
             continue
         for column in compared:
             a, b = row[f"{column}_old"], row[f"{column}_new"]
@@ -319,30 +326,26 @@ def _both_have(old: Cut, new: Cut) -> frozenset[str]:
 
 
 def _parameters(old: Cut, new: Cut) -> list[dict[str, Any]]:
-    key = [*_PROFILE, "window", "parameter"]
-    before, after = _unequal(old.results.table("nca"), new.results.table("nca"), key)
-    item, both = ("parameter", "window"), _both_have(old, new)
-    return _differences("parameters", before, after, key, "value", item, same_patients=both)
+    key, sides = [*_PROFILE, "window", "parameter"], _unequal(_sides(old, new, "nca"))
+    both = _both_have(old, new)
+    return _differences("parameters", sides, key, "value", ("parameter", "window"), same_patients=both)
 
 
 def _models(old: Cut, new: Cut) -> list[dict[str, Any]]:
     key, both, found = [*_PROFILE, "model"], _both_have(old, new), []
-    before, after = _unequal(old.results.table("fits"), new.results.table("fits"), key)
+    before, after = _unequal(_sides(old, new, "fits"))
     for column in ("converged", "identifiable", "selected", "at_bound"):
-        sides = (frame.assign(**{column: [_text(v) for v in frame[column]]}) for frame in (before, after))
-        rows = _differences("models", *sides, key, column, ("model",), number=False, same_patients=both)
+        one, two = (frame.assign(**{column: [_text(v) for v in frame[column]]}) for frame in (before, after))
+        rows = _differences("models", (one, two), key, column, ("model",), number=False, same_patients=both)
         found += [row | {"item": f"{row['item']} {column}"} for row in rows]
-    key = [*key, "parameter"]
-    sides = (cut.results.table("estimates") for cut in (old, new))
-    before, after = _unequal(*(frame[frame["kind"] != "fixed"] for frame in sides), key)
-    item = ("model", "parameter")
-    return found + _differences("models", before, after, key, "estimate", item, same_patients=both)
+    one, two = (frame[frame["kind"] != "fixed"] for frame in _sides(old, new, "estimates"))
+    key, sides = [*key, "parameter"], _unequal((one, two))
+    return found + _differences("models", sides, key, "estimate", ("model", "parameter"), same_patients=both)
 
 
 def _population(old: Cut, new: Cut) -> list[dict[str, Any]]:
     key = ["assay", "specimen", "model", "method", "kind", "parameter"]
-    tables = (cut.results.table("population") for cut in (old, new))
-    return _differences("population", *tables, key, "estimate", ("model", "method", "kind", "parameter"))
+    return _differences("population", _sides(old, new, "population"), key, "estimate", key[2:])
 
 
 def _conclusions(old: Cut, new: Cut) -> list[dict[str, Any]]:
@@ -350,20 +353,21 @@ def _conclusions(old: Cut, new: Cut) -> list[dict[str, Any]]:
     for level in sorted({*old.answers, *new.answers}):
         found += _one("conclusions", f"answer {level}", old.answers.get(level, ""), new.answers.get(level, ""))
     key = ["assay", "specimen", "window", "parameter", "analysis", "dose_level"]
-    sides = [cut.results.table("dose_proportionality") for cut in (old, new)]
-    sides = [frame[frame["verdict"] != ""].drop(columns="reason") for frame in sides]
-    item = ("analysis", "parameter", "window", "dose_level")
-    words = {"number": False, "prefix": "dose proportionality"}
-    found += _differences("conclusions", *sides, key, "verdict", item, **words)  # type: ignore[arg-type]
+    # The reason names the patients left out; it is no reason of a verdict.
+    one, two = (
+        frame[frame["verdict"] != ""].drop(columns=["reason", "unit"])
+        for frame in _sides(old, new, "dose_proportionality")
+    )
+    item, prefix = ("analysis", "parameter", "window", "dose_level"), "dose proportionality"
+    found += _differences("conclusions", (one, two), key, "verdict", item, number=False, prefix=prefix)
     key = ["assay", "specimen", "limit", "dose_level"]
-    sides = [_medians(cut.results.table("persistence")) for cut in (old, new)]
-    item = ("limit", "dose_level")
-    rows = _differences("conclusions", *sides, key, "median", item, prefix="median persistence")
+    one, two = (_medians(frame) for frame in _sides(old, new, "persistence"))
+    rows = _differences("conclusions", (one, two), key, "median", key[2:], prefix="median persistence")
     found += [row | {"unit": "d"} for row in rows]
-    chosen = [_chosen(cut) for cut in (old, new)]
-    for who in sorted({*chosen[0], *chosen[1]}):
-        of = dict(zip(("assay", "specimen"), who, strict=True))
-        found += _one("conclusions", "chosen structure", chosen[0].get(who, ""), chosen[1].get(who, ""), **of)
+    before, after = _chosen(old), _chosen(new)
+    for assay, specimen in sorted({*before, *after}):
+        pair = (before.get((assay, specimen), ""), after.get((assay, specimen), ""))
+        found += _one("conclusions", "chosen structure", *pair, assay=assay, specimen=specimen)
     return found
 
 
@@ -390,8 +394,7 @@ def _one(part: str, item: str, old: str, new: str, **where: str) -> list[dict[st
 
 def _runs(old: Cut, new: Cut) -> list[dict[str, Any]]:
     found = []
-    tables = (cut.results.table("runs") for cut in (old, new))
-    for row in _paired(*tables, ["run_id", "assay", "target"], ["accepted", "reason"]):
+    for row in _paired(_sides(old, new, "runs"), ["run_id", "assay", "target"], ["accepted", "reason"]):
         said = {
             side: ("accepted" if row[f"accepted_{side}"] is True else f"refused: {row[f'reason_{side}']}")
             if row["side"] in (side, "both")
@@ -406,8 +409,8 @@ def _exclusions(old: Cut, new: Cut) -> list[dict[str, Any]]:
     """What was left out in one cut only; rows of an export that were set aside for one reason count as one."""
     both: list[Counter[tuple[str, str, str, str, str, str]]] = []
     for cut in (old, new):
-        tables = (cut.results.table(name) for name in ("ingest", "runs", "observations"))
-        made = exclusions.entries(*tables, cut.settings)
+        table = cut.results.table
+        made = exclusions.entries(table("ingest"), table("runs"), table("observations"), cut.settings)
         both.append(Counter({_excluded(entry): entry.get("n", 1) for entry in made}))
     found = []
     for about in sorted({*both[0], *both[1]}):
@@ -418,8 +421,8 @@ def _exclusions(old: Cut, new: Cut) -> list[dict[str, Any]]:
         where = {"patient_id": patient, "assay": assay, "specimen": specimen}
         change = "changed" if all(n) else "removed" if n[0] else "added"
         plural = item.startswith("rows of ")
-        told = [f"{k} rows: {reason}" if plural and k else reason if k else "" for k in n]
-        found.append(_row("exclusions", item, *told, change, note=f"decided by: {who}", **where))
+        was, now = (f"{k} rows: {reason}" if plural and k else reason if k else "" for k in n)
+        found.append(_row("exclusions", item, was, now, change, note=f"decided by: {who}", **where))
     return found
 
 

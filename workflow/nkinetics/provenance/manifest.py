@@ -450,9 +450,9 @@ def _previous(said: Mapping[str, Any] | None, root: Path) -> list[Finding]:
     now = sha256_of(path) if path.is_file() else None
     if now == said["manifest_sha256"]:
         return []
-    shown = [_short(sha) if sha else "no manifest" for sha in (now, said["manifest_sha256"])]
+    is_now, was = (_short(sha) if sha else "no manifest" for sha in (now, said["manifest_sha256"]))
     # The earlier cut may have been moved to an archive; another content of it is another matter.
-    return [Finding("previous", said["folder"], *shown, note=now is None)]
+    return [Finding("previous", said["folder"], is_now, was, note=now is None)]
 
 
 def differing(folder: Path, other: Path) -> list[Finding]:
@@ -475,8 +475,8 @@ def differing(folder: Path, other: Path) -> list[Finding]:
             here, there = (p.read_text(encoding="utf-8", errors="replace").splitlines() for p in (one, two))
             pairs = enumerate(zip(here, there, strict=False))
             line = next((i for i, (a, b) in pairs if a != b), min(len(here), len(there)))
-            shown = [side[line][:160] if line < len(side) else "no such line" for side in (here, there)]
-            found.append(Finding("content", f"{name} line {line + 1}", *shown))
+            is_now, given = (side[line][:160] if line < len(side) else "no such line" for side in (here, there))
+            found.append(Finding("content", f"{name} line {line + 1}", is_now, given))
     return found
 
 

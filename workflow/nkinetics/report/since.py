@@ -145,5 +145,5 @@ def _exposures(
             new += f" ({'+' if size > 0 else ''}{signed(size)} %)"
         elif row["note"]:
             new += f" ({row['note']})"
-        rows.append((f"{what} ({where})", old, new))
+        rows.append((f"{what}, {where}", old, new))
     return rows
