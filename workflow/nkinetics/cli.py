@@ -437,6 +437,77 @@ def _qualify(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _diff(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from nkinetics import provenance
+    from nkinetics.columns import CHANGES
+    from nkinetics.provenance import changes, manifest
+    from nkinetics.report import answers_by_dose_level
+    from nkinetics.store import write_table
+
+    cuts = []
+    for folder, cut in zip((args.old, args.new), changes.read_cuts(args.old, args.new), strict=True):
+        # While the workflow runs, the manifest of this cut is still that of the run before.
+        running = args.running and folder == args.new
+        program = provenance.versions(__version__) if running else manifest.versions(folder)
+        answered = answers_by_dose_level(cut.results, cut.settings, __version__)
+        cuts.append(replace(cut, answers=answered, program=program))
+    table = changes.changes(*cuts)
+    if args.output:
+        write_table(table, args.output, CHANGES)
+    if args.json:
+        print(changes.as_json(table), end="")
+    elif not args.output:
+        print(changes.told(table, args.old.as_posix(), args.new.as_posix()))
+    return DONE
+
+
+def _manifest(args: argparse.Namespace) -> int:
+    import json
+
+    from nkinetics import settings
+    from nkinetics.provenance import manifest
+
+    made = manifest.build(
+        args.results,
+        settings.load(args.results / "run_config.yaml"),
+        __version__,
+        named=args.files,
+        code=json.loads(args.code) if args.code else None,
+        configuration_files=args.config_files,
+    )
+    manifest.write(made, args.results)
+    return DONE
+
+
+def _verify(args: argparse.Namespace) -> int:
+    import tempfile
+
+    from nkinetics import ingest, settings
+    from nkinetics.provenance import manifest
+
+    said = manifest.read(args.results)
+    try:
+        choices = settings.validated(said.get("configuration", {}), (args.results / manifest.FILE).as_posix())
+    except InputError:
+        choices = None  # edited: its seal says so
+    exports = ingest.export_names(choices, args.root) if choices else []
+    found = manifest.check(
+        said, args.results, args.root, __version__, exports=exports, any_environment=args.any_environment
+    )
+    if args.deep and choices:
+        with tempfile.TemporaryDirectory() as again:
+            try:
+                ingest.write(ingest.run(choices, args.root), Path(again))
+            except InputError as error:
+                found += [manifest.Finding("content", p.file, str(p), "what the run read") for p in error.problems]
+            else:
+                found += manifest.differing(args.results, Path(again))
+    print(manifest.told(found, said))
+    return DONE if all(finding.note for finding in found) else GATE
+
+
 def _simulate(args: argparse.Namespace) -> int:
     from nkinetics import simulate
 
@@ -458,7 +529,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nkinetics",
         description="CAR-NK cellular kinetics, from the assay export to the report a committee decides on.",
-        epilog="Exit status: 0 done, 1 a bug of ours, 2 bad input (every problem is named), 3 a binding quality gate.",
+        epilog="Exit status: 0 done, 1 a bug of ours, 2 bad input (every problem is named), 3 a binding "
+        "quality gate (verify: something differs).",
     )
     parser.add_argument("--version", action="version", version=f"nkinetics {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -673,6 +745,37 @@ def _parser() -> argparse.ArgumentParser:
     path(qualify, "--table", "only write the table of controls, as validation.csv")
     qualify.add_argument(
         "--output-dir", type=Path, default=Path("qualification"), metavar="PATH", help="folder of the protocol"
+    )
+
+    diff = command(
+        "diff", "what differs between two results folders of one study: patients, samples, numbers, verdicts"
+    )
+    diff.add_argument("old", type=Path, metavar="OLD", help="results folder of the earlier data cut")
+    diff.add_argument("new", type=Path, metavar="NEW", help="results folder of the later one")
+    path(diff, "--output", "changes.csv to write, with every difference; the terminal shows the first of each part")
+    diff.add_argument("--json", action="store_true", help="print every difference as JSON")
+    diff.add_argument(
+        "--running", action="store_true", help="NEW is being computed by this very program (the workflow's way)"
+    )
+
+    manifest = command("manifest", "name every input, choice, version and output of a run with its hash")
+    path(manifest, "--results", "results folder; run_manifest.json is written into it", required=True)
+    manifest.add_argument(
+        "--files", type=Path, nargs="+", metavar="PATH", help="outputs of the run; everything in the folder by default"
+    )
+    manifest.add_argument("--code", metavar="JSON", help="fingerprint of each command of the run")
+    manifest.add_argument(
+        "--config-files", nargs="*", default=[], metavar="PATH", help="configurations merged, in order"
+    )
+
+    verify = command("verify", "check inputs, outputs, configuration and versions against run_manifest.json")
+    verify.add_argument("--results", type=Path, default=Path("results"), help="results folder", metavar="DIR")
+    verify.add_argument(
+        "--root", type=Path, default=Path(), help="study folder, to which the inputs are relative", metavar="DIR"
+    )
+    verify.add_argument("--deep", action="store_true", help="also read every export again and compare the observations")
+    verify.add_argument(
+        "--any-environment", action="store_true", help="other versions are notes, as where another computer checks"
     )
 
     simulate = command("simulate", "a study with known truth, written as the instruments would have written it")

@@ -1163,6 +1163,36 @@ DESIGN_CANDIDATES = Schema(
     open_ended=True,
 )
 
+CHANGES = Schema(
+    "changes",
+    "one row per thing that differs between an earlier data cut and this one",
+    ("part", "patient_id", "assay", "specimen", "item", "change"),
+    (
+        Column(
+            "part",
+            "text",
+            "study, patients, samples, parameters, models, population, conclusions, runs, exclusions, settings "
+            "or program",
+            filled=True,
+        ),
+        Column("patient_id", "text", "patient; empty where it is not about one"),
+        Column("assay", "text", "assay; empty where it is not about one"),
+        Column("specimen", "text", "what was sampled"),
+        Column("item", "text", "what differs, as cmax overall or nca.auc_rule"),
+        Column("old", "text", "in the earlier cut; empty = nothing there"),
+        Column("new", "text", "in this cut; empty = nothing there"),
+        Column(
+            "change",
+            "text",
+            "added, removed, changed, available (a number that was missing), missing (a number that was there) or same",
+            allowed=("added", "removed", "changed", "available", "missing", "same"),
+        ),
+        Column("note", "text", "why a number is missing, or what else to know"),
+        Column("relative_change", "float", "new / old - 1, of numbers"),
+        Column("unit", "text", "unit of old and new"),
+    ),
+)
+
 USER_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INFUSIONS, CYTOKINES, EVENTS)}
 STAGE_TABLES: Mapping[str, Schema] = {
     s.name: s
@@ -1203,6 +1233,7 @@ STAGE_TABLES: Mapping[str, Schema] = {
         DOSE_PROPORTIONALITY,
         ASSAY_AGREEMENT,
         EXPOSURE_RESPONSE,
+        CHANGES,
     )
 }
 SCHEMAS: Mapping[str, Schema] = {**USER_TABLES, **STAGE_TABLES}

@@ -799,6 +799,11 @@ class Report(Section):
     titles: Mapping[str, str] = Field({}, description="Title of an item by its id, in place of the built-in one.")
     footnotes: Mapping[str, tuple[str, ...]] = Field({}, description="Further footnotes of an item by its id.")
     protocol: Protocol = Field(Protocol(), description="What the protocol asks for; deviations are listed by it.")
+    previous: str | None = Field(
+        None,
+        description="Results folder of the data cut before this one, kept outside results/ (as cuts/2026-08-31): the "
+        "report tells what changed since. Empty = no earlier cut.",
+    )
 
 
 class Settings(Section):

@@ -18,6 +18,7 @@ CANONICAL = expand(
     + POPULATION_TABLES
     + FORECAST_TABLES,
 )
+CHANGES = ["results/changes.csv"] if PREVIOUS else []
 
 
 rule validation:
@@ -93,6 +94,8 @@ rule report:
         study="results/study",
         validation="results/validation.csv",
         parts=TABLE_FILES + FIGURE_FILES,
+        changes=CHANGES,
+        exclusions="results/exclusions.jsonl",
     output:
         report("results/report.html", category="Report", caption="../report/report.rst"),
     log:

@@ -26,8 +26,10 @@ from nkinetics import figures, tables
 from nkinetics.columns import STAGE_TABLES
 from nkinetics.leading import led
 from nkinetics.plugins import TableBody, discover
+from nkinetics.provenance import exclusions, manifest
 from nkinetics.report import patients as by_patient
 from nkinetics.report.methods import glossary, methods
+from nkinetics.report.since import since
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import Settings
 from nkinetics.store import records, sha256_of
@@ -96,6 +98,7 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "flags": flags(results, context, s),
         "validation": _validation(results),
         "brief": _brief(built, drawn, context),
+        "since": since(results, context, s),
         "figures": [figure for name, figure in drawn.items() if name not in (BRIEF_FIGURE, *QUALITY_FIGURES)],
         "tables": _items(built, context, lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES),
         "listings": _items(built, context, lambda n, i: i.id.startswith("L-")),
@@ -347,6 +350,13 @@ def answers(results: Results, context: Context, s: Mapping[str, Any]) -> tuple[s
     return s["answer_note"].format(assay=assay), lines
 
 
+def answers_by_dose_level(results: Results, settings: Settings, version: str) -> dict[str, str]:
+    """The lines of the first screen, by dose level, for the comparison with another data cut."""
+    context = Context(settings, version)
+    lines = answers(results, context, strings(context.language))[1]
+    return dict(zip(dose_levels(results), lines, strict=True)) if lines else {}
+
+
 def _lasting(
     results: Results, context: Context, s: Mapping[str, Any], kind: Any, dose_level: str, lasts: Sequence[float]
 ) -> str:
@@ -473,7 +483,7 @@ def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dic
     stages = [
         (f"{name}.csv", len(results.table(name)), sha256_of(results.path(name)))
         for name in STAGE_TABLES
-        if results.path(name).exists()
+        if results.path(name).exists() and (name != "changes" or context.settings.report.previous)
     ]
     origin = {name: (file, digest) for name, file, digest in results.inputs}
     given = [(file, len(results.table(name)), digest) for name, (file, digest) in origin.items()]
@@ -492,6 +502,8 @@ def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dic
             versions.append((library, metadata.version(library)))
         except metadata.PackageNotFoundError:
             continue
+    run = manifest.run_digest(manifest.facts(results.folder, context.settings, context.version))
+    trail = manifest.read_trail(results.folder)
     configuration = yaml.safe_dump(
         context.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
@@ -503,5 +515,7 @@ def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dic
         "warnings": _warnings(results),
         "tables": words.join(file for file, _, _ in given),
         "versions": versions,
+        "run": run,
+        "trail": (len(trail), exclusions.head(trail)) if trail else None,
         "configuration": configuration,
     }

@@ -1,0 +1,149 @@
+"""What changed since the data cut before this one, as the first screen and the brief tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from nkinetics.provenance import changes
+from nkinetics.results import Context, Results
+from nkinetics.store import records
+from nkinetics.tables._nca import AUC_WINDOW
+from nkinetics.wording import Words, exposure_title, missing, profile_name, profiles, signed, significant
+
+EXPOSURES = (("cmax", "overall"), ("auc_int", AUC_WINDOW))
+LARGEST = 6
+"""So many of the largest changes of exposure stand in the brief; changes.csv has all."""
+
+
+@dataclass(frozen=True)
+class Since:
+    """The section as the page shows it.
+
+    Parameters
+    ----------
+    line : str
+        One sentence for the first screen; says that no earlier cut is named where none is.
+    rows : list of tuple
+        What, before, now, of the brief's table; empty where there is nothing to compare.
+    """
+
+    line: str
+    rows: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def since(results: Results, context: Context, s: Mapping[str, Any]) -> Since:
+    """What changed, from changes.csv.
+
+    Parameters
+    ----------
+    results : Results
+        Canonical tables of this cut.
+    context : Context
+        The configuration; without ``report.previous`` a table that lies there from an earlier run is not read.
+    s : mapping
+        The page's words.
+    """
+    if context.settings.report.previous is None:
+        return Since(s["since_none"])
+    table = results.table("changes")
+    if not len(table):
+        return Since(s["since_not_made"])
+    of, words = changes.summary(table), Words(context.language)
+    old = of.old_cut or s["none_set"]
+    if len(table) == 1:
+        return Since(s["since_nothing"].format(cut=old))
+    line = s["since_line"].format(
+        cut=old,
+        patients=len(of.patients_added),
+        samples=of.samples_added,
+        changed=of.samples_changed + of.samples_removed,
+        conclusions=len(of.conclusions),
+    )
+    rows = [(s["data_cut"], old, of.new_cut or s["none_set"])]
+    rows.append((s["since_patients"], words.join(of.patients_removed), words.join(of.patients_added)))
+    counts = {"added": of.samples_added, "removed": of.samples_removed, "changed": of.samples_changed}
+    rows.append((s["since_samples"], "", s["since_counts"].format(**counts)))
+    rows.append(
+        (
+            s["since_exclusions"],
+            "",
+            s["since_counts_two"].format(added=of.exclusions_added, removed=of.exclusions_removed),
+        )
+    )
+    if of.settings_changed:
+        keys = list(table.loc[table["part"] == "settings", "item"])
+        rows.append((s["since_settings"], "", s["since_settings_text"].format(n=len(keys), keys=_few(words, keys))))
+    program = table[table["part"] == "program"]
+    if len(program):
+        rows.append((s["since_program"], *(_few(words, _versions(program, side)) for side in ("old", "new"))))
+    rows += [_conclusion(row, context, s) for row in records(_told_first(of.conclusions, results))]
+    return Since(line, rows + _exposures(table, results, context, s))
+
+
+def _few(words: Words, names: list[str], n: int = 6) -> str:
+    more = len(names) - n
+    return words.join([*names[:n], *([words.say(f"{more} more", f"另 {more} 项")] if more > 0 else [])])
+
+
+def _versions(program: pd.DataFrame, side: str) -> list[str]:
+    return [f"{row['item']} {row[side] or '–'}" for row in records(program)]
+
+
+def _told_first(conclusions: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """Answers by dose level first; of the other conclusions those of the assay that the brief leads with."""
+    kinds = profiles(results)
+    answer = conclusions["item"].str.startswith("answer ")
+    if not len(kinds):
+        return conclusions[answer]
+    first = (conclusions["assay"] == kinds["assay"].iloc[0]) & (conclusions["specimen"] == kinds["specimen"].iloc[0])
+    return pd.concat([conclusions[answer], conclusions[~answer & first]])
+
+
+def _conclusion(row: Mapping[str, Any], context: Context, s: Mapping[str, Any]) -> tuple[str, str, str]:
+    item = str(row["item"])
+    for start, key in (
+        ("answer ", "since_answer"),
+        ("median persistence ", "since_median"),
+        ("dose proportionality ", "since_proportionality"),
+        ("chosen structure", "since_structure"),
+    ):
+        if item.startswith(start):
+            item = " ".join([s[key], item.removeprefix(start)]).strip()
+            break
+    unit = f" {row['unit']}" if row["unit"] else ""
+    shown = [f"{_number(str(row[side]))}{unit}" if row[side] else "–" for side in ("old", "new")]
+    return item, shown[0], shown[1] + (f" ({row['note']})" if row["note"] and not row["new"] else "")
+
+
+def _number(text: str) -> str:
+    try:
+        return significant(float(text))
+    except ValueError:
+        return text
+
+
+def _exposures(
+    table: pd.DataFrame, results: Results, context: Context, s: Mapping[str, Any]
+) -> list[tuple[str, str, str]]:
+    """The largest changes of Cmax and AUC in the assay that the brief leads with; numbers that came and went first."""
+    kinds, words = profiles(results), Words(context.language)
+    if not len(kinds):
+        return []
+    kind = kinds.iloc[0]
+    names = {f"{parameter} {window}": exposure_title(words, window, parameter) for parameter, window in EXPOSURES}
+    rows = []
+    for row in records(changes.largest(table, names, kind["assay"], kind["specimen"], LARGEST)):
+        what = f"{s['patient']} {row['patient_id']}, {names[row['item']]}"
+        where = profile_name(context, kind["assay"], kind["specimen"], str(row["unit"]))
+        old, new = (significant(float(row[side])) if row[side] else "–" for side in ("old", "new"))
+        if not missing(row["relative_change"]):
+            size = 100 * row["relative_change"]
+            new += f" ({'+' if size > 0 else ''}{signed(size)} %)"
+        elif row["note"]:
+            new += f" ({row['note']})"
+        rows.append((f"{what}, {where}", old, new))
+    return rows
