@@ -8,11 +8,25 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from nkinetics import plugins, provenance, settings as typed
+from nkinetics import plugins, provenance, running, settings as typed
 from nkinetics.errors import InputError
 
 # Rules call `nkinetics`: the command of the environment that runs snakemake, also where it is not activated.
-shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+# Each holds a file of the folder while it works, and ends with its shell (nkinetics.running says why).
+shell.prefix(
+    f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH {running.WITH_SHELL}=1; "
+    f"exec 9>>.snakemake/{running.JOBS}; flock -s 9 2>/dev/null || true; "
+)
+
+
+def say(line):
+    """One line on the terminal."""
+    print(line, file=sys.stderr)
+
+
+# Jobs that snakemake starts through a snakemake of their own take no lock.
+if workflow.is_main_process:
+    RUNNING = running.enter(Path.cwd(), say)
 
 
 def check_configuration():
@@ -140,6 +154,7 @@ def say_what_was_set_aside():
 
 
 onstart:
+    running.wait_for_jobs(Path.cwd(), say)
     write_run_config()
 
 
