@@ -1,8 +1,9 @@
 """Kill a run at random moments until it is through, again and again: is anything ever wrong, lost or half-written?
 
 ``python benchmarks/interruption.py --kills 50`` runs the whole workflow of a small study once undisturbed and then in
-chains: start, wait for a random time, SIGKILL, plain start again - no ``--unlock`` - until a start comes to its end; then
-the bytes of its results are compared with the undisturbed ones and the next chain begins in an empty folder. Victims:
+chains: start, wait for a random time, SIGKILL, plain start again - no ``--unlock`` - until a start comes to its end;
+then the bytes of its results are compared with the undisturbed ones and the next chain begins in an empty folder.
+Victims:
 
 tree       snakemake and everything below it, as a power cut or a batch system does
 snakemake  the main process alone: its jobs go on without it
@@ -91,7 +92,9 @@ def at_work(folder: Path) -> str:
     text = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
     begun = Counter(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", text, flags=re.M))
     begun.subtract(re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", text, flags=re.M))
-    return "+".join(sorted(name for name, n in begun.items() if n > 0)) or ("start" if "Job stats" not in text else "none")
+    return "+".join(sorted(name for name, n in begun.items() if n > 0)) or (
+        "start" if "Job stats" not in text else "none"
+    )
 
 
 def main() -> int:
@@ -99,7 +102,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--per-run", type=float, default=5, help="kills in the time of one undisturbed run")
-    parser.add_argument("--targets", nargs="*", default=[], help="files of results/; the report with everything if none")
+    parser.add_argument(
+        "--targets", nargs="*", default=[], help="files of results/; the report with everything if none"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     chance = random.Random(options.seed)
@@ -146,9 +151,8 @@ def main() -> int:
     print("victim     kills  recovered  half-written")
     for victim in VICTIMS:
         own = [k for k in kills if k["victim"] == victim]
-        print(
-            f"{victim:10} {len(own):5} {sum(k['recovered'] == 'yes' for k in own):10} {sum(bool(k['half']) for k in own):13}"
-        )
+        good, half = sum(k["recovered"] == "yes" for k in own), sum(bool(k["half"]) for k in own)
+        print(f"{victim:10} {len(own):5} {good:10} {half:13}")
     stages = Counter(name for k in kills for name in k["stage"].split("+"))
     print("rule at work: " + ", ".join(f"{name} {n}" for name, n in sorted(stages.items())))
     recovered = sum(k["recovered"] == "yes" for k in kills)

@@ -7,6 +7,7 @@ Imports stand inside the subcommands, so that ``--help`` answers at once and a s
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -684,6 +685,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GateError as error:
         print(error, file=sys.stderr)
         return GATE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        place = f" {error.filename}" if error.filename else ""
+        print(f"Cannot write{place}: {error.strerror}. Nothing half-written was left; run again.", file=sys.stderr)
+        return BAD_INPUT
     except BrokenPipeError:
         # The reader of our output (as `head`) closed it: nothing is wrong.
         sys.stderr.close()

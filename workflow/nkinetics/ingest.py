@@ -759,8 +759,8 @@ def run(settings: Settings, root: Path) -> Ingested:
 def input_states(settings: Settings, root: Path) -> dict[Path, tuple[int, int]]:
     """Size and time of change [ns] of every export and table that the configuration names.
 
-    Taken before `run` and given to `raise_if_changed` after `write`. A file that is still being copied when it is read is
-    older than the results once they are written, and no later run would take it for new.
+    Taken before `run` and given to `raise_if_changed` after `write`. A file that is still being copied when it is read
+    is older than the results once they are written, and no later run would take it for new.
     """
     settings = located(settings, root)
     tables = [root / file for name in INPUT_TABLES if (file := getattr(settings.inputs, name))]

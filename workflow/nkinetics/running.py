@@ -1,11 +1,11 @@
 """One run at a time in a study folder, and a plain rerun after an interrupted one.
 
-Snakemake locks a folder with files. They outlive a run that was killed, and every later start then stops with "Directory
-cannot be locked" until somebody types ``--unlock``. The kernel's locks end with the process that holds them, however it
-ends: where nobody holds ours, Snakemake's are left over and can go.
+Snakemake locks a folder with files. They outlive a run that was killed, and every later start then stops with
+"Directory cannot be locked" until somebody types ``--unlock``. The kernel's locks end with the process that holds them,
+however it ends: where nobody holds ours, Snakemake's are left over and can go.
 
-Two files under ``.snakemake``: every start of snakemake holds `RUN`, every job's shell holds `JOBS` (``shell.prefix`` in
-common.smk), so that jobs that outlive a killed run are waited for before their files are made again.
+Two files under ``.snakemake``: every start of snakemake holds `RUN`, every job's shell holds `JOBS` (``shell.prefix``
+in common.smk), so that jobs that outlive a killed run are waited for before their files are made again.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def enter(folder: Path, say: Callable[[str], None], host: str | None = None) -> 
 def end_with_shell() -> None:
     """Ask Linux to end this process when the shell that started it is killed.
 
-    A rule's command that went on alone would write its result after Snakemake had given the job up and cleaned up behind
-    it: a file of which nobody knows what made it.
+    A rule's command that went on alone would write its result after Snakemake had given the job up and cleaned up
+    behind it: a file of which nobody knows what made it.
     """
     if WITH_SHELL in os.environ and sys.platform == "linux":
         import ctypes
