@@ -1,4 +1,4 @@
-"""The container recipes. No engine runs here: what they name exists, agrees with the README, and is enough to install."""
+"""The container recipes. No engine runs here: what they name exists, agrees with the README, and installs."""
 
 from __future__ import annotations
 
