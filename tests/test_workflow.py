@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import random
 import re
 import shutil
@@ -16,14 +17,16 @@ import yaml
 from nkinetics import plugins
 
 
-def snakemake(root: Path, folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    root: Path, folder: Path, *arguments: str, cores: int = 2, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder)]
     command += ["--profile", str(root / "profiles/default"), "--cores", str(cores), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=root)
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, env={**os.environ, **environment})
 
 
-def run(root: Path, folder: Path, *arguments: str, cores: int = 2) -> str:
-    done = snakemake(root, folder, *arguments, cores=cores)
+def run(root: Path, folder: Path, *arguments: str, cores: int = 2, **environment: str) -> str:
+    done = snakemake(root, folder, *arguments, cores=cores, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -87,15 +90,27 @@ def test_a_second_run_has_nothing_to_do(root: Path, bundled: Path) -> None:
     assert "Nothing to be done" in run(root, bundled)
 
 
-def test_bytes_do_not_depend_on_cores_folder_or_order_of_input_rows(root: Path, bundled: Path, tmp_path: Path) -> None:
-    study_copy(root, tmp_path)
+# The other end of the world, a system that knows ASCII only, sets in another order.
+ELSEWHERE = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+def test_bytes_do_not_depend_on_cores_folder_order_of_rows_and_files_time_zone_or_locale(
+    root: Path, bundled: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(root / "config", tmp_path / "config")
+    exports = sorted(p for p in (root / "data").rglob("*") if p.is_file())
+    random.Random(1).shuffle(exports)  # the order in which a folder lists its files is that of their making
+    for path in exports:
+        copy = tmp_path / path.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
     for path in sorted((tmp_path / "config").glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as handle:
             header, *rows = list(csv.reader(handle))
         random.Random(path.name).shuffle(rows)
         with path.open("w", newline="", encoding="utf-8") as handle:
             csv.writer(handle, lineterminator="\n").writerows([header, *rows])
-    run(root, tmp_path, cores=1)
+    run(root, tmp_path, cores=1, **ELSEWHERE, PYTHONHASHSEED="7")
     first, second = tree(bundled / "results"), tree(tmp_path / "results")
     assert sorted(first) == sorted(second)
     assert [name for name in first if first[name] != second[name]] == []
@@ -154,6 +169,53 @@ def test_a_changed_sample_runs_its_batch_only_and_an_edited_comment_nothing(
     assert ran.count("ingest") == 1
     assert ran.count("nca") == 1 and ran.count("fit") == 1, "the batch of the other patients stays"
     assert ran.count("report") == 1
+
+
+ITEMS = {"tables", "figures", "report"}
+CHANGES = {
+    "report: {language: zh}": ITEMS,
+    "prediction: {patients: 4}": {"predict"} | ITEMS,
+    "statistics: {confidence: 0.9}": {"persistence", "statistics"} | ITEMS,
+    "population: {seeds: 2}": {"population", "predict"} | ITEMS,
+}
+"""A setting of one section, and the rules that it runs again."""
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_setting_runs_the_stages_that_use_it_and_the_plan_says_why(
+    root: Path, bundled: Path, tmp_path: Path, change: str
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    with (folder / "config/config.yaml").open("a", encoding="utf-8") as handle:
+        handle.write(f"\n{change}\n")
+    plan = run(root, folder, "--dry-run")
+    assert set(jobs(plan)) - {"all", "total"} == CHANGES[change]
+    reasons = dict(re.findall(r"^rule (\w+):\n(?:    (?!reason).*\n)*    reason: (.*)$", plan, flags=re.M))
+    assert CHANGES[change] <= reasons.keys()
+    used = CHANGES[change] - ITEMS or ITEMS
+    assert all("Params have changed since last execution" in reasons[rule] for rule in used)
+
+
+@pytest.mark.long
+def test_a_new_export_of_one_patient_runs_the_batch_of_that_patient_only(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "tests/data/small", tmp_path, dirs_exist_ok=True)
+    targets = ("results/nca.csv", "results/fits.csv")
+    run(root, tmp_path, *targets)
+    before = tree(tmp_path / "results/parts")
+    first = (tmp_path / "data/raw/run01.txt").read_text(encoding="utf-8")
+    second = "\n".join(line for line in first.splitlines() if not re.search(r"\tS0[1-4]\t", line)) + "\n"
+    second = second.replace("RUN-01", "RUN-02").replace("\tS05\t", "\tS07\t")
+    (tmp_path / "data/raw/run02.txt").write_text(second, encoding="utf-8")
+    with (tmp_path / "config/samples.csv").open("a", encoding="utf-8") as handle:
+        handle.write("S07,P002,blood,D7,7,2026-04-09T09:30,50,,\n")
+    output = run(root, tmp_path, *targets)
+    ran = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", output, flags=re.M)
+    assert {rule: ran.count(rule) for rule in ran} == {"ingest": 1, "nca": 1, "fit": 1, "gather": 2}
+    after = tree(tmp_path / "results/parts")
+    observed = pd.read_csv(tmp_path / "results/batches/01.csv", dtype=str)
+    assert "S07" in set(observed["sample_id"])
+    assert {name[:2] for name in after if after[name] != before[name]} == {"01"}
 
 
 def test_a_misspelt_key_stops_the_run_with_its_line_and_the_nearest_key(root: Path, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ Imports stand inside the subcommands, so that ``--help`` answers at once and a s
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nkinetics import __version__
+from nkinetics import __version__, running
 from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ def _check(args: argparse.Namespace) -> int:
 def _ingest(args: argparse.Namespace) -> int:
     from nkinetics import ingest, settings
 
-    done = ingest.run(settings.load(args.config), Path.cwd())
+    choices, here = settings.load(args.config), Path.cwd()
+    before = ingest.input_states(choices, here)
+    done = ingest.run(choices, here)
     ingest.write(done, args.output_dir)
+    ingest.raise_if_changed(before, choices, here)
     for warning in done.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if done.problems and not args.keep_going:
@@ -825,6 +829,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status: 0 done, 2 bad input, 3 a binding quality gate; an exception of ours leaves with its traceback.
     """
+    running.end_with_shell()
     # Threads of BLAS cost more than they give on matrices of this size, and change the last digits of sums.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -838,6 +843,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GateError as error:
         print(error, file=sys.stderr)
         return GATE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        place = f" {error.filename}" if error.filename else ""
+        print(f"Cannot write{place}: {error.strerror}. Nothing half-written was left; run again.", file=sys.stderr)
+        return BAD_INPUT
     except BrokenPipeError:
         # The reader of our output (as `head`) closed it: nothing is wrong.
         sys.stderr.close()

@@ -40,6 +40,7 @@ from nkinetics.provenance import exclusions
 from nkinetics.quantify import derived, dpcr, flow, listing, qpcr
 from nkinetics.quantify.levels import LEVELS, Quantified, frame_of, unusable
 from nkinetics.readers import FileReport
+from nkinetics.readers._export import label_of
 from nkinetics.settings import INPUT_TABLES, Settings, located
 from nkinetics.starter import init_study
 from nkinetics.store import complete, empty, records, rows_sha256, write_table, write_text
@@ -770,6 +771,45 @@ def run(settings: Settings, root: Path) -> Ingested:
         unread,
         settings,
         _inputs(settings, root),
+    )
+
+
+def input_states(settings: Settings, root: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of change [ns] of every export and table that the configuration names.
+
+    Taken before `run` and given to `raise_if_changed` after `write`. A file that is still being copied when it is read
+    is older than the results once they are written, and no later run would take it for new.
+    """
+    settings = located(settings, root)
+    tables = [root / file for name in INPUT_TABLES if (file := getattr(settings.inputs, name))]
+    try:
+        exports = export_paths(settings, root)
+    except InputError:
+        exports = []  # `run` says so, together with what else is wrong
+    states = {}
+    for path in [*exports, *tables]:
+        if path.exists():
+            about = path.stat()
+            states[path] = (about.st_size, about.st_mtime_ns)
+    return states
+
+
+def raise_if_changed(before: Mapping[Path, tuple[int, int]], settings: Settings, root: Path) -> None:
+    """Compare the inputs with their states before the run.
+
+    Raises
+    ------
+    InputError
+        With every file that changed, vanished or was added meanwhile.
+    """
+    after = input_states(settings, root)
+    mend = "wait until it is copied whole, then run again"
+    raise_any(
+        [
+            Problem(label_of(path, root), found="a change while it was read", expected="a file at rest", mend=mend)
+            for path in sorted({*before, *after})
+            if before.get(path) != after.get(path)
+        ]
     )
 
 

@@ -10,12 +10,26 @@ from pathlib import Path
 from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
 
-from nkinetics import __version__ as version, plugins, provenance, settings as typed
+from nkinetics import __version__ as version, plugins, provenance, running, settings as typed
 from nkinetics.errors import InputError
 from nkinetics.provenance import run_log
 
 # Rules call `nkinetics`: the command of the environment that runs snakemake, also where it is not activated.
-shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+# Each holds a file of the folder while it works, and ends with its shell (nkinetics.running says why).
+shell.prefix(
+    f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH {running.WITH_SHELL}=1; "
+    f"exec 9>>.snakemake/{running.JOBS}; flock -s 9 2>/dev/null || true; "
+)
+
+
+def say(line):
+    """One line on the terminal."""
+    print(line, file=sys.stderr)
+
+
+# Jobs that snakemake starts through a snakemake of their own take no lock.
+if workflow.is_main_process:
+    RUNNING = running.enter(Path.cwd(), say)
 
 
 def check_configuration():
@@ -203,6 +217,7 @@ def log_end(outcome, log):
 
 
 onstart:
+    running.wait_for_jobs(Path.cwd(), say)
     log_begin()
     write_run_config()
 
