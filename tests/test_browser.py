@@ -24,7 +24,7 @@ CHROMIUM = next(
 )
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 AXE_STYLE = "* { background-image: none !important; } .scroll { overflow: visible !important; }"
-"""Contrast cannot be judged before a gradient (ours are shades of white) nor where a cell is scrolled out of its box."""
+"""Contrast cannot be judged before a gradient (ours are shades of white) nor where a cell is scrolled out."""
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
 
@@ -278,8 +278,7 @@ def axe_found(page: Any, within: str) -> dict[str, dict[str, list[str]]]:
     import axe_playwright_python
 
     page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    # The drawn parts of a picture are no text to axe, which cannot judge their contrast and takes minutes to say so: the
-    # pictures stay with their names alone.
+    # Axe cannot judge the contrast of what is drawn, and takes minutes to say so: pictures stay with their names alone.
     page.evaluate("document.querySelectorAll('.drawing svg > :not(title, desc)').forEach(e => e.remove())")
     return page.evaluate(
         """([within, tags]) => axe.run(within, {runOnly: tags}).then(r =>

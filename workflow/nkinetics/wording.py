@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -164,8 +164,12 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str], str], ...]:
 def _chinese(text: str) -> str:
     for words, pattern, chinese in _patterns():
         if words in text:
-            text = pattern.sub(lambda m, zh=chinese: m["before"] + zh.format(**m.groupdict()), text)
+            text = pattern.sub(partial(_replaced, chinese), text)
     return _JOINT.sub(lambda m: {";": "；", ",": "，"}[m[1] or m[2]], text)
+
+
+def _replaced(chinese: str, found: re.Match[str]) -> str:
+    return str(found["before"]) + chinese.format(**found.groupdict())
 
 
 def unit_name(unit: str) -> str:
