@@ -5,8 +5,11 @@ Footnotes are computed from the run. Texts stand in both languages where they ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from nkinetics.results import Context, Results
@@ -102,9 +105,71 @@ class Words:
         """Parts of an enumeration."""
         return self.say(", ", "、").join(p for p in parts if p)
 
+    def told(self, text: str) -> str:
+        """A text in which every sentence that a stage wrote in English is said in the language.
+
+        What no stage wrote (names, comments, files) stays as it is.
+
+        Examples
+        --------
+        >>> Words("zh").told("Cmax：no quantified level; outside acceptance: span 1.2 half-lives < 2")
+        'Cmax：无可定量水平；超出接受限：跨度 1.2 个半衰期 < 2'
+        >>> Words("en").told("no quantified level"), Words("zh").told("sample has no quantified level")
+        ('no quantified level', 'sample has no quantified level')
+        """
+        return text if self.language != "zh" or not _ENGLISH.search(text) else _chinese(text)
+
     def colon(self, head: str, rest: str) -> str:
         """Head and rest with the language's colon."""
         return f"{head}{self.say(': ', '：')}{rest}"
+
+
+_ENGLISH = re.compile(r"[a-z]{2}")
+_BEFORE, _AFTER = r"(?P<before>^|[;；：:（(、,，。/·|]\s?|\. )", r"(?=$|[;；、,，：)）（。]|\s\(|\.(?:\s|$|、))"
+_JOINT = re.compile(r"(?<=[\u4e00-\u9fff）])([;,]) |(?<=[²0-9%])([;,]) (?=[\u4e00-\u9fff（])")
+
+
+@cache
+def sentences() -> Mapping[str, str]:
+    """What the stages say in English, by sentence, in Chinese: the file reasons.yaml."""
+    import yaml
+
+    found: dict[str, str] = yaml.safe_load(files("nkinetics").joinpath("reasons.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def _patterns() -> tuple[tuple[str, re.Pattern[str], str], ...]:
+    """For each sentence a few of its words (cheap to look for), its pattern, and its translation.
+
+    The longest sentence comes first: a short one may begin a longer one. Words may be parted by a line end.
+    """
+    made = []
+    for english, chinese in sorted(sentences().items(), key=lambda pair: (-len(pair[0]), pair[0])):
+        parts = re.split(r"(\{\w\})", english)
+        pattern = "".join(
+            f"(?P<{part[1]}>[^;；\\n]+?)"
+            if re.fullmatch(r"\{\w\}", part)
+            else re.sub(r"(\\ )+", r"\\s+", re.escape(part))
+            for part in parts
+        )
+        ending = r"\s?" if english.endswith(":") else _AFTER
+        words = max((w for part in parts[::2] for w in part.split()), key=len, default="")
+        opening = r"(?P<before>\s?)" if english.startswith("(") else _BEFORE
+        made.append((words, re.compile(opening + pattern + ending, re.MULTILINE), chinese))
+    return tuple(made)
+
+
+@cache
+def _chinese(text: str) -> str:
+    for words, pattern, chinese in _patterns():
+        if words in text:
+            text = pattern.sub(partial(_replaced, chinese), text)
+    return _JOINT.sub(lambda m: {";": "；", ",": "，"}[m[1] or m[2]], text)
+
+
+def _replaced(chinese: str, found: re.Match[str]) -> str:
+    return str(found["before"]) + chinese.format(**found.groupdict())
 
 
 def unit_name(unit: str) -> str:

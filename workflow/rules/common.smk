@@ -10,7 +10,13 @@ from pathlib import Path
 from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
 
-from nkinetics import __version__ as version, plugins, provenance, running, settings as typed
+from nkinetics import (
+    __version__ as version,
+    plugins,
+    provenance,
+    running,
+    settings as typed,
+)
 from nkinetics.errors import InputError
 from nkinetics.provenance import run_log
 

@@ -64,13 +64,17 @@ def write(name: str, results: Results, context: Context, where: Path) -> list[Pa
 
 def made(name: str, results: Results, context: Context) -> tuple[str, str, MatplotlibFigure]:
     """One figure as SVG text for a page, its sidecar as JSON text, and the drawing itself."""
-    from nkinetics.figures._style import drawable, notice, style, svg_text
+    from nkinetics.figures._style import drawable, notice, style, svg_text, tell, words_of
 
     item: Figure = discover("figures")[name]
     with style(context):
-        body = item.draw(results, drawable(context))
-        body = replace(body, footnotes=(*body.footnotes, *context.settings.report.footnotes.get(item.id, ())))
+        body, told = item.draw(results, drawable(context)), words_of(context).told
+        footnotes = (*map(told, body.footnotes), *context.settings.report.footnotes.get(item.id, ()))
+        body = replace(
+            body, footnotes=footnotes, alt=told(body.alt), subtitle=told(body.subtitle), note=told(body.note)
+        )
         drawn = body.figure or notice(body.note)
+        tell(drawn, told)
         title = f"{kind_of(item, context)} {number_of(item, context)}. {title_of(item, context)}"
         svg = svg_text(drawn, f"{item.id.lower()}-", title, body.alt or body.note)
     return svg, sidecar(item, body, results, context), drawn

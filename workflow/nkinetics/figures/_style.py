@@ -11,7 +11,7 @@ import re
 import textwrap
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from html import escape
@@ -40,6 +40,7 @@ LINE_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.4, 
 MARKERS = ("o", "s", "D", "P", "X", "h", "p", "<", ">", "*")
 ASSAY_MARKERS: Mapping[str, tuple[int, str]] = {"qpcr": (0, "o"), "ddpcr": (3, "D"), "flow": (2, "s")}
 CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
+CHINESE_FILES = re.compile(r"(?i)(noto ?sans ?(cjk|sc)|source ?han ?sans|wqy)[^/]*\.(otf|ttf|ttc)$")
 BELOW = ("blq", "not_detected")
 
 
@@ -53,10 +54,18 @@ def palette() -> tuple[str, ...]:
 
 @cache
 def chinese_font() -> str:
-    """A font with Chinese glyphs that this machine has; empty where there is none."""
-    from matplotlib.font_manager import fontManager
+    """A font with Chinese glyphs that this machine has; empty where there is none.
+
+    The list of fonts that matplotlib keeps is as old as its first start: one installed since is looked for by its file.
+    """
+    from matplotlib.font_manager import findSystemFonts, fontManager
 
     present = {entry.name for entry in fontManager.ttflist}
+    if not present.intersection(CHINESE_FONTS):
+        for path in sorted(findSystemFonts()):
+            if CHINESE_FILES.search(path):
+                fontManager.addfont(path)
+        present = {entry.name for entry in fontManager.ttflist}
     return next((name for name in CHINESE_FONTS if name in present), "")
 
 
@@ -131,6 +140,16 @@ def style(context: Context) -> Iterator[None]:
             yield
         finally:
             finder.setLevel(before)
+
+
+def tell(figure: Figure, told: Callable[[str], str]) -> None:
+    """Say every text of a figure in its language: reasons come from the stages, in English."""
+    from matplotlib.text import Text
+
+    for artist in figure.findobj(Text):
+        said = artist.get_text()
+        if (other := told(said)) != said:
+            artist.set_text(other)
 
 
 def canvas(height: float, width: float = WIDTH) -> Figure:

@@ -144,6 +144,9 @@ def fingerprint(stage: str) -> str:
         path = _module_file(name)
         if path is not None and path.name == "__init__.py":
             folders.add(path.parent)
+    if "nkinetics.wording" in modules(stage):
+        # The one data file that stands beside its module and not in a folder of its own.
+        digest.update((PACKAGE / "reasons.yaml").read_bytes())
     for folder in sorted(folders - {PACKAGE}):
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.suffix not in {".py", ".pyc"}:

@@ -45,7 +45,7 @@ def explained(
             told.append(
                 {
                     "title": f"{words.pick(BY_NAME[name].title)} = {unit_name(one.result)}",
-                    "lines": "\n".join([*([other] if other else []), *one.arithmetic()]),
+                    "lines": words.told("\n".join([*([other] if other else []), *one.arithmetic()])),
                 }
             )
         if told:

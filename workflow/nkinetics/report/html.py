@@ -387,7 +387,7 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
     if refused:
         key = "flag_run" if len(refused) == 1 else "flag_runs"
         found.append((s[key].format(n=len(refused), runs=words.join(refused)), "T-CK-16"))
-    aside = _files_aside(results)
+    aside = _files_aside(results, words)
     if aside:
         key = "flag_file" if len(aside) == 1 else "flag_files"
         found.append((s[key].format(n=len(aside), files=words.join(aside)), "T-CK-17"))
@@ -398,7 +398,7 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
         # Who is missing comes before why: the reader looks for a patient.
         told = words.say("; ", "；").join(f"{patient} ({reason})" for patient, reason in nothing.items())
         found.append((s["flag_no_result"].format(reasons=told), "patients"))
-    found += [(s["flag_warning"].format(text=line), "warnings") for line in _warnings(results)]
+    found += [(s["flag_warning"].format(text=line), "warnings") for line in _warnings(results, words)]
     total, n_out, became = fate_words(results, words)
     if n_out:
         found.append((s["flag_excluded"].format(n=n_out, total=total, became=became), "L-16.2.5.5"))
@@ -415,20 +415,21 @@ def _validation(results: Results) -> list[dict[str, Any]]:
     return records(results.table("validation"))
 
 
-def _warnings(results: Results) -> list[str]:
+def _warnings(results: Results, words: Words) -> list[str]:
     """What `ingest` had to say, one line each."""
     path = results.folder / "warnings.txt"
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [words.told(line) for line in lines if line.strip()]
 
 
-def _files_aside(results: Results) -> list[str]:
+def _files_aside(results: Results, words: Words) -> list[str]:
     """Exports of which no row is used, with the reason, from their names alone."""
     rows = results.table("ingest")
     found = []
     for file, own in rows.groupby("source_file", sort=True):
         if not own["used"].fillna(False).any():
             reasons = [r for r in dict.fromkeys(own["reason"]) if r]
-            found.append(f"{file} ({'; '.join(reasons[:2])})" if reasons else str(file))
+            found.append(f"{file} ({words.told('; '.join(reasons[:2]))})" if reasons else str(file))
     return found
 
 
@@ -446,7 +447,7 @@ def _never_quantified(results: Results, words: Words) -> tuple[dict[str, str], d
         if n:
             below[str(patient)] = words.say(f"no quantified level in {n} results", f"{n} 个结果均未达定量水平")
         else:
-            nothing[str(patient)] = "; ".join(stated[:2]) or words.say("no sample", "无样本")
+            nothing[str(patient)] = words.told("; ".join(stated[:2])) or words.say("no sample", "无样本")
     return below, nothing
 
 
@@ -512,7 +513,7 @@ def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dic
         "exports": exports,
         "study": normalised,
         "stages": stages,
-        "warnings": _warnings(results),
+        "warnings": _warnings(results, words),
         "tables": words.join(file for file, _, _ in given),
         "versions": versions,
         "run": run,

@@ -147,7 +147,7 @@ def _models(settings: Settings, s: Mapping[str, Any], words: Words) -> list[str]
     return [
         text,
         s["method_averages"],
-        *(s["model_formula"].format(title=title(m), formula=f) for m, f in formulas.items()),
+        *(s["model_formula"].format(title=title(m), formula=words.told(f)) for m, f in formulas.items()),
     ]
 
 

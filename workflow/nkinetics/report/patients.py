@@ -249,7 +249,7 @@ def _line(
         time = "–" if missing(row["time_after_dose"]) else days(row["time_after_dose"])
         after = s["infusion_plus"].format(infusion=int(row["infusion"]), time=time)
     fate = words.join(uses) if analysed else s["not_analysed"]
-    remarks = [fate, str(row["exclusion_reason"]), str(row["time_flag"]), comment]
+    remarks = [fate, words.told(str(row["exclusion_reason"])), words.told(str(row["time_flag"])), comment]
     times = ["–" if missing(row[t]) else days(row[t]) for t in ("time_nominal", "time_actual")]
     return {
         "id": str(row["observation_id"]),
@@ -289,7 +289,7 @@ def _sentences(results: Results, context: Context, s: Mapping[str, Any], patient
         told = [_told(row, s, words, models.default, f"{100 * models.confidence:g} %") for _, row in own.iterrows()]
         reasons = [str(r) for r in fit["reason"] if r]
         if not told and reasons:
-            told = [s["word_no_fit"].format(reason=reasons[0])]
+            told = [s["word_no_fit"].format(reason=words.told(reasons[0]))]
         here = every[(every["assay"] == kind.assay) & (every["specimen"] == kind.specimen)]
         own_choice = here.loc[here["selected"].fillna(False).astype(bool), "model"]
         prefers = preference(results, context, str(own_choice.iloc[0]) if len(own_choice) else "")
@@ -306,7 +306,7 @@ def _told(row: pd.Series, s: Mapping[str, Any], words: Words, model: str, confid
         within = s["word_within"].format(interval=ends) if ends else ""
         return str(s["word_not_identifiable"].format(name=name, interval=within))
     if missing(row["estimate"]):
-        return str(s["word_no_fit"].format(reason=f"{name}: {row['reason']}"))
+        return str(s["word_no_fit"].format(reason=f"{name}: {words.told(str(row['reason']))}"))
     values = {"name": name, "estimate": estimate(row), "unit": unit_name(str(row["unit"]))}
     if not ends:
         return str(s["word_no_interval"].format(**values)).replace(" ,", ",")

@@ -11,14 +11,20 @@ import pandas as pd
 from nkinetics.plugins import TableBody, discover, resolve
 from nkinetics.results import Context, Results
 from nkinetics.store import csv_text, write_text
-from nkinetics.wording import chosen, kind_of, number_of, title_of
+from nkinetics.wording import Words, chosen, kind_of, number_of, title_of
 
 
 def build(name: str, results: Results, context: Context) -> TableBody:
     """One table by its name, with the footnotes that the configuration adds."""
     table = discover("tables")[name]
-    made = table.build(results, context)
-    return replace(made, footnotes=(*made.footnotes, *context.settings.report.footnotes.get(table.id, ())))
+    made, told = table.build(results, context), Words(context.language).told
+    return replace(
+        made,
+        frame=made.frame.map(told),
+        footnotes=(*map(told, made.footnotes), *context.settings.report.footnotes.get(table.id, ())),
+        subtitle=told(made.subtitle),
+        note=told(made.note),
+    )
 
 
 def names(context: Context) -> list[str]:
