@@ -1,5 +1,5 @@
-"""The report: templates, strings, HTML."""
+"""The report: templates, strings, HTML, PDF."""
 
-from nkinetics.report.html import build
+from nkinetics.report.html import build, printable
 
-__all__ = ["build"]
+__all__ = ["build", "printable"]
