@@ -392,10 +392,20 @@ def _figure(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     from nkinetics import report, settings
-    from nkinetics.store import write_text
+    from nkinetics.report import pdf
+    from nkinetics.store import write_bytes, write_text
 
     choices = settings.load(args.config or args.results / "run_config.yaml")
-    write_text(args.output or args.results / "report.html", report.build(args.results, choices, __version__))
+    output = args.output or (None if args.brief else args.results / "report.html")
+    on_paper = output is not None and output.suffix.lower() == ".pdf"
+    if output and not on_paper:
+        write_text(output, report.build(args.results, choices, __version__))
+    if on_paper or args.brief:
+        printable = report.printable(args.results, choices, __version__)
+        if output and on_paper:
+            write_bytes(output, pdf.written(printable.html, printable.pictures))
+        if args.brief:
+            write_bytes(args.brief, pdf.one_page(printable.brief, printable.pictures))
     return DONE
 
 
@@ -733,10 +743,11 @@ def _parser() -> argparse.ArgumentParser:
         where.add_argument("--output", type=Path, metavar="PATH", help="file to write (one item)")
         where.add_argument("--output-dir", type=Path, metavar="PATH", help="folder to write to")
 
-    report = command("report", "the report, one self-contained HTML file")
+    report = command("report", "the report: one self-contained HTML file, or PDF")
     path(report, "--results", "results folder", required=True)
     path(report, "--config", "configuration; run_config.yaml of the results by default")
-    path(report, "--output", "file to write; report.html of the results by default")
+    path(report, "--output", "file to write, .html or .pdf; report.html of the results by default")
+    path(report, "--brief", "PDF to write: the committee brief alone, on one page")
 
     qualify = command("qualify", "qualification with a protocol to sign: installation, operation, performance")
     qualify.add_argument(

@@ -79,13 +79,66 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
     str
         HTML, the same bytes for the same input.
     """
+    return _rendered(_content(results_folder, settings, version))
+
+
+@dataclass(frozen=True)
+class Printable:
+    """The report for paper.
+
+    Parameters
+    ----------
+    html : str
+        The page of `build` without what only a screen can do; figures are images named ``figure:<id>``.
+    brief : str
+        The same of the committee brief alone.
+    pictures : mapping of str to str
+        SVG text by the name of the image.
+    """
+
+    html: str
+    brief: str
+    pictures: Mapping[str, str]
+
+
+def printable(results_folder: Path, settings: Settings, version: str) -> Printable:
+    """The report as `nkinetics.report.pdf` prints it; see `build`."""
+    page = _content(results_folder, settings, version)
+    shown = [item for item in (page["brief"]["figure"], *page["figures"], *page["quality_figures"]) if item]
+    pictures = {f"figure:{item.anchor}": standalone(item.svg) for item in shown if item.svg}
+    s = page["s"]
+    paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
+    page |= {"printed": True, "style": page["style"] + paper}
+    return Printable(_rendered(page), _rendered(page | {"whole": False}), pictures)
+
+
+def page_count(words: str) -> str:
+    """The rule that counts the pages, from words with {page} and {pages}.
+
+    Examples
+    --------
+    >>> page_count("page {page} of {pages}")
+    '@page { @bottom-right { content: "page " counter(page) " of " counter(pages) ""; } }'
+    """
+    text = words.replace("{page}", '" counter(page) "').replace("{pages}", '" counter(pages) "')
+    return f'@page {{ @bottom-right {{ content: "{text}"; }} }}'
+
+
+def _rendered(page: Mapping[str, Any]) -> str:
+    return _environment().get_template("report.html.j2").render(page)
+
+
+def _content(results_folder: Path, settings: Settings, version: str) -> dict[str, Any]:
+    """All that the template shows."""
     results, context = Results(Path(results_folder)), Context(settings, version)
     lead = led(results, context)
     s = strings(context.language)
     script = _template_text("report.js")
     built = {name: tables.build(name, results, context) for name in tables.names(context)}
     drawn = {name: _figure(name, results, context) for name in figures.names(context)}
-    page = {
+    return {
+        "printed": False,
+        "whole": True,
         "s": s,
         "language": {"en": "en", "zh": "zh-Hans"}[context.language],
         "script": Markup(script),  # our own file; its hash stands in the policy
@@ -109,7 +162,6 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "glossary": glossary(s),
         "provenance": _provenance(results, context, s),
     }
-    return _environment().get_template("report.html.j2").render(page)
 
 
 # ------------------------------------------------------------------------------------------------------------- pieces
@@ -289,6 +341,12 @@ def inline(svg: str) -> Markup:
     svg = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
     return Markup(re.sub(r"\n\s*", "\n", svg))  # drawn by our own figures; texts were escaped there
+
+
+def standalone(svg: str) -> str:
+    """An SVG of `inline` as a file of its own: with its names of elements and links."""
+    names = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return str(svg).replace("<svg", f"<svg{names}", 1)
 
 
 # --------------------------------------------------------------------------------------------------------- first screen
