@@ -91,6 +91,8 @@ class Dataset:
         ``build(source) -> DataFrame`` with these variables; texts never missing but empty, numbers NaN.
     value_level : mapping
         For a variable whose meaning depends on another: variable to the one that decides, as PPSTRESN to PPTESTCD.
+    subclass : str
+        Sub-class of the standard, as TIME-TO-EVENT.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Dataset:
     variables: tuple[Variable, ...]
     build: Callable[[Source], pd.DataFrame]
     value_level: Mapping[str, str] = field(default_factory=dict)
+    subclass: str = ""
 
     @property
     def file(self) -> str:

@@ -170,5 +170,6 @@ DATASET = Dataset(
         Variable("SRCSEQ", "Source Sequence Number", "integer", 8, origin="Predecessor", required=True, method="PC.PCSEQ"),
     ),
     build=build,
+    subclass="NON-COMPARTMENTAL ANALYSIS",
     value_level={"AVAL": "PARCAT1"},
 )

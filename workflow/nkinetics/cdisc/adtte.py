@@ -112,4 +112,5 @@ DATASET = Dataset(
         Variable("SRCSEQ", "Source Sequence Number", "integer", 8, origin="Predecessor", method="PP.PPSEQ"),
     ),
     build=build,
+    subclass="TIME-TO-EVENT",
 )
