@@ -395,6 +395,18 @@ def _report(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _cdisc(args: argparse.Namespace) -> int:
+    from nkinetics import cdisc, settings
+    from nkinetics.results import Context, Results
+
+    cdisc.require_libraries()
+    context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
+    package = cdisc.build(Results(args.results), context)
+    cdisc.write(package, args.output_dir)
+    print(cdisc.summary(package))
+    return DONE
+
+
 def _simulate(args: argparse.Namespace) -> int:
     from nkinetics import simulate
 
@@ -619,6 +631,11 @@ def _parser() -> argparse.ArgumentParser:
     path(report, "--results", "results folder", required=True)
     path(report, "--config", "configuration; run_config.yaml of the results by default")
     path(report, "--output", "file to write; report.html of the results by default")
+
+    cdisc = command("cdisc", "SDTM, ADaM and population data sets with define.xml, checks and a reviewer's guide")
+    path(cdisc, "--results", "results folder", required=True)
+    path(cdisc, "--config", "configuration; run_config.yaml of the results by default")
+    path(cdisc, "--output-dir", "folder for sdtm/, adam/, pharmacometrics/, checks.csv ...", required=True)
 
     simulate = command("simulate", "a study with known truth, written as the instruments would have written it")
     path(simulate, "--output-dir", "folder for config/, data/raw/ and the truth", required=True)

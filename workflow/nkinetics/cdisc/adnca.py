@@ -120,8 +120,6 @@ def excluded(record: dict[str, object], row: pd.Series, used: set[str]) -> str:
     return ""
 
 
-_HOURS = "h"
-
 DATASET = Dataset(
     name="ADNCA",
     label="PK Concentration Analysis Dataset",
@@ -154,10 +152,10 @@ DATASET = Dataset(
         Variable("ADT", "Analysis Date", "sas_date", 8, method="Date of PC.PCDTC"),
         Variable("ADY", "Analysis Relative Day", "integer", 8, origin="Predecessor", method="PC.PCDY"),
         Variable("PCRFTDTM", "Reference Datetime of Dose for Analyte", "sas_datetime", 8, method="EXSTDTC of ATPTREF"),
-        Variable("NFRLT", "Nominal Rel. Time from Analyte First Dose", "float", 8, method="Planned time, h"),
-        Variable("AFRLT", "Actual Rel. Time from Analyte First Dose", "float", 8, method="Actual time, h"),
-        Variable("NRRLT", "Nominal Rel. Time from Reference Dose", "float", 8, method="Planned time from ATPTREF, h"),
-        Variable("ARRLT", "Actual Rel. Time from Reference Dose", "float", 8, method="Actual time from ATPTREF, h"),
+        Variable("NFRLT", "Nom. Rel. Time from Analyte First Dose", "float", 8, method="Planned time, h"),
+        Variable("AFRLT", "Act. Rel. Time from Analyte First Dose", "float", 8, method="Actual time, h"),
+        Variable("NRRLT", "Nominal Rel. Time from Ref. Dose", "float", 8, method="Planned time from ATPTREF, h"),
+        Variable("ARRLT", "Actual Rel. Time from Ref. Dose", "float", 8, method="Actual time from ATPTREF, h"),
         Variable("RRLTU", "Relative Time Unit", length=4, origin="Assigned"),
         Variable("DOSEA", "Actual Treatment Dose", "float", 8, origin="Predecessor", method="EX.EXDOSE"),
         Variable("DOSEU", "Treatment Dose Units", length=20, origin="Predecessor", method="EX.EXDOSU"),

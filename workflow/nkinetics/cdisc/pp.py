@@ -51,7 +51,10 @@ SLOPE = frozenset(
         "clast_pred",
     }
 )
-"""Parameters that the points of the terminal fit make; the others are made by the samples of the area."""
+"""Parameters that the points of the terminal fit make."""
+
+OF_AREA = frozenset({"auc_int_extrap_pct", "auc_extrap_pct", "mrt_last", "mrt_inf_obs", "accumulation_auc"})
+"""Parameters without the unit of an area that the samples of the area make."""
 
 
 def infusion_of(window: str) -> int:
@@ -79,15 +82,23 @@ def window_name(window: str) -> str:
 
 
 def group_name(row: Mapping[str, object]) -> str:
-    """PPGRPID: assay profile, window, and whether the samples of the area (A) or of the terminal fit (L) made it.
+    """PPGRPID: assay profile, window, and which samples made it.
+
+    L: the points of the terminal fit; A: the samples of the area; S: all measured samples of the window.
 
     Examples
     --------
-    >>> row = {"assay": "qpcr", "specimen": "blood", "window": "infusion_2", "parameter": "half_life"}
-    >>> group_name(row)
-    'QPCR-BLOOD-INFUSION_2-L'
+    >>> row = {"assay": "qpcr", "specimen": "blood", "window": "infusion_2"}
+    >>> group_name(row | {"parameter": "half_life"}), group_name(row | {"parameter": "cmax"})
+    ('QPCR-BLOOD-INFUSION_2-L', 'QPCR-BLOOD-INFUSION_2-S')
     """
-    made_by = "L" if row["parameter"] in SLOPE else "A"
+    name = str(row["parameter"])
+    area = name in OF_AREA or BY_NAME[name].unit in AREAS
+    return group(row, "L" if name in SLOPE else "A" if area else "S")
+
+
+def group(row: Mapping[str, object], made_by: str) -> str:
+    """PPGRPID of an assay profile and window for one kind of samples (L, A or S)."""
     return f"{row['assay']}-{row['specimen']}-{row['window']}-{made_by}".upper()
 
 
@@ -191,7 +202,7 @@ DATASET = Dataset(
     variables=(
         *identifiers("PP"),
         Variable("PPSEQ", "Sequence Number", "integer", 8, required=True, method="Order of assay, window, parameter"),
-        Variable("PPGRPID", "Group ID", length=80, method="Assay, specimen, window, and A (area) or L (terminal fit)"),
+        Variable("PPGRPID", "Group ID", length=80, method="Assay, specimen, window; made by L, A or S"),
         Variable("PPTESTCD", "Parameter Short Name", length=8, codelist="PKPARMCD", origin="Assigned", required=True),
         Variable("PPTEST", "Parameter Name", length=40, codelist="PKPARM", origin="Assigned", required=True),
         Variable("PPCAT", "Parameter Category", length=80, origin="Assigned", required=True, method="Analyte and assay"),
