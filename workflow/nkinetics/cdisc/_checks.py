@@ -392,27 +392,24 @@ def related(made: Made) -> Iterator[Finding]:
     if "RELREC" not in made:
         return
     item, frame = made["RELREC"]
-    wrong = [not _resolves(made, row, "RDOMAIN") for row in frame.to_dict("records")]
+    wrong = [not found for found in _resolving(made, frame)]
     yield from _bad(item, "IDVARVAL", frame.loc[wrong, "IDVARVAL"], "a record of the related data set")
     sides = frame.groupby(["USUBJID", "RELID"])["RDOMAIN"].nunique()
     for subject, relation in sides[sides < 2].index:
         yield Finding("RELREC", "RELID", f"{subject} {relation}", "records of two data sets")
 
 
-def _resolves(made: Made, row: Mapping[str, object], domain: str) -> bool:
-    parent = made.get(str(row[domain]))
-    if parent is None or str(row["IDVAR"]) not in parent[1].columns:
-        return False
-    return (str(row["USUBJID"]), str(row["IDVARVAL"])) in _index(parent[1], str(row["IDVAR"]))
-
-
-def _index(frame: pd.DataFrame, variable: str) -> set[tuple[str, str]]:
-    cached = frame.attrs.get(variable)
-    if cached is None:
-        values = frame[variable]
-        texts = values if values.dtype == "str" else [f"{v:.10g}" for v in values]
-        cached = frame.attrs[variable] = set(zip(frame["USUBJID"], texts, strict=True))
-    return set(cached) if not isinstance(cached, set) else cached
+def _resolving(made: Made, frame: pd.DataFrame) -> list[bool]:
+    """Whether each record's RDOMAIN, USUBJID, IDVAR and IDVARVAL lead to a record."""
+    known: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for domain, variable in set(zip(frame["RDOMAIN"], frame["IDVAR"], strict=True)):
+        parent = made[domain][1] if domain in made else pd.DataFrame()
+        if variable in parent.columns:
+            values = parent[variable]
+            texts = list(values) if values.dtype == "str" else [f"{v:.10g}" for v in values]
+            known[(domain, variable)] = set(zip(parent["USUBJID"], texts, strict=True))
+    columns = [frame[name] for name in ("RDOMAIN", "IDVAR", "USUBJID", "IDVARVAL")]
+    return [(s, v) in known.get((d, i), set()) for d, i, s, v in zip(*columns, strict=True)]
 
 
 def supplements(made: Made) -> Iterator[Finding]:
@@ -420,7 +417,7 @@ def supplements(made: Made) -> Iterator[Finding]:
     for item, frame in made.values():
         if not item.name.startswith("SUPP"):
             continue
-        wrong = [not _resolves(made, row, "RDOMAIN") for row in frame.to_dict("records")]
+        wrong = [not found for found in _resolving(made, frame)]
         yield from _bad(item, "IDVARVAL", frame.loc[wrong, "IDVARVAL"], "a record of the parent data set")
         taken = {v.name for p, _ in made.values() for v in p.variables if p.name == item.name.removeprefix("SUPP")}
         bad = frame["QNAM"].map(lambda q: not NAME.fullmatch(q)) | frame["QNAM"].isin(taken)
