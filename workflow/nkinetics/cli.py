@@ -407,6 +407,16 @@ def _cdisc(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _conformance(args: argparse.Namespace) -> int:
+    from nkinetics.cdisc import _engine
+    from nkinetics.store import csv_text, write_text
+
+    found = _engine.conformance(args.package, args.rules, args.python)
+    write_text(args.output, csv_text(found))
+    print(_engine.counts(found))
+    return DONE
+
+
 def _simulate(args: argparse.Namespace) -> int:
     from nkinetics import simulate
 
@@ -636,6 +646,14 @@ def _parser() -> argparse.ArgumentParser:
     path(cdisc, "--results", "results folder", required=True)
     path(cdisc, "--config", "configuration; run_config.yaml of the results by default")
     path(cdisc, "--output-dir", "folder for sdtm/, adam/, pharmacometrics/, checks.csv ...", required=True)
+
+    conformance = command("conformance", "the CDISC rules engine over the SDTM data sets, with rules that you supply")
+    path(conformance, "--package", "folder that nkinetics cdisc wrote", required=True)
+    path(conformance, "--rules", "rules of the engine (JSON)", required=True)
+    conformance.add_argument(
+        "--python", default="python3.12", metavar="PROGRAM", help="interpreter that has cdisc-rules-engine"
+    )
+    path(conformance, "--output", "table to write", required=True)
 
     simulate = command("simulate", "a study with known truth, written as the instruments would have written it")
     path(simulate, "--output-dir", "folder for config/, data/raw/ and the truth", required=True)
