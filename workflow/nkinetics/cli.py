@@ -522,6 +522,28 @@ def _verify(args: argparse.Namespace) -> int:
     return DONE if all(finding.note for finding in found) else GATE
 
 
+def _cdisc(args: argparse.Namespace) -> int:
+    from nkinetics import cdisc, settings
+    from nkinetics.results import Context, Results
+
+    cdisc.require_libraries()
+    context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
+    package = cdisc.build(Results(args.results), context)
+    cdisc.write(package, args.output_dir)
+    print(cdisc.summary(package))
+    return DONE
+
+
+def _conformance(args: argparse.Namespace) -> int:
+    from nkinetics.cdisc import _engine
+    from nkinetics.store import csv_text, write_text
+
+    found = _engine.conformance(args.package, args.rules, args.python)
+    write_text(args.output, csv_text(found))
+    print(_engine.counts(found))
+    return DONE
+
+
 def _simulate(args: argparse.Namespace) -> int:
     from nkinetics import simulate
 
@@ -792,6 +814,19 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--any-environment", action="store_true", help="other versions are notes, as where another computer checks"
     )
+
+    cdisc = command("cdisc", "SDTM, ADaM and population data sets with define.xml, checks and a reviewer's guide")
+    path(cdisc, "--results", "results folder", required=True)
+    path(cdisc, "--config", "configuration; run_config.yaml of the results by default")
+    path(cdisc, "--output-dir", "folder for sdtm/, adam/, pharmacometrics/, checks.csv ...", required=True)
+
+    conformance = command("conformance", "the CDISC rules engine over the SDTM data sets, with rules that you supply")
+    path(conformance, "--package", "folder that nkinetics cdisc wrote", required=True)
+    path(conformance, "--rules", "rules of the engine (JSON)", required=True)
+    conformance.add_argument(
+        "--python", default="python3.12", metavar="PROGRAM", help="interpreter that has cdisc-rules-engine"
+    )
+    path(conformance, "--output", "table to write", required=True)
 
     simulate = command("simulate", "a study with known truth, written as the instruments would have written it")
     path(simulate, "--output-dir", "folder for config/, data/raw/ and the truth", required=True)

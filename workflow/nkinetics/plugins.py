@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
     from nkinetics.results import Context, Results
 
-FAMILIES: Mapping[str, str] = {"readers": "READER", "models": "MODEL", "tables": "TABLE", "figures": "FIGURE"}
+FAMILIES: Mapping[str, str] = {
+    "readers": "READER",
+    "models": "MODEL",
+    "tables": "TABLE",
+    "figures": "FIGURE",
+    "cdisc": "DATASET",
+}
 """Package of each family and the name that its modules export."""
 
 
@@ -387,7 +393,7 @@ def discover(family: str) -> Mapping[str, Any]:
 
     Parameters
     ----------
-    family : {"readers", "models", "tables", "figures"}
+    family : {"readers", "models", "tables", "figures", "cdisc"}
         Sub-package of nkinetics.
 
     Raises

@@ -806,6 +806,29 @@ class Report(Section):
     )
 
 
+class Cdisc(Section):
+    """The CDISC package (`nkinetics cdisc`, `snakemake cdisc`): what the tables of the study do not say."""
+
+    site: str = Field("1", min_length=1, max_length=20, description="SITEID where patients.csv has no column site.")
+    country: str = Field(
+        "", pattern=r"^([A-Za-z]{3})?$", description="COUNTRY (ISO 3166, three letters) without a column country."
+    )
+    laboratory: str = Field("", max_length=80, description="PCNAM: the laboratory that measured the levels.")
+    route: str = Field("INTRAVENOUS", max_length=40, description="EXROUTE of the infusions of cells.")
+    dose_form: str = Field("SUSPENSION", max_length=40, description="EXDOSFRM of the infusions of cells.")
+    cytokine_route: str = Field("SUBCUTANEOUS", max_length=40, description="EXROUTE of the cytokines.")
+    cytokine_form: str = Field("INJECTION", max_length=40, description="EXDOSFRM of the cytokines.")
+    in_report: bool = Field(
+        False, description="Make the package with the report, and give it a section there with its checks."
+    )
+    rules: str | None = Field(
+        None, description="Rules of the CDISC rules engine (JSON), for `snakemake cdisc_rules`; empty = none."
+    )
+    engine_python: str = Field(
+        "python3.12", description="Interpreter of the environment in which cdisc-rules-engine is installed."
+    )
+
+
 class Settings(Section):
     """config.yaml."""
 
@@ -820,6 +843,7 @@ class Settings(Section):
     prediction: Prediction = Field(Prediction(), description="What the population model is asked to predict.")
     statistics: Statistics = Field(Statistics(), description="Statistics over patients.")
     report: Report = Field(Report(), description="The report.")
+    cdisc: Cdisc = Field(Cdisc(), description="The CDISC package.")
     batches: int = Field(
         2, ge=1, le=1000, description="Batches of patients; fixed per study (a changed count reassigns everyone)."
     )
