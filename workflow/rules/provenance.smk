@@ -28,6 +28,7 @@ rule manifest:
         "results/batches",
         "results/study",
         "results/exclusions.jsonl",
+        "results/validation.csv",
         "results/population_fit.json",
         tables=CANONICAL,
         final=final_outputs,
