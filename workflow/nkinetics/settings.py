@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nkinetics.columns import IDENTIFIER, LEVEL_UNITS
 from nkinetics.errors import InputError, Problem, nearest
-from nkinetics.plugins import discover
+from nkinetics.plugins import discover, item_ids
 
 Unit = Literal["copies/ug", "copies/mL", "copies/uL", "cells/uL", "%", "copies/cell"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -799,6 +799,21 @@ class Report(Section):
     titles: Mapping[str, str] = Field({}, description="Title of an item by its id, in place of the built-in one.")
     footnotes: Mapping[str, tuple[str, ...]] = Field({}, description="Further footnotes of an item by its id.")
     protocol: Protocol = Field(Protocol(), description="What the protocol asks for; deviations are listed by it.")
+
+    @model_validator(mode="after")
+    def _known(self) -> Report:
+        asked = {"items": self.items, "titles": self.titles, "footnotes": self.footnotes}
+        # Only a report that names items pays for the look into their files.
+        known = item_ids() if any(asked.values()) else ()
+        for key, ids in asked.items():
+            for each in ids:
+                if each not in known:
+                    near = nearest(each, known)
+                    raise ValueError(f"{key}: no item {each}" + (f"; did you mean {near}?" if near else ""))
+        twice = sorted({i for i in self.items if self.items.count(i) > 1})
+        if twice:
+            raise ValueError(f"items: {', '.join(twice)} twice")
+        return self
 
 
 class Settings(Section):
