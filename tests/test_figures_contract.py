@@ -22,7 +22,7 @@ from nkinetics.wording import number_of
 
 NAMES = sorted(discover("figures"))
 PATIENTS = ["001", "002", "003", "004", "005", "006"]
-BY_PATIENT = ("profiles", "fits", "overview", "by_dose_level")
+BY_PATIENT = ("profiles", "fits", "overview", "by_dose_level", "swimmer", "blood_counts")
 """Figures that show each patient."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -385,6 +386,27 @@ def names(family: str) -> tuple[str, ...]:
     """
     folder = Path(__file__).parent / family
     return tuple(sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_")))
+
+
+@cache
+def item_ids() -> tuple[str, ...]:
+    """Stable ids of all tables, figures and listings, in order, from their files and without importing any of them.
+
+    Examples
+    --------
+    >>> "T-CK-05" in item_ids(), "F-CK-01" in item_ids()
+    (True, True)
+    """
+    found = [
+        match
+        for family in ("tables", "figures")
+        for name in names(family)
+        for match in _ITEM_ID.findall((Path(__file__).parent / family / f"{name}.py").read_text(encoding="utf-8"))
+    ]
+    return tuple(sorted(found))
+
+
+_ITEM_ID = re.compile(r'\bid="((?:[TF]-CK|L)-[\d.]+)"')
 
 
 @cache

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nkinetics.columns import IDENTIFIER, LEVEL_UNITS
 from nkinetics.errors import InputError, Problem, nearest
-from nkinetics.plugins import discover
+from nkinetics.plugins import discover, item_ids
 
 Unit = Literal["copies/ug", "copies/mL", "copies/uL", "cells/uL", "%", "copies/cell"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -827,6 +827,21 @@ class Cdisc(Section):
     engine_python: str = Field(
         "python3.12", description="Interpreter of the environment in which cdisc-rules-engine is installed."
     )
+
+    @model_validator(mode="after")
+    def _known(self) -> Report:
+        asked = {"items": self.items, "titles": self.titles, "footnotes": self.footnotes}
+        # Only a report that names items pays for the look into their files.
+        known = item_ids() if any(asked.values()) else ()
+        for key, ids in asked.items():
+            for each in ids:
+                if each not in known:
+                    near = nearest(each, known)
+                    raise ValueError(f"{key}: no item {each}" + (f"; did you mean {near}?" if near else ""))
+        twice = sorted({i for i in self.items if self.items.count(i) > 1})
+        if twice:
+            raise ValueError(f"items: {', '.join(twice)} twice")
+        return self
 
 
 class Settings(Section):

@@ -38,7 +38,7 @@ from nkinetics.figures._style import (
 )
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
-from nkinetics.wording import Words, profile_name, profiles, significant, source_footnote, without_quantified
+from nkinetics.wording import Words, grouped, profile_name, profiles, significant, source_footnote, without_quantified
 
 NEEDS = ("observations", "samples", "patients", "infusions", "cytokines", "events")
 COUNTS: Mapping[str, tuple[str, int, Any]] = {"wbc_1e9_l": ("WBC", 7, "-"), "alc_1e9_l": ("ALC", 5, (0, (4, 1.6)))}
@@ -172,14 +172,19 @@ def _notes(results: Results, context: Context, counts: pd.DataFrame, words: Word
         marks_footnote(words),
         words.say(
             "Copies per µg of DNA are a share of all nucleated cells: after lymphodepletion, while white blood cells "
-            "are few, they lie too high compared with cells per volume, and they fall as white blood cells return, "
-            "without any loss of CAR-NK cells. One scale for all patients in each row of panels. WBC: white blood cells; ALC: "
-            "absolute lymphocyte count, as recorded with the sample.",
+            "are few, they lie too high compared with cells per volume, and they fall as white blood cells "
+            "return, without any loss of CAR-NK cells. One scale for all patients in each row of panels. WBC: white "
+            "blood cells; ALC: absolute lymphocyte count, as recorded with the sample.",
             "每 µg DNA 的拷贝数是占全部有核细胞的比例：清淋后白细胞稀少时与单位体积细胞数相比偏高，"
             "白细胞恢复时即使 CAR-NK 细胞未减少也会下降。同类图所有患者采用同一尺度。"
             "WBC：白细胞；ALC：淋巴细胞绝对计数，按样本记录。",
         ),
     ]
+    kind = profiles(results).iloc[0]
+    reasons = without_quantified(results, context, str(kind["assay"]), str(kind["specimen"]))
+    if reasons:
+        shown = grouped(reasons, words)
+        notes.append(words.say(f"Without a quantified level: {shown}.", f"无可定量水平：{shown}。"))
     without = [str(p) for p in results.patients["patient_id"] if p not in set(counts["patient_id"])]
     if without:
         notes.append(

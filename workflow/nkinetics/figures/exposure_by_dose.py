@@ -28,6 +28,7 @@ from nkinetics.population.exposure_response import wanted
 from nkinetics.results import Context, Results
 from nkinetics.wording import (
     Words,
+    blq_footnote,
     dose_levels,
     dose_names,
     exposure_title,
@@ -191,6 +192,7 @@ def _notes(
             f"DLL3 高（{by_level}）：点有标注时以粗体表示。",
         )
     ]
+    notes.append(blq_footnote(context))
     for kind in kinds.itertuples():
         none = found[_of(found, kind) & ~found["state"].isin((VALUE, BELOW))]
         reasons: dict[str, str] = {}

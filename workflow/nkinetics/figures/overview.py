@@ -46,6 +46,7 @@ from nkinetics.wording import (
     days,
     dose_levels,
     dose_names,
+    everyone,
     grouped,
     profile_name,
     profiles,
@@ -90,7 +91,12 @@ def draw(results: Results, context: Context) -> FigureBody:
             _strip(axes, results, _patients(results, dose_level), lanes, strip_height, words)
     figure.text(0.5, 0.1 / figure.get_figheight(), day_label(words), ha="center", fontsize=8)
     name = profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"], kind["analyte"])
-    return FigureBody(figure, _notes(results, context, kind, words, strip), _alt(results, rows, words), name)
+    return FigureBody(
+        figure,
+        _notes(results, context, kind, words, strip),
+        _alt(results, rows, words),
+        f"{everyone(results, words)} · {name}",
+    )
 
 
 def _keys(results: Results, words: Words, strip: bool) -> list[Any]:

@@ -296,9 +296,9 @@ def _notes(
     notes = [
         words.say(
             "Line: follow-up, to the end in patients.csv or the last sample. Thick between samples quantified one "
-            "after the other; filled dot quantified, open triangle below its LLOQ, open dot not detected. Black "
-            "triangles above: infusions given; ticks below: cytokine doses. Bars with letter and grade: C CRS, N ICANS, I "
-            "infection, T tocilizumab, S steroid, from start to end. Boxes: response at its assessment"
+            "after the other; filled dot quantified, open triangle below its LLOQ, open dot not detected. "
+            "Black triangles above: infusions given; ticks below: cytokine doses. Bars with letter and grade: C CRS, "
+            "N ICANS, I infection, T tocilizumab, S steroid, from start to end. Boxes: response at its assessment"
             + ("" if "therapy" not in set(results.table("events")["event"]) else "; Rx subsequent therapy")
             + ".",
             "线：随访，至 patients.csv 所载终点或末次样本。相邻样本均可定量时加粗；实心圆点可定量，"
