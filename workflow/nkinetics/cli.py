@@ -466,6 +466,17 @@ def _verify(args: argparse.Namespace) -> int:
     return DONE if all(finding.note for finding in found) else GATE
 
 
+def _crate(args: argparse.Namespace) -> int:
+    from nkinetics.provenance import crate, manifest
+
+    made = manifest.read(args.results)
+    published = crate.date_of(made, args.date)
+    files = crate.contents(made, args.results, args.root)
+    crate.write(args.output, files, crate.describe(made, files, published, args.license), published)
+    print(f"{args.output}: {len(files)} files, run {made['run'][:16]}")
+    return DONE
+
+
 def _simulate(args: argparse.Namespace) -> int:
     from nkinetics import simulate
 
@@ -722,6 +733,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--any-environment", action="store_true", help="other versions are notes, as where another computer checks"
     )
+
+    crate = command("crate", "pack inputs, results, choices and versions of a run as an RO-Crate (extra crate)")
+    crate.add_argument("--results", type=Path, default=Path("results"), help="results folder", metavar="DIR")
+    crate.add_argument("--root", type=Path, default=Path(), help="study folder", metavar="DIR")
+    path(crate, "--output", "zip file to write, as results-crate.zip", required=True)
+    crate.add_argument("--date", metavar="DATE", help="date of the crate (ISO); the data cut by default")
+    crate.add_argument("--license", metavar="URL", default="", help="under which licence the crate is given on")
 
     simulate = command("simulate", "a study with known truth, written as the instruments would have written it")
     path(simulate, "--output-dir", "folder for config/, data/raw/ and the truth", required=True)
