@@ -30,6 +30,8 @@ STAGES = (
     "table",
     "figure",
     "report",
+    "diff",
+    "manifest",
 )
 
 

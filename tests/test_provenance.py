@@ -278,6 +278,7 @@ def test_the_manifest_of_a_cut_names_the_cut_before_it(study: Path, verify) -> N
     choices = settings.load(study / "results/run_config.yaml")
     later = choices.model_copy(update={"report": choices.report.model_copy(update={"previous": "cuts/first"})})
     made = manifest.build(study / "results", later, __version__)
+    assert made["previous"]["inside"]
     assert made["previous"]["manifest_sha256"] == sha256_of(study / "cuts/first/run_manifest.json")
     assert made["run"] != json.loads((study / "cuts/first/run_manifest.json").read_text())["run"]
     write_text(study / "results/run_config.yaml", settings.as_yaml(later))
@@ -286,6 +287,18 @@ def test_the_manifest_of_a_cut_names_the_cut_before_it(study: Path, verify) -> N
     edited(study / "cuts/first/run_manifest.json", '"study": "NCT07366658"', '"study": "NCT00000000"')
     (found,) = differs(verify()[1])
     assert found.startswith("previous cuts/first: found sha256 ")
+
+
+def test_an_earlier_cut_outside_the_study_folder_leaves_its_name_only_and_is_not_taken_for_another(
+    study: Path, verify, tmp_path: Path
+) -> None:
+    """Its folder is called results, as this one is."""
+    shutil.copytree(study / "results", tmp_path / "earlier" / "results")
+    choices = settings.load(study / "results/run_config.yaml")
+    shown = choices.report.model_copy(update={"previous": (tmp_path / "earlier" / "results").as_posix()})
+    made = manifest.build(study / "results", choices.model_copy(update={"report": shown}), __version__)
+    assert (made["previous"]["folder"], made["previous"]["inside"]) == ("results", False)
+    assert [f.note for f in manifest._previous(made["previous"], study)] == [True]
 
 
 # ---------------------------------------------------------------------------------------------------------- exclusions
@@ -412,7 +425,7 @@ def test_a_crate_read_back_is_a_process_run_with_its_inputs_choices_and_results(
     read = ROCrate(str(crate))
     assert read.root_dataset["conformsTo"].id == "https://w3id.org/ro/wfrun/process/0.5"
     (action,) = read.get_by_type("CreateAction")
-    assert [a.id for a in read.root_dataset["mentions"]] == [action.id]
+    assert read.root_dataset["mentions"].id == action.id
     made = manifest.read(study / "results")
     assert {e.id for e in action["result"]} == {f"results/{n}" for n in [*made["outputs"], manifest.FILE]}
     given = {e.id for e in action["object"] if e.type == "File"}
@@ -422,6 +435,7 @@ def test_a_crate_read_back_is_a_process_run_with_its_inputs_choices_and_results(
     assert action["instrument"]["version"] == __version__
     libraries = {e["name"]: e["version"] for e in action["instrument"]["softwareRequirements"]}
     assert libraries["pandas"] == pd.__version__
+    assert "ask the sponsor" in read.root_dataset["license"]["description"]
     assert read.root_dataset["datePublished"] == "2026-10-31"
     result = read.dereference("results/observations.csv")
     assert result["sha256"] == sha256_of(study / "results/observations.csv")

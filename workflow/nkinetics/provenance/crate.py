@@ -80,7 +80,7 @@ def describe(made: Mapping[str, Any], files: Mapping[str, Path], published: str,
     published : str
         ISO date.
     licence : str
-        URL of the licence under which the crate is given on; empty = none named.
+        URL of the licence under which the crate is given on; empty = the crate says that none is named.
 
     Raises
     ------
@@ -106,8 +106,9 @@ def describe(made: Mapping[str, Any], files: Mapping[str, Path], published: str,
     root["name"] = f"{made['study']}: cellular kinetics, data cut {made['data_cut'] or published}"
     root["description"] = f"{title}. Inputs, choices, versions and results of one run of NKinetics, run {made['run']}."
     root["datePublished"] = published
-    if licence:
-        root["license"] = about(licence, "CreativeWork", name=licence)
+    unsaid = "Nothing is said here about how this crate may be used: ask the sponsor of the study."
+    facts = {"name": licence or "No licence named", "description": licence or unsaid}
+    root["license"] = about(licence or "#licence", "CreativeWork", **facts)
     version = PROFILE.rsplit("/", 1)[1]
     root["conformsTo"] = about(PROFILE, "CreativeWork", name="Process Run Crate", version=version)
     entities = {name: _file(crate, name, path, made) for name, path in files.items()}
@@ -133,7 +134,7 @@ def describe(made: Mapping[str, Any], files: Mapping[str, Path], published: str,
     action = crate.add_action(
         program, "#run", object=[*given, *choices], result=results, properties={"@type": "CreateAction", "name": name}
     )
-    root["mentions"] = [action]
+    root["mentions"] = action
     described: dict[str, Any] = crate.metadata.generate()
     return described
 

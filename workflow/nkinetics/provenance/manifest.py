@@ -181,6 +181,7 @@ def previous(settings: Settings) -> dict[str, Any] | None:
     manifest, name = folder / FILE, settings.report.previous
     return {
         "folder": _inside(name)["file"],
+        "inside": _inside(name)["inside"],
         "manifest_sha256": sha256_of(manifest) if manifest.is_file() else None,
         "exclusions_head": exclusions.head(read_trail(folder)),
     }
@@ -455,6 +456,9 @@ def _trail(said: Mapping[str, Any], folder: Path) -> list[Finding]:
 def _previous(said: Mapping[str, Any] | None, root: Path) -> list[Finding]:
     if said is None:
         return []
+    if not said["inside"]:
+        words = "a folder outside the study folder, which cannot be checked"
+        return [Finding("previous", said["folder"], words, "", note=True)]
     path = root / said["folder"] / FILE
     now = sha256_of(path) if path.is_file() else None
     if now == said["manifest_sha256"]:
