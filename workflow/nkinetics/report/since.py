@@ -121,18 +121,19 @@ def _conclusion(row: Mapping[str, Any], context: Context, s: Mapping[str, Any]) 
     """What, before and now of one conclusion; the item says what it is about in words that `changes` writes."""
     words, item = Words(context.language), str(row["item"])
     old, new = str(row["old"]), str(row["new"])
+    answer, median, proportionality = s["since_answer"], s["since_median"], s["since_proportionality"]
     if item.startswith("answer "):
-        what = f"{s['since_answer']}, {item.removeprefix('answer ')}"
+        what = f"{answer}, {item.removeprefix('answer ')}"
     elif item.startswith("median persistence "):
         limit, level = item.removeprefix("median persistence ").split(" ", 1)
         who = s["everyone"] if level == "all" else level
-        what = f"{s['since_median'].format(limit=limit.upper())}, {who}"
+        what = f"{median.format(limit=limit.upper())}, {who}"
         old, new = (days(float(text)) if text else "" for text in (old, new))
     elif item.startswith("dose proportionality "):
         analysis, parameter, window, level = item.removeprefix("dose proportionality ").split(" ", 3)
         kind = s["since_analysis"].get(analysis, analysis)
         of = "" if level == "all" else f", {level}"
-        what = f"{s['since_proportionality']}, {exposure_title(words, window, parameter)} ({kind}{of})"
+        what = f"{proportionality}, {exposure_title(words, window, parameter)} ({kind}{of})"
         old, new = (verdict_words(words, text) for text in (old, new))
     else:
         what = str(s["since_structure"])
