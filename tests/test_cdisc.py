@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from nkinetics import cdisc, cli, nca
-from nkinetics.cdisc import _checks, _dataset_json, _define, _engine, _terms, _units, _xpt
+from nkinetics.cdisc import _checks, _dataset_json, _define, _terms, _units, _xpt
 from nkinetics.cdisc._model import Dataset, Variable
-from nkinetics.columns import NCA
 from nkinetics.errors import BAD_INPUT, InputError
 from nkinetics.nca.parameters import PARAMETERS, UNITS
 from nkinetics.plugins import discover
@@ -107,7 +106,9 @@ def test_parameters_of_two_infusions_and_two_assays_are_told_apart(small: cdisc.
     assert pp["PPCAT"].nunique() == len(small.source.results.table("nca").drop_duplicates(["assay", "specimen"]))
 
 
-def test_a_pre_dose_sample_of_a_later_infusion_is_copied_to_the_end_of_the_interval_before(small: cdisc.Package) -> None:
+def test_a_pre_dose_sample_of_a_later_infusion_is_copied_to_the_end_of_the_interval_before(
+    small: cdisc.Package,
+) -> None:
     adnca, pc = frame_of(small, "ADNCA"), frame_of(small, "PC")
     copies = adnca[adnca["DTYPE"] == "COPY"]
     assert len(copies)
@@ -295,7 +296,9 @@ def test_dataset_json_has_the_structure_of_version_1_1_and_the_records_of_the_tr
             for i, variable in enumerate(item.variables):
                 cells = [row[i] for row in told["rows"]]
                 if variable.kind == "sas_date":
-                    cells = [math.nan if c is None else (pd.Timestamp(c) - pd.Timestamp("1960-01-01")).days for c in cells]
+                    cells = [
+                        math.nan if c is None else (pd.Timestamp(c) - pd.Timestamp("1960-01-01")).days for c in cells
+                    ]
                 if variable.kind == "sas_datetime":
                     epoch = pd.Timestamp("1960-01-01")
                     cells = [math.nan if c is None else (pd.Timestamp(c) - epoch).total_seconds() for c in cells]
@@ -358,7 +361,7 @@ def test_every_reference_of_define_xml_resolves_and_nothing_is_orphaned(small: c
 
 def test_value_level_metadata_tells_unit_and_type_of_each_parameter(folder: Path) -> None:
     text = (folder / "sdtm" / "define.xml").read_text()
-    assert "<TranslatedText xml:lang=\"en\">AUC to Last Nonzero Conc (cells/uL" not in text
+    assert '<TranslatedText xml:lang="en">AUC to Last Nonzero Conc (cells/uL' not in text
     assert "AUC to Last Nonzero Conc (h*" in text and "Number of Points for Lambda z" in text
     assert 'ExtendedValue="Yes"' in text and "C85839" in text
 
@@ -481,7 +484,10 @@ PLANTED: dict[str, tuple[Plant, str]] = {
     "NK-018 other limit": (_cell("PC", "PCSTRESC", "<1", lambda f: f["PCSTRESC"].str.startswith("<")), "PCSTRESC"),
     "NK-018 number below": (_cell("PC", "PCSTRESN", 1e-9, lambda f: f["PCSTRESN"].notna()), "PCSTRESN"),
     "NK-019 two names": (_cell("PC", "PCTEST", "Another"), "PCTEST"),
-    "NK-019 two units": (_cell("PP", "PPSTRESU", "%", lambda f: f["PPTESTCD"].eq("CMAX") & f["PPSTRESU"].ne("")), "PPSTRESU"),
+    "NK-019 two units": (
+        _cell("PP", "PPSTRESU", "%", lambda f: f["PPTESTCD"].eq("CMAX") & f["PPSTRESU"].ne("")),
+        "PPSTRESU",
+    ),
     "NK-020 other name": (_cell("PP", "PPTEST", "Cmax"), "PPTEST"),
     "NK-021 infusions not told apart": (
         _rows("PP", lambda f: f.assign(PPTPTREF="INFUSION 1")),
@@ -594,7 +600,9 @@ def test_a_folder_without_results_is_refused_with_every_missing_table(context_sm
 
 
 def test_the_command_imports_its_libraries_late(root: Path) -> None:
-    code = "import sys; import nkinetics.cli; print([m for m in ('pyreadstat', 'odmlib', 'pandas') if m in sys.modules])"
+    code = (
+        "import sys; import nkinetics.cli; print([m for m in ('pyreadstat', 'odmlib', 'pandas') if m in sys.modules])"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert run.stdout.strip() == "[]"
 

@@ -342,6 +342,10 @@ def test_the_report_tells_new_patients_results_conclusions_and_the_largest_chang
     without_patient(old, "004")
     of = {"patient_id": "001", "assay": "qpcr", "window": "overall", "parameter": "cmax"}
     edit(old, "nca", with_cell(of, "value", 320.0))
+    given = table(old, "dose_proportionality").query("verdict != '' and assay == 'qpcr' and parameter == 'cmax'")
+    key = ["assay", "specimen", "window", "parameter", "analysis", "dose_level"]
+    verdict = dict(given.query("window == 'overall' and analysis == 'power_model'").iloc[0][key])
+    edit(old, "dose_proportionality", with_cell(verdict, "verdict", "dose proportional"))
     cli.main(["diff", str(old), str(new), "--output", str(new / "changes.csv")])
     context = named(context_small, language)
     n = len(table(new, "observations").query("patient_id == '004'"))
@@ -350,10 +354,25 @@ def test_the_report_tells_new_patients_results_conclusions_and_the_largest_chang
         assert told.line.startswith(f"Since the data cut of 2026-03-01: new patients 1, new results {n}, earlier")
         assert ("Patients (before: gone; now: new)", "", "004") in told.rows
         assert ("Patient 001, Cmax, qPCR, blood (copies/µg)", "320", "400 (+25.0 %)") in told.rows
-        assert any(what == "Answer DL1" and "320" in was and "400" in now for what, was, now in told.rows)
+        assert ("Dose proportionality, Cmax (power model)", "dose proportional") in [row[:2] for row in told.rows]
+        assert any(what == "Answer, DL1" and "320" in was and "400" in now for what, was, now in told.rows)
     text = report.build(new, context.settings, "0.1.0")
     assert html.strings(language)["since_heading"] in text and 'href="#since"' in text
     assert "changes.csv" in text
+
+
+def test_where_no_exposure_of_an_earlier_patient_changed_the_brief_says_so(
+    old: Path, new: Path, context_small: Context
+) -> None:
+    without_patient(old, "004")
+    cli.main(["diff", str(old), str(new), "--output", str(new / "changes.csv")])
+    told = since(Results(new), named(context_small), html.strings("en"))
+    assert told.rows[-1] == ("Cmax and AUC of earlier patients", "", "none changed")
+
+
+def test_every_analysis_of_dose_proportionality_has_its_words(old: Path) -> None:
+    given = table(old, "dose_proportionality").query("verdict != ''")
+    assert set(given["analysis"]) <= set(html.strings("en")["since_analysis"])
 
 
 def test_the_report_names_the_run_by_the_digest_of_its_manifest(new: Path, context_small: Context) -> None:

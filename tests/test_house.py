@@ -32,6 +32,8 @@ STAGES = (
     "report",
     "cdisc",
     "conformance",
+    "diff",
+    "manifest",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -277,6 +278,7 @@ def test_the_manifest_of_a_cut_names_the_cut_before_it(study: Path, verify) -> N
     choices = settings.load(study / "results/run_config.yaml")
     later = choices.model_copy(update={"report": choices.report.model_copy(update={"previous": "cuts/first"})})
     made = manifest.build(study / "results", later, __version__)
+    assert made["previous"]["inside"]
     assert made["previous"]["manifest_sha256"] == sha256_of(study / "cuts/first/run_manifest.json")
     assert made["run"] != json.loads((study / "cuts/first/run_manifest.json").read_text())["run"]
     write_text(study / "results/run_config.yaml", settings.as_yaml(later))
@@ -285,6 +287,18 @@ def test_the_manifest_of_a_cut_names_the_cut_before_it(study: Path, verify) -> N
     edited(study / "cuts/first/run_manifest.json", '"study": "NCT07366658"', '"study": "NCT00000000"')
     (found,) = differs(verify()[1])
     assert found.startswith("previous cuts/first: found sha256 ")
+
+
+def test_an_earlier_cut_outside_the_study_folder_leaves_its_name_only_and_is_not_taken_for_another(
+    study: Path, verify, tmp_path: Path
+) -> None:
+    """Its folder is called results, as this one is."""
+    shutil.copytree(study / "results", tmp_path / "earlier" / "results")
+    choices = settings.load(study / "results/run_config.yaml")
+    shown = choices.report.model_copy(update={"previous": (tmp_path / "earlier" / "results").as_posix()})
+    made = manifest.build(study / "results", choices.model_copy(update={"report": shown}), __version__)
+    assert (made["previous"]["folder"], made["previous"]["inside"]) == ("results", False)
+    assert [f.note for f in manifest._previous(made["previous"], study)] == [True]
 
 
 # ---------------------------------------------------------------------------------------------------------- exclusions
@@ -394,3 +408,70 @@ def test_a_program_that_is_not_installed_cannot_tell_its_versions_and_says_so(mo
     with pytest.raises(InputError, match="a copy that is not installed"):
         provenance.packages()
     provenance.packages.cache_clear()
+
+
+# --------------------------------------------------------------------------------------------------------------- crate
+
+
+@pytest.fixture
+def crate(study: Path, tmp_path: Path) -> Path:
+    assert cli.main(["crate", "--output", str(tmp_path / "crate.zip")]) == DONE
+    return tmp_path / "crate.zip"
+
+
+def test_a_crate_read_back_is_a_process_run_with_its_inputs_choices_and_results(study: Path, crate: Path) -> None:
+    from rocrate.rocrate import ROCrate
+
+    read = ROCrate(str(crate))
+    assert read.root_dataset["conformsTo"].id == "https://w3id.org/ro/wfrun/process/0.5"
+    (action,) = read.get_by_type("CreateAction")
+    assert read.root_dataset["mentions"].id == action.id
+    made = manifest.read(study / "results")
+    assert {e.id for e in action["result"]} == {f"results/{n}" for n in [*made["outputs"], manifest.FILE]}
+    given = {e.id for e in action["object"] if e.type == "File"}
+    assert given == {*made["inputs"], "config/config.yaml"}
+    choices = {e["name"]: e["value"] for e in action["object"] if e.type == "PropertyValue"}
+    assert choices["assays.qpcr.lloq_copies"] == "10.0" and choices["blq.middle"] == '"drop"'
+    assert action["instrument"]["version"] == __version__
+    libraries = {e["name"]: e["version"] for e in action["instrument"]["softwareRequirements"]}
+    assert libraries["pandas"] == pd.__version__
+    assert "ask the sponsor" in read.root_dataset["license"]["description"]
+    assert read.root_dataset["datePublished"] == "2026-10-31"
+    result = read.dereference("results/observations.csv")
+    assert result["sha256"] == sha256_of(study / "results/observations.csv")
+
+
+def test_a_crate_unpacked_is_a_study_folder_in_which_verify_is_clean(
+    crate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(crate) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    monkeypatch.chdir(tmp_path / "unpacked")
+    assert cli.main(["verify", "--deep"]) == DONE
+    assert "all as the manifest says" in capsys.readouterr().out
+
+
+def test_a_crate_is_the_same_bytes_twice_and_holds_no_clock(study: Path, crate: Path, tmp_path: Path) -> None:
+    assert cli.main(["crate", "--output", str(tmp_path / "again.zip")]) == DONE
+    assert (tmp_path / "again.zip").read_bytes() == crate.read_bytes()
+    with zipfile.ZipFile(crate) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(2026, 10, 31, 0, 0, 0)}
+
+
+def test_a_crate_of_tampered_results_is_refused_with_the_file(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited(study / "results/runs.csv", "accepted", "Accepted")
+    assert cli.main(["crate", "--output", str(tmp_path / "crate.zip")]) == BAD_INPUT
+    assert "runs.csv: found sha256" in capsys.readouterr().err
+    assert not (tmp_path / "crate.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [(None, "no date"), ("31.10.2026", "'31.10.2026'"), ("1970-01-01", "'1970")]
+)
+def test_a_crate_without_a_date_is_refused(given: str | None, found: str) -> None:
+    from nkinetics.provenance.crate import date_of
+
+    with pytest.raises(InputError, match=f"--date: found {found}"):
+        date_of({"data_cut": None}, given)

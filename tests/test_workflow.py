@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import re
@@ -80,6 +81,7 @@ def test_the_bundled_study_gives_every_file_of_the_contract(bundled: Path) -> No
     expected |= {f"{t}.csv" for t in ("dose_proportionality", "assay_agreement", "exposure_response")}
     expected |= {f"{t}.csv" for t in ("population", "population_forecast", "individual_forecast_curves")}
     expected |= {"report.html", "run_config.yaml", "batches/00.csv", "batches/01.csv"}
+    expected |= {"run_manifest.json", "exclusions.jsonl"}
     expected |= {f"tables/{n}.csv" for n in plugins.names("tables")}
     expected |= {f"figures/{n}.{e}" for n in plugins.names("figures") for e in ("svg", "png")}
     assert expected <= made
@@ -127,6 +129,62 @@ def test_rows_read_are_rows_used_and_rows_set_aside_with_a_reason(root: Path, bu
     used = account[account["used"] == "true"]
     assert (used["reason"] == "").all()
     assert not account.duplicated(["source_file", "source_row", "target"]).any()
+
+
+def test_verify_finds_the_run_clean_and_every_file_named(bundled: Path) -> None:
+    command = [sys.executable, "-m", "nkinetics", "verify", "--deep"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=bundled)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "all as the manifest says" in line, "no note either: no file that the manifest does not name"
+    made = json.loads((bundled / "results/run_manifest.json").read_text(encoding="utf-8"))
+    assert {"ingest", "nca", "fit", "population", "report", "manifest"} <= set(made["code"])
+    assert made["configuration_files"] == [{"file": "config/config.yaml", "inside": True}]
+    assert f"<code>{made['run']}</code>" in (bundled / "results/report.html").read_text(encoding="utf-8")
+
+
+def test_each_run_leaves_a_line_with_its_outcome_apart_from_the_results(bundled: Path) -> None:
+    lines = [json.loads(line) for line in (bundled / "logs/runs.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["outcome"] == "done" and lines[0]["begun"] <= lines[0]["ended"]
+    assert lines[0]["jobs"]["finished"] == lines[0]["jobs"]["planned"] > 10
+    assert lines[0]["versions"]["snakemake"] and lines[0]["study"] == "NCT07366658"
+
+
+def test_an_earlier_cut_that_the_configuration_names_is_compared_and_stands_in_the_report(
+    root: Path, bundled: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    shutil.copytree(folder / "results", folder / "cuts/first")
+    config = folder / "config/config.yaml"
+    plain = config.read_text(encoding="utf-8")
+    config.write_text(plain + "\nreport: {previous: cuts/first}\n", encoding="utf-8")
+    path = folder / "config/samples.csv"
+    text = path.read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("001-D10,"))
+    path.write_text(text.replace(row, row.replace(",200,", ",180,", 1)), encoding="utf-8")
+    assert ",200," in row
+    assert jobs(run(root, folder, "--dry-run"))["changes"] == 1
+    run(root, folder)
+    found = pd.read_csv(folder / "results/changes.csv", dtype=str, keep_default_na=False)
+    edited = found[(found["part"] == "samples") & (found["item"] == "001-D10 level") & (found["assay"] == "qpcr")]
+    assert len(edited) == 1 and float(edited["relative_change"].iloc[0]) == pytest.approx(200 / 180 - 1, rel=1e-6)
+    assert "Since the data cut of 2026-10-31" in (folder / "results/report.html").read_text(encoding="utf-8")
+    verified = [sys.executable, "-m", "nkinetics", "verify"]
+    assert subprocess.run(verified, cwd=folder).returncode == 0
+    # The earlier cut is named no longer: its comparison goes too, and only the pages that told of it are made again.
+    config.write_text(plain, encoding="utf-8")
+    run(root, folder)
+    assert not (folder / "results/changes.csv").exists()
+    assert subprocess.run(verified, cwd=folder).returncode == 0
+
+
+def test_an_earlier_cut_that_is_not_there_stops_the_run_before_it_begins(root: Path, tmp_path: Path) -> None:
+    study_copy(root, tmp_path)
+    path = tmp_path / "config/config.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "\nreport: {previous: cuts/gone}\n", encoding="utf-8")
+    done = snakemake(root, tmp_path, "--dry-run")
+    assert done.returncode != 0 and "cuts/gone: found no such folder" in done.stdout + done.stderr
 
 
 def test_no_patient_drops_out(bundled: Path) -> None:

@@ -544,6 +544,17 @@ def _conformance(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _crate(args: argparse.Namespace) -> int:
+    from nkinetics.provenance import crate, manifest
+
+    made = manifest.read(args.results)
+    published = crate.date_of(made, args.date)
+    files = crate.contents(made, args.results, args.root)
+    crate.write(args.output, files, crate.describe(made, files, published, args.license), published)
+    print(f"{args.output}: {len(files)} files, run {made['run'][:16]}")
+    return DONE
+
+
 def _simulate(args: argparse.Namespace) -> int:
     from nkinetics import simulate
 
@@ -827,6 +838,13 @@ def _parser() -> argparse.ArgumentParser:
         "--python", default="python3.12", metavar="PROGRAM", help="interpreter that has cdisc-rules-engine"
     )
     path(conformance, "--output", "table to write", required=True)
+
+    crate = command("crate", "pack inputs, results, choices and versions of a run as an RO-Crate (extra crate)")
+    crate.add_argument("--results", type=Path, default=Path("results"), help="results folder", metavar="DIR")
+    crate.add_argument("--root", type=Path, default=Path(), help="study folder", metavar="DIR")
+    path(crate, "--output", "zip file to write, as results-crate.zip", required=True)
+    crate.add_argument("--date", metavar="DATE", help="date of the crate (ISO); the data cut by default")
+    crate.add_argument("--license", metavar="URL", default="", help="under which licence the crate is given on")
 
     simulate = command("simulate", "a study with known truth, written as the instruments would have written it")
     path(simulate, "--output-dir", "folder for config/, data/raw/ and the truth", required=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from nkinetics.cdisc.ex import CELLS
 from nkinetics.cdisc._model import Dataset, Source, Variable, identifiers, iso_minutes, plain, shifted
+from nkinetics.cdisc.ex import CELLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

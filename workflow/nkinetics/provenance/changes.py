@@ -20,6 +20,7 @@ import pandas as pd
 from nkinetics.columns import CHANGES
 from nkinetics.errors import InputError, Problem, raise_any
 from nkinetics.provenance import exclusions, folder_problems
+from nkinetics.provenance.manifest import flat
 from nkinetics.results import Results
 from nkinetics.settings import Settings, load
 from nkinetics.store import complete, empty, records
@@ -445,17 +446,9 @@ def _excluded(entry: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
 
 def _flat(settings: Settings) -> dict[str, str]:
     """Every key of the configuration by its full name; where the earlier cut stands is no choice of the analysis."""
-    found: dict[str, str] = {}
-
-    def walk(node: Any, name: str) -> None:
-        if isinstance(node, Mapping) and node:
-            for key, child in node.items():
-                walk(child, f"{name}.{key}" if name else str(key))
-        else:
-            found[name] = json.dumps(node, sort_keys=True, ensure_ascii=False)
-
-    walk(settings.model_dump(mode="json"), "")
-    return {k: v for k, v in found.items() if k not in ("report.previous", "study.data_cut")}
+    own = flat(settings.model_dump(mode="json"))
+    left_out = ("report.previous", "study.data_cut")
+    return {k: json.dumps(v, sort_keys=True, ensure_ascii=False) for k, v in own.items() if k not in left_out}
 
 
 def _mappings(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -181,6 +181,7 @@ def previous(settings: Settings) -> dict[str, Any] | None:
     manifest, name = folder / FILE, settings.report.previous
     return {
         "folder": _inside(name)["file"],
+        "inside": _inside(name)["inside"],
         "manifest_sha256": sha256_of(manifest) if manifest.is_file() else None,
         "exclusions_head": exclusions.head(read_trail(folder)),
     }
@@ -342,15 +343,24 @@ def _outputs(named: Mapping[str, str], folder: Path) -> list[Finding]:
     return found + [Finding("output", name, words, "", note=True) for name in sorted(set(now) - set(named))]
 
 
-def _flat(node: Any, name: str = "") -> dict[str, Any]:
+def flat(node: Any, name: str = "") -> dict[str, Any]:
+    """Every key of nested mappings by its full name.
+
+    Examples
+    --------
+    >>> flat({"blq": {"middle": "drop"}, "batches": 2})
+    {'blq.middle': 'drop', 'batches': 2}
+    """
     if isinstance(node, Mapping) and node:
-        return {k: v for key, child in node.items() for k, v in _flat(child, f"{name}.{key}" if name else key).items()}
+        return {
+            k: v for key, child in node.items() for k, v in flat(child, f"{name}.{key}" if name else str(key)).items()
+        }
     return {name: node}
 
 
 def _keys(name: str, now: Any, said: Any) -> list[Finding]:
     """Keys of a configuration that differ from the manifest's."""
-    one, two = _flat(now), _flat(said)
+    one, two = flat(now), flat(said)
 
     def shown(side: Mapping[str, Any], key: str) -> str:
         return json.dumps(side[key], ensure_ascii=False) if key in side else "no such key"
@@ -446,6 +456,9 @@ def _trail(said: Mapping[str, Any], folder: Path) -> list[Finding]:
 def _previous(said: Mapping[str, Any] | None, root: Path) -> list[Finding]:
     if said is None:
         return []
+    if not said["inside"]:
+        words = "a folder outside the study folder, which cannot be checked"
+        return [Finding("previous", said["folder"], words, "", note=True)]
     path = root / said["folder"] / FILE
     now = sha256_of(path) if path.is_file() else None
     if now == said["manifest_sha256"]:

@@ -12,7 +12,17 @@ from nkinetics.provenance import changes
 from nkinetics.results import Context, Results
 from nkinetics.store import records
 from nkinetics.tables._nca import AUC_WINDOW
-from nkinetics.wording import Words, exposure_title, missing, profile_name, profiles, signed, significant
+from nkinetics.wording import (
+    Words,
+    days,
+    exposure_title,
+    missing,
+    profile_name,
+    profiles,
+    signed,
+    significant,
+    verdict_words,
+)
 
 EXPOSURES = (("cmax", "overall"), ("auc_int", AUC_WINDOW))
 LARGEST = 6
@@ -81,7 +91,8 @@ def since(results: Results, context: Context, s: Mapping[str, Any]) -> Since:
     if len(program):
         rows.append((s["since_program"], *(_few(words, _versions(program, side)) for side in ("old", "new"))))
     rows += [_conclusion(row, context, s) for row in records(_told_first(of.conclusions, results))]
-    return Since(line, rows + _exposures(table, results, context, s))
+    exposed = _exposures(table, results, context, s)
+    return Since(line, rows + (exposed or [(s["since_exposures"], "", s["since_exposures_none"])]))
 
 
 def _few(words: Words, names: list[str], n: int = 6) -> str:
@@ -94,36 +105,40 @@ def _versions(program: pd.DataFrame, side: str) -> list[str]:
 
 
 def _told_first(conclusions: pd.DataFrame, results: Results) -> pd.DataFrame:
-    """Answers by dose level first; of the other conclusions those of the assay that the brief leads with."""
+    """Answers by dose level first; of the others those of the assay that the brief leads with, of its exposures."""
     kinds = profiles(results)
     answer = conclusions["item"].str.startswith("answer ")
     if not len(kinds):
         return conclusions[answer]
     first = (conclusions["assay"] == kinds["assay"].iloc[0]) & (conclusions["specimen"] == kinds["specimen"].iloc[0])
-    return pd.concat([conclusions[answer], conclusions[~answer & first]])
+    shown = [f" {parameter} {window} " for parameter, window in EXPOSURES]
+    other = conclusions["item"].str.startswith("dose proportionality ")
+    other &= ~conclusions["item"].map(lambda item: any(name in item for name in shown)).astype(bool)
+    return pd.concat([conclusions[answer], conclusions[~answer & first & ~other]])
 
 
 def _conclusion(row: Mapping[str, Any], context: Context, s: Mapping[str, Any]) -> tuple[str, str, str]:
-    item = str(row["item"])
-    for start, key in (
-        ("answer ", "since_answer"),
-        ("median persistence ", "since_median"),
-        ("dose proportionality ", "since_proportionality"),
-        ("chosen structure", "since_structure"),
-    ):
-        if item.startswith(start):
-            item = " ".join([s[key], item.removeprefix(start)]).strip()
-            break
-    unit = f" {row['unit']}" if row["unit"] else ""
-    shown = [f"{_number(str(row[side]))}{unit}" if row[side] else "–" for side in ("old", "new")]
-    return item, shown[0], shown[1] + (f" ({row['note']})" if row["note"] and not row["new"] else "")
-
-
-def _number(text: str) -> str:
-    try:
-        return significant(float(text))
-    except ValueError:
-        return text
+    """What, before and now of one conclusion; the item says what it is about in words that `changes` writes."""
+    words, item = Words(context.language), str(row["item"])
+    old, new = str(row["old"]), str(row["new"])
+    answer, median, proportionality = s["since_answer"], s["since_median"], s["since_proportionality"]
+    if item.startswith("answer "):
+        what = f"{answer}, {item.removeprefix('answer ')}"
+    elif item.startswith("median persistence "):
+        limit, level = item.removeprefix("median persistence ").split(" ", 1)
+        who = s["everyone"] if level == "all" else level
+        what = f"{median.format(limit=limit.upper())}, {who}"
+        old, new = (days(float(text)) if text else "" for text in (old, new))
+    elif item.startswith("dose proportionality "):
+        analysis, parameter, window, level = item.removeprefix("dose proportionality ").split(" ", 3)
+        kind = s["since_analysis"].get(analysis, analysis)
+        of = "" if level == "all" else f", {level}"
+        what = f"{proportionality}, {exposure_title(words, window, parameter)} ({kind}{of})"
+        old, new = (verdict_words(words, text) for text in (old, new))
+    else:
+        what = str(s["since_structure"])
+    note = f" ({row['note']})" if row["note"] and not new else ""
+    return what, old or "–", (new or "–") + note
 
 
 def _exposures(
