@@ -231,7 +231,8 @@ def study_days(made: Made) -> Iterator[Finding]:
             continue
         frame = made[item][1]
         yield from _bad(made[item][0], day, frame.loc[frame[day] == 0, day], "no day 0")
-        right = [study_day(t, reference.get(s, "")) for s, t in zip(frame["USUBJID"], frame[date], strict=True)]
+        real = [t if _is_date(t) else "" for t in frame[date]]
+        right = [study_day(t, reference.get(s, "")) for s, t in zip(frame["USUBJID"], real, strict=True)]
         wrong = frame.loc[~((frame[day] == right) | (frame[day].isna() & pd.isna(right)) | (frame[day] == 0)), day]
         yield from _bad(made[item][0], day, wrong, f"the day of {date} counted from RFSTDTC")
 

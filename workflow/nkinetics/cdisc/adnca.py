@@ -49,7 +49,7 @@ def build(source: Source) -> pd.DataFrame:
                     "STUDYID": source.study_id,
                     "USUBJID": subject,
                     "PARAMCD": record["PCTESTCD"],
-                    "PARAM": limited(f"{record['PCTEST']} ({record['PCCAT'].rsplit(' - ', 1)[-1]}, {unit_of(row)})"),
+                    "PARAM": limited(f"{record['PCTEST']} ({unit_of(row)})"),
                     "PARAMN": order[record["PCCAT"]],
                     "PARCAT1": record["PCCAT"],
                     "PCSPEC": record["PCSPEC"],
@@ -133,7 +133,7 @@ DATASET = Dataset(
         *adsl.TREATMENT,
         *adsl.FLAGS,
         Variable("PARAMCD", "Parameter Code", length=8, origin="Predecessor", required=True, method="PC.PCTESTCD"),
-        Variable("PARAM", "Parameter", length=120, required=True, method="PCTEST with assay and unit"),
+        Variable("PARAM", "Parameter", length=120, required=True, method="PCTEST with the unit"),
         Variable("PARAMN", "Parameter (N)", "integer", 8, method="Order of PARCAT1"),
         Variable("PARCAT1", "Parameter Category 1", length=80, origin="Predecessor", method="PC.PCCAT"),
         Variable(

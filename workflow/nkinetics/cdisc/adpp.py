@@ -39,7 +39,7 @@ def build(source: Source) -> pd.DataFrame:
                 "USUBJID": subject,
                 "PARAMCD": code,
                 "PARAM": limited(f"{_terms.parameter_name(code)}{unit}"),
-                "PARCAT1": plain(_terms.assay_category(str(row["analyte"]), str(row["assay"]))),
+                "PARCAT1": _terms.assay_category(str(row["analyte"]), str(row["assay"])),
                 "PARCAT2": pp.window_name(window),
                 "PPSPEC": _terms.specimen_term(str(row["specimen"])),
                 "AVAL": math.nan if missing else float(number_text(float(row["converted"]))),

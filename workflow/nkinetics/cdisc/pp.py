@@ -164,7 +164,7 @@ def build(source: Source) -> pd.DataFrame:
                 "PPGRPID": group_name(row),
                 "PPTESTCD": code,
                 "PPTEST": _terms.parameter_name(code),
-                "PPCAT": plain(_terms.assay_category(str(row["analyte"]), str(row["assay"]))),
+                "PPCAT": _terms.assay_category(str(row["analyte"]), str(row["assay"])),
                 "PPSCAT": window_name(window),
                 "PPORRES": number_text(value),
                 "PPORRESU": "" if missing else row["term"],
