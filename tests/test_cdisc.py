@@ -748,6 +748,7 @@ def read_back(poppk: Path, popids: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd
             "lod": levels["LOD"],
             "lloq": levels["LLOQ"],
             "uloq": levels["DV"].where(levels["CENS"] == -1),
+            "n_molecules": levels["NMOL"],
         }
     )
     doses = rows[rows["EVID"] == 1]
@@ -788,10 +789,37 @@ def test_the_population_table_read_back_gives_the_same_parameters(small: cdisc.P
     keys = ["patient_id", "assay", "specimen", "window", "parameter"]
     both = ours.merge(theirs, on=keys, suffixes=("", "_before"))
     whole = both[both["window"] == "overall"]
-    assert len(whole) == 39 * 5, "three patients by qpcr, two by flow"
+    assert len(whole) == 39 * 6, "three patients, two assays"
     same = whole[whole["parameter"].isin(["cmax", "tmax", "tlast", "auc_last", "lambda_z", "t_blq"])]
     np.testing.assert_allclose(same["value"], same["value_before"], rtol=1e-9, equal_nan=True)
     assert same["value"].notna().sum() >= 10
+
+
+def test_the_population_table_read_back_gives_the_same_fits(small: cdisc.Package, folder: Path, tmp_path: Path) -> None:
+    """Every column of fits and estimates, from the two files alone and from the results."""
+    observed, infusions, cytokines = read_back(
+        folder / "pharmacometrics" / "poppk.csv", folder / "pharmacometrics" / "popids.csv"
+    )
+    observed.to_csv(tmp_path / "observations.csv", index=False)
+    infusions.to_csv(tmp_path / "infusions.csv", index=False)
+    cytokines.to_csv(tmp_path / "cytokines.csv", index=False)
+    before = small.source.results.folder
+    made = {}
+    for name, where, study in (("before", before, before / "study"), ("after", tmp_path, tmp_path)):
+        tables = ["--infusions", str(study / "infusions.csv"), "--cytokines", str(study / "cytokines.csv")]
+        data = ["--observations", str(where / "observations.csv"), "--reference-dose", "2e9"]
+        out = tmp_path / name
+        assert cli.main(["fit", *data, *tables, "--models", "decay,cytokine_window", "--output-dir", str(out)]) == 0
+        made[name] = out
+    for table, keys in (
+        ("fits", ["patient_id", "assay", "specimen", "model"]),
+        ("estimates", ["patient_id", "assay", "specimen", "model", "parameter"]),
+    ):
+        theirs, ours = (pd.read_csv(made[n] / f"{table}.csv", dtype={"patient_id": str}) for n in ("before", "after"))
+        both = theirs.merge(ours, on=keys, suffixes=("", "_after"), validate="one_to_one")
+        assert len(both) and len(both) == len(ours)
+        for column in [c for c in theirs.columns if c not in keys and theirs[c].dtype.kind in "fib"]:
+            np.testing.assert_allclose(both[f"{column}_after"], both[column], rtol=1e-6, atol=1e-9, err_msg=column)
 
 
 # ----------------------------------------------------------------------------------------------------- public PC and PP
@@ -861,3 +889,50 @@ def test_our_analysis_of_a_public_pc_gives_its_pp(pilot: tuple[pd.DataFrame, pd.
     assert ours["AUCLST by auc_last"] == 0, "the log rule after the peak gives less than the linear one"
     # Three points after Tmax against four with it: the slope differs by less than 0.2 %.
     assert ours["LAMZ by lambda_z"] == 0 and differing(Nca()) < 2e-3
+
+
+# --------------------------------------------------------------------------------------------------- the rules engine
+
+
+def engine_python() -> str | None:
+    """An interpreter in which cdisc-rules-engine is installed: by name, on the path, or among pyenv's versions."""
+    named = os.environ.get("NKINETICS_ENGINE_PYTHON")
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [named] if named else [shutil.which("python3.12"), *map(str, pyenv.glob("3.12*/bin/python"))]
+    for one in candidates:
+        if one and not subprocess.run([one, "-c", "import cdisc_rules_engine"], capture_output=True).returncode:
+            return one
+    return None
+
+
+@pytest.mark.long
+@pytest.mark.shared
+def test_the_rules_engine_finds_only_what_the_guide_explains(shared: Path, dated: cdisc.Package, tmp_path: Path) -> None:
+    from nkinetics.cdisc._guide import ENGINE
+
+    python = engine_python()
+    if python is None:
+        pytest.skip("needs Python 3.12 with cdisc-rules-engine (NKINETICS_ENGINE_PYTHON names it)")
+    cdisc.write(dated, tmp_path)
+    found = _engine.conformance(tmp_path, shared / "cdisc" / "sdtmig_3_4_rules.json", python)
+    assert found["rule"].nunique() > 400 and (found["status"] == "passed").sum() > 100
+    print(_engine.counts(found))
+    explained = {rule.split()[0] for rule in ENGINE}
+    assert set(found.loc[found["status"] == "findings", "rule"]) <= explained
+    # The engine does find a defect: a domain that is not the data set's.
+    made = dict(dated.made)
+    _rows("PC", lambda f: f.assign(PCSTAT="NOT DONE"))(made)
+    broken = tmp_path / "broken"
+    cdisc.write(dataclasses.replace(dated, made=made), broken)
+    again = _engine.conformance(broken, shared / "cdisc" / "sdtmig_3_4_rules.json", python)
+    assert set(again.loc[again["status"] == "findings", "rule"]) - explained
+
+
+def test_without_package_rules_or_engine_every_gap_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rules.json").write_text("{}")
+    with pytest.raises(InputError) as caught:
+        _engine.conformance(tmp_path, tmp_path / "rules.json", "no-such-python")
+    assert len(caught.value.problems) == 3 and "no such program" in str(caught.value)
+    (tmp_path / "rules.json").write_text('[{"core_id": "CORE-1"}]')
+    with pytest.raises(InputError, match="no cdisc-rules-engine"):
+        _engine.conformance(tmp_path, tmp_path / "rules.json", sys.executable)

@@ -373,7 +373,7 @@ def references(made: Made) -> Iterator[Finding]:
     if "EX" not in made:
         return
     doses = made["EX"][1]
-    start = {(s, k): t for s, k, t in zip(doses["USUBJID"], doses["EXLNKID"], doses["EXSTDTC"], strict=True) if k}
+    start = {(s, k): t for s, k, t in zip(doses["USUBJID"], doses["EXSPID"], doses["EXSTDTC"], strict=True) if k}
     for name, point, date in (("PC", "PCTPTREF", "PCRFTDTC"), ("PP", "PPTPTREF", "PPRFTDTC")):
         if name not in made:
             continue

@@ -71,7 +71,9 @@ def _told(rule: dict[str, Any], dataset: str, result: dict[str, Any]) -> dict[st
     errors = result.get("errors") or []
     status = {"success": "passed", "skipped": "skipped"}.get(str(result.get("executionStatus")), "error")
     message = str(result.get("message") or rule.get("description") or "")
-    if errors and status != "skipped" and not errors[0].get("error"):
+    if status == "skipped":
+        return _row(rule, dataset, status, str(errors[0].get("message", "")) if errors else message, 0, "")
+    if errors and not errors[0].get("error"):
         value = json.dumps(errors[0].get("value"), sort_keys=True, default=str)
         return _row(rule, dataset, "findings", message, len(errors), value)
     if errors and errors[0].get("error"):

@@ -20,6 +20,15 @@ ABSENT = {
 """Domains that a submission has and this package does not, with the reason."""
 
 
+ENGINE = {
+    "CORE-000080 (CG0093)": "PPTPTREF stands without PPTPT, PPTPTNUM and PPELTM: it is the reference by which the "
+    "parameters of several infusions are told apart, and a parameter has no planned time point.",
+    "CORE-000701 (FB2201)": "EPOCH is absent: epochs come from the trial design (TA, SE), which the kinetic results do "
+    "not hold; the sponsor adds them from SE.",
+}
+"""Findings of the CDISC rules engine that stay by design, with the reason."""
+
+
 def text(made: Made, findings: Mapping[str, Sequence[Finding]], source: Source) -> str:
     """The guide as Markdown.
 
@@ -72,7 +81,9 @@ def text(made: Made, findings: Mapping[str, Sequence[Finding]], source: Source) 
         ),
         "",
         "The CDISC rules engine is not part of these checks; `snakemake cdisc_rules` runs it over rules that you supply "
-        "(README, section on the CDISC package).",
+        "(README, section on the CDISC package). Its findings that stay by design:",
+        "",
+        *(f"- {rule}: {why}" for rule, why in ENGINE.items()),
         "",
     ]
     return "\n".join(parts)
@@ -163,6 +174,7 @@ def _population(made: Made) -> list[str]:
         "two ends of a censored level.",
         "- Monolix: DV as observation, CENS as censoring, LIMIT as limit, DVID as observation id, AMT and CMT as usual.",
         "- nlmixr2: CENS and LIMIT under these names.",
+        "- NMOL is the count behind a level; the report's likelihood adds 1/NMOL to the variance of its logarithm.",
         f"- One assay is one DVID ({'; '.join(kinds)}): choose one before fitting.",
         "- A sample before the first infusion has MDV 1. Times before the first infusion are negative; a program that "
         "takes none may drop them.",

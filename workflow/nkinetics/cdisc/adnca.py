@@ -23,7 +23,7 @@ def build(source: Source) -> pd.DataFrame:
     rows = pc.timed(source).set_index("observation_id")
     doses = source.dataset("ex")
     doses = doses[doses["EXCAT"] == CELLS]
-    amount = {(r["USUBJID"], r["EXLNKID"]): r for r in doses.to_dict("records")}
+    amount = {(r["USUBJID"], r["EXSPID"]): r for r in doses.to_dict("records")}
     begin = {
         (source.subject(str(r["patient_id"])), int(r["infusion"])): float(r["time"])
         for r in source.starts.to_dict("records")
