@@ -20,12 +20,10 @@ import pytest
 from nkinetics import cdisc, cli, nca
 from nkinetics.cdisc import _checks, _dataset_json, _define, _engine, _terms, _units, _xpt
 from nkinetics.cdisc._model import Dataset, Variable
-from nkinetics.columns import NCA
 from nkinetics.errors import BAD_INPUT, InputError
 from nkinetics.nca.parameters import PARAMETERS, UNITS
 from nkinetics.plugins import discover
 from nkinetics.results import Results
-from nkinetics.store import read_table
 
 MOMENT = "2026-10-31T00:00:00"
 
@@ -65,9 +63,13 @@ def written_study(folder: Path, *, dates: bool, rng: np.random.Generator) -> Pat
             begun = sum(day >= t for t in INFUSED)
             predose = any(-0.05 < day - t < 0 for t in INFUSED)
             planned = round(day) if day >= 1 or day < 0 else 0.0625
-            visit = f"Day {max(0, round(day)) + 1}" + (" pre-dose" if predose else " 1-2 h post-dose" if day % 1 > 0.05 else "")
+            visit = f"Day {max(0, round(day)) + 1}" + (
+                " pre-dose" if predose else " 1-2 h post-dose" if day % 1 > 0.05 else ""
+            )
             visit = "Unscheduled" if day == 13.0 else visit
-            planned = math.nan if day == 13.0 else planned + (0.0625 if visit.endswith("post-dose") and day > 1 else 0.0)
+            planned = (
+                math.nan if day == 13.0 else planned + (0.0625 if visit.endswith("post-dose") and day > 1 else 0.0)
+            )
             sample = f"{patient}-{day:g}".replace("--", "-PRE")
             taken = (sample, patient, "blood", visit, planned, when(patient, day), day)
             samples.append(taken)
@@ -237,7 +239,9 @@ def test_parameters_of_two_infusions_and_two_assays_are_told_apart(small: cdisc.
     assert pp["PPCAT"].nunique() == len(small.source.results.table("nca").drop_duplicates(["assay", "specimen"]))
 
 
-def test_a_pre_dose_sample_of_a_later_infusion_is_copied_to_the_end_of_the_interval_before(small: cdisc.Package) -> None:
+def test_a_pre_dose_sample_of_a_later_infusion_is_copied_to_the_end_of_the_interval_before(
+    small: cdisc.Package,
+) -> None:
     adnca, pc = frame_of(small, "ADNCA"), frame_of(small, "PC")
     copies = adnca[adnca["DTYPE"] == "COPY"]
     assert len(copies)
@@ -292,7 +296,7 @@ def test_controlled_terms_are_those_of_the_terminology(shared: Path) -> None:
         assert units.get(term, "") == concept
 
 
-# ------------------------------------------------------------------------------------------------------------- the files
+# ------------------------------------------------------------------------------------------------------------ the files
 
 
 def test_transport_files_come_back_as_they_were_through_pyreadstat(small: cdisc.Package, folder: Path) -> None:
@@ -403,8 +407,10 @@ def test_dataset_json_has_the_structure_of_version_1_1_and_the_records_of_the_tr
     structure = {
         "type": "object",
         "additionalProperties": False,
-        "required": ["datasetJSONCreationDateTime", "datasetJSONVersion", "itemGroupOID", "records", "name", "label"]
-        + ["columns", "rows"],
+        "required": [
+            *("datasetJSONCreationDateTime", "datasetJSONVersion", "itemGroupOID", "records", "name", "label"),
+            *("columns", "rows"),
+        ],
         "properties": {
             **{name: texts for name in head},
             "datasetJSONCreationDateTime": {"type": "string", "pattern": date_time},
@@ -425,7 +431,9 @@ def test_dataset_json_has_the_structure_of_version_1_1_and_the_records_of_the_tr
             for i, variable in enumerate(item.variables):
                 cells = [row[i] for row in told["rows"]]
                 if variable.kind == "sas_date":
-                    cells = [math.nan if c is None else (pd.Timestamp(c) - pd.Timestamp("1960-01-01")).days for c in cells]
+                    cells = [
+                        math.nan if c is None else (pd.Timestamp(c) - pd.Timestamp("1960-01-01")).days for c in cells
+                    ]
                 if variable.kind == "sas_datetime":
                     epoch = pd.Timestamp("1960-01-01")
                     cells = [math.nan if c is None else (pd.Timestamp(c) - epoch).total_seconds() for c in cells]
@@ -488,7 +496,7 @@ def test_every_reference_of_define_xml_resolves_and_nothing_is_orphaned(small: c
 
 def test_value_level_metadata_tells_unit_and_type_of_each_parameter(folder: Path) -> None:
     text = (folder / "sdtm" / "define.xml").read_text()
-    assert "<TranslatedText xml:lang=\"en\">AUC to Last Nonzero Conc (cells/uL" not in text
+    assert '<TranslatedText xml:lang="en">AUC to Last Nonzero Conc (cells/uL' not in text
     assert "AUC to Last Nonzero Conc (h*" in text and "Number of Points for Lambda z" in text
     assert 'ExtendedValue="Yes"' in text and "C85839" in text
 
@@ -537,7 +545,7 @@ def test_the_guide_counts_what_the_package_holds(small: cdisc.Package, folder: P
     assert "error" not in set(checks["result"])
 
 
-# ------------------------------------------------------------------------------------------------------------ the checks
+# ----------------------------------------------------------------------------------------------------------- the checks
 
 Plant = Callable[[dict[str, tuple[Dataset, pd.DataFrame]]], None]
 
@@ -611,7 +619,10 @@ PLANTED: dict[str, tuple[Plant, str]] = {
     "NK-018 other limit": (_cell("PC", "PCSTRESC", "<1", lambda f: f["PCSTRESC"].str.startswith("<")), "PCSTRESC"),
     "NK-018 number below": (_cell("PC", "PCSTRESN", 1e-9, lambda f: f["PCSTRESN"].notna()), "PCSTRESN"),
     "NK-019 two names": (_cell("PC", "PCTEST", "Another"), "PCTEST"),
-    "NK-019 two units": (_cell("PP", "PPSTRESU", "%", lambda f: f["PPTESTCD"].eq("CMAX") & f["PPSTRESU"].ne("")), "PPSTRESU"),
+    "NK-019 two units": (
+        _cell("PP", "PPSTRESU", "%", lambda f: f["PPTESTCD"].eq("CMAX") & f["PPSTRESU"].ne("")),
+        "PPSTRESU",
+    ),
     "NK-020 other name": (_cell("PP", "PPTEST", "Cmax"), "PPTEST"),
     "NK-021 infusions not told apart": (
         _rows("PP", lambda f: f.assign(PPTPTREF="INFUSION 1")),
@@ -683,7 +694,7 @@ def test_every_data_set_describes_each_variable_within_the_limits_of_transport_f
             assert v.origin in {"Collected", "Derived", "Assigned", "Protocol", "Predecessor"}
 
 
-# --------------------------------------------------------------------------------------------------------------- command
+# -------------------------------------------------------------------------------------------------------------- command
 
 
 def test_the_command_writes_the_package_and_says_what_it_holds(
@@ -715,12 +726,14 @@ def test_a_folder_without_results_is_refused_with_every_missing_table(context_sm
 
 
 def test_the_command_imports_its_libraries_late(root: Path) -> None:
-    code = "import sys; import nkinetics.cli; print([m for m in ('pyreadstat', 'odmlib', 'pandas') if m in sys.modules])"
+    code = (
+        "import sys; import nkinetics.cli; print([m for m in ('pyreadstat', 'odmlib', 'pandas') if m in sys.modules])"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert run.stdout.strip() == "[]"
 
 
-# ---------------------------------------------------------------------------------------------- population data read back
+# -------------------------------------------------------------------------------------------- population data read back
 
 
 def read_back(poppk: Path, popids: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -783,9 +796,7 @@ def test_the_population_table_read_back_gives_the_same_parameters(small: cdisc.P
     path = folder.parent / "observations_read_back.csv"
     observed.to_csv(path, index=False)
     ours = nca.analyse(load(path), infusions)
-    theirs = nca.analyse(
-        small.source.results.table("observations"), small.source.results.table("infusions")
-    )
+    theirs = nca.analyse(small.source.results.table("observations"), small.source.results.table("infusions"))
     keys = ["patient_id", "assay", "specimen", "window", "parameter"]
     both = ours.merge(theirs, on=keys, suffixes=("", "_before"))
     whole = both[both["window"] == "overall"]
@@ -907,7 +918,9 @@ def engine_python() -> str | None:
 
 @pytest.mark.long
 @pytest.mark.shared
-def test_the_rules_engine_finds_only_what_the_guide_explains(shared: Path, dated: cdisc.Package, tmp_path: Path) -> None:
+def test_the_rules_engine_finds_only_what_the_guide_explains(
+    shared: Path, dated: cdisc.Package, tmp_path: Path
+) -> None:
     from nkinetics.cdisc._guide import ENGINE
 
     python = engine_python()

@@ -78,6 +78,7 @@ rule report:
         tables=CANONICAL,
         study="results/study",
         parts=TABLE_FILES + FIGURE_FILES,
+        cdisc=["results/cdisc/contents.csv"] if SETTINGS.cdisc.in_report else [],
     output:
         report("results/report.html", category="Report", caption="../report/report.rst"),
     log:

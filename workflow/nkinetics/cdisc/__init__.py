@@ -122,7 +122,9 @@ def build(results: Results, context: Context) -> Package:
         mend = "run the workflow first, or name the results folder with --results"
         paths = [results.path(name) for name in gone] or [results.path("patients")]
         found = "no such file" if gone else "no patient"
-        raise InputError([Problem(p.as_posix(), found=found, expected=f"the {p.name} of a run", mend=mend) for p in paths])
+        raise InputError(
+            [Problem(p.as_posix(), found=found, expected=f"the {p.name} of a run", mend=mend) for p in paths]
+        )
     source = Source(results, context)
     made = {item.name: (item, source.dataset(name)) for name, item in discover("cdisc").items()}
     return Package(made, _checks.findings(made), source)

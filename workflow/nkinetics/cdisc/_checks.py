@@ -145,7 +145,9 @@ def lengths(made: Made) -> Iterator[Finding]:
     """Texts no longer than described, and than 200 bytes."""
     for item, variable, values in _texts(made):
         limit = min(variable.length, TEXT_LENGTH)
-        yield from _bad(item, variable.name, values[[len(t.encode()) > limit for t in values]], f"{limit} bytes at most")
+        yield from _bad(
+            item, variable.name, values[[len(t.encode()) > limit for t in values]], f"{limit} bytes at most"
+        )
 
 
 def unique_keys(made: Made) -> Iterator[Finding]:
@@ -193,7 +195,9 @@ def _terms_met(made: Made) -> Iterator[Finding]:
                 if value not in codes.terms and not codes.extensible:
                     yield Finding(item.name, variable.name, str(value), f"a term of {codes.name}", int(count))
                 elif codes.code and (value not in codes.terms or value in codes.sponsor):
-                    yield Finding(item.name, variable.name, str(value), f"a term of {codes.name}", int(count), note=True)
+                    yield Finding(
+                        item.name, variable.name, str(value), f"a term of {codes.name}", int(count), note=True
+                    )
 
 
 def integers(made: Made) -> Iterator[Finding]:
@@ -210,7 +214,9 @@ def dates(made: Made) -> Iterator[Finding]:
     for item, variable, values in _texts(made):
         if variable.kind == "datetime":
             filled = values[values != ""]
-            yield from _bad(item, variable.name, filled[[not _is_date(t) for t in filled]], "ISO 8601 date or date-time")
+            yield from _bad(
+                item, variable.name, filled[[not _is_date(t) for t in filled]], "ISO 8601 date or date-time"
+            )
 
 
 def _is_date(text: str) -> bool:
@@ -246,7 +252,7 @@ def undated(made: Made) -> Iterator[Finding]:
     """Results and doses with a date."""
     for name, date, state in (("PC", "PCDTC", "PCSTAT"), ("EX", "EXSTDTC", ""), ("DM", "RFSTDTC", "ARMNRS")):
         if name in made:
-            item, frame = made[name]
+            _, frame = made[name]
             rows = frame[(frame[date] == "") & ((frame[state] == "") if state else True)]
             for subject, own in rows.groupby("USUBJID"):
                 yield Finding(name, date, f"empty for {subject}", "a date", len(own), note=True)
@@ -342,7 +348,7 @@ def one_name(made: Made) -> Iterator[Finding]:
     ):
         if data not in made:
             continue
-        item, frame = made[data]
+        _, frame = made[data]
         by = [code, *([extra] if extra else [])]
         counts = frame[frame[name] != ""].groupby(by)[name].nunique()
         for found in counts[counts > 1].index:
@@ -361,7 +367,7 @@ def decodes(made: Made) -> Iterator[Finding]:
 def distinct_parameters(made: Made) -> Iterator[Finding]:
     """No two parameters alike: reference per infusion and category per assay tell them apart."""
     if "PP" in made:
-        item, frame = made["PP"]
+        _, frame = made["PP"]
         keys = ["USUBJID", "PPCAT", "PPSPEC", "PPSCAT", "PPTPTREF", "PPTESTCD"]
         again = frame[frame.duplicated(keys, keep=False)]
         if len(again):
@@ -452,7 +458,9 @@ def analysis_traced(made: Made) -> Iterator[Finding]:
                 zip(zip(parent["USUBJID"], parent[f"{domain}SEQ"], strict=True), parent[f"{domain}STRESN"], strict=True)
             )
             keys = list(zip(rows["USUBJID"], rows["SRCSEQ"], strict=True))
-            yield from _bad(item, "SRCSEQ", rows.loc[[k not in values for k in keys], "SRCSEQ"], f"a record of {domain}")
+            yield from _bad(
+                item, "SRCSEQ", rows.loc[[k not in values for k in keys], "SRCSEQ"], f"a record of {domain}"
+            )
             if item.name == "ADTTE":
                 continue  # its value is in days, and a censored one is not the parameter
             source = pd.Series([values.get(k) for k in keys], index=rows.index, dtype="float64")
@@ -472,7 +480,7 @@ def untraced(made: Made) -> Iterator[Finding]:
 def unknown_demographics(made: Made) -> Iterator[Finding]:
     """Demographics that SDTM expects."""
     if "DM" in made:
-        item, frame = made["DM"]
+        _, frame = made["DM"]
         for name, empty in (("AGE", None), ("SEX", "U"), ("RACE", ""), ("COUNTRY", "")):
             rows = frame[frame[name].isna() if empty is None else frame[name] == empty]
             if len(rows):

@@ -255,7 +255,9 @@ def _narrowest(values: pd.Series, variable: Variable) -> dict[str, Any]:
     if variable.is_text:
         return {"DataType": "text", "Length": longest(values)}
     whole = bool(len(values.dropna())) and bool((values.dropna() == values.dropna().round()).all())
-    kind = Variable(variable.name, variable.label, "integer" if whole and values.dropna().abs().max() < 1e9 else "float")
+    kind = Variable(
+        variable.name, variable.label, "integer" if whole and values.dropna().abs().max() < 1e9 else "float"
+    )
     return _size(values, kind)
 
 
@@ -263,7 +265,9 @@ def _meaning(item: Dataset, by: str, value: str, rows: pd.DataFrame) -> str:
     """What a value of the deciding variable stands for, with its unit."""
     decodes = {"PPTESTCD": "PPTEST", "PARAMCD": "PARAM", "QNAM": "QLABEL"}
     text = str(rows[decodes[by]].iloc[0]) if by in decodes and len(rows) else value
-    units = [u for name in ("PPSTRESU", "PCSTRESU", "AVALU") if name in rows.columns for u in sorted(set(rows[name])) if u]
+    units = [
+        u for name in ("PPSTRESU", "PCSTRESU", "AVALU") if name in rows.columns for u in sorted(set(rows[name])) if u
+    ]
     return text if not units or by == "PARAMCD" else f"{text} ({', '.join(units)})"
 
 
@@ -275,9 +279,7 @@ def _method(define: Any, item: Dataset, variable: Variable) -> Any:
     return made
 
 
-def _codelist(
-    define: Any, name: str, codes: _terms.Codelist, met: Sequence[str], kind: str, standard: str
-) -> Any:
+def _codelist(define: Any, name: str, codes: _terms.Codelist, met: Sequence[str], kind: str, standard: str) -> Any:
     """A codelist with the terms that occur; a term of ours carries ExtendedValue, a known one its NCI code."""
     owner: dict[str, str] = {"IsNonStandard": "Yes"}
     if codes.code:

@@ -82,7 +82,7 @@ def counts(frame: pd.DataFrame) -> str:
     names = {rank: status for status, rank in order.items()}
     told = gravest.map(names).value_counts()
     words = ", ".join(f"{told.get(s, 0)} {w}" for s, w in (("passed", "passed"), ("findings", "with findings")))
-    rest = ", ".join(f"{told.get(s, 0)} {w}" for s, w in (("error", "not executable here"), ("skipped", "not applicable")))
+    rest = ", ".join(
+        f"{told.get(s, 0)} {w}" for s, w in (("error", "not executable here"), ("skipped", "not applicable"))
+    )
     return f"{len(gravest)} rules: {words}, {rest}"
-
-

@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-
 SECONDS = 60
 """Time that one rule may take; some never end on data sets of thousands of records."""
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from nkinetics.cdisc import adsl, pc
 from nkinetics.cdisc._model import Dataset, Source, Variable, identifiers, limited, sas_date, sas_datetime
-from nkinetics.cdisc._units import HOURS_PER_DAY
+from nkinetics.cdisc._units import HOURS_PER_DAY, LEVELS
 from nkinetics.cdisc.ex import CELLS, reference_name
 
 
@@ -104,7 +104,7 @@ def hours(days: float) -> float:
 
 def unit_of(row: pd.Series) -> str:
     """Unit of an observation in words of the package."""
-    return pc.LEVELS.get(str(row["level_unit"]), str(row["level_unit"]))
+    return LEVELS.get(str(row["level_unit"]), str(row["level_unit"]))
 
 
 def excluded(record: dict[str, object], row: pd.Series, used: set[str]) -> str:
@@ -143,7 +143,9 @@ DATASET = Dataset(
         Variable("AVALC", "Analysis Value (C)", length=40, origin="Predecessor", method="PC.PCSTRESC"),
         Variable("AVALU", "Analysis Value Unit", length=40, origin="Predecessor", method="PC.PCSTRESU"),
         Variable("ALLOQ", "Analysis Lower Limit of Quantitation", "float", 8, origin="Predecessor", method="PC.PCLLOQ"),
-        Variable("DTYPE", "Derivation Type", length=10, codelist="DTYPE", method="COPY: pre-dose sample ends an interval"),
+        Variable(
+            "DTYPE", "Derivation Type", length=10, codelist="DTYPE", method="COPY: pre-dose sample ends an interval"
+        ),
         Variable("AVISIT", "Analysis Visit", length=80, origin="Predecessor", method="PC.VISIT"),
         Variable("AVISITN", "Analysis Visit (N)", "float", 8, origin="Predecessor", method="PC.VISITNUM"),
         Variable("ATPT", "Analysis Timepoint", length=40, method="PC.PCTPT; END OF INTERVAL for a copy"),
@@ -160,12 +162,16 @@ DATASET = Dataset(
         Variable("DOSEA", "Actual Treatment Dose", "float", 8, origin="Predecessor", method="EX.EXDOSE"),
         Variable("DOSEU", "Treatment Dose Units", length=20, origin="Predecessor", method="EX.EXDOSU"),
         Variable("AUCFL", "Used in an Area Flag", length=1, codelist="NY", method="In nca_points.csv used in auc"),
-        Variable("LAMZFL", "Used in a Terminal Fit Flag", length=1, codelist="NY", method="In nca_points.csv, lambda_z"),
+        Variable(
+            "LAMZFL", "Used in a Terminal Fit Flag", length=1, codelist="NY", method="In nca_points.csv, lambda_z"
+        ),
         Variable("NCAXFL", "PK NCA Exclusion Flag", length=1, codelist="NY", method="Y where NCA1XRS is filled"),
         Variable("NCA1XRS", "Reason 1 for PK NCA Exclusion", method="Why the analysis did not use the sample"),
         Variable("SRCDOM", "Source Data", length=8, origin="Assigned", required=True),
         Variable("SRCVAR", "Source Variable", length=8, origin="Assigned", required=True),
-        Variable("SRCSEQ", "Source Sequence Number", "integer", 8, origin="Predecessor", required=True, method="PC.PCSEQ"),
+        Variable(
+            "SRCSEQ", "Source Sequence Number", "integer", 8, origin="Predecessor", required=True, method="PC.PCSEQ"
+        ),
     ),
     build=build,
     subclass="NON-COMPARTMENTAL ANALYSIS",

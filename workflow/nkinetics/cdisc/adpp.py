@@ -1,4 +1,4 @@
-"""ADaM PK parameters: the records of PP on the analysis side, and the values by the amount given, which PP cannot hold."""
+"""ADaM PK parameters: the records of PP, and the values by the amount given, which PP cannot hold."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 import pandas as pd
 
 from nkinetics.cdisc import _terms, adsl, pp, supppp
-from nkinetics.cdisc._model import Dataset, Source, Variable, duration, identifiers, limited, number_text, plain
+from nkinetics.cdisc._model import Dataset, Source, Variable, duration, identifiers, limited, number_text
 from nkinetics.cdisc.ex import reference_name
+from nkinetics.nca.parameters import BY_NAME
 from nkinetics.tables._nca import OUTSIDE
 
 
@@ -23,7 +24,7 @@ def build(source: Source) -> pd.DataFrame:
         (r["USUBJID"], r["PPGRPID"], r["PPTESTCD"]): r["PPSEQ"]
         for r in parents[["USUBJID", "PPGRPID", "PPTESTCD", "PPSEQ"]].to_dict("records")
     }
-    order = {name: i for i, name in enumerate(pp.BY_NAME)}
+    order = {name: i for i, name in enumerate(BY_NAME)}
     made = []
     for row in rows.to_dict("records"):
         subject, code, window = source.subject(str(row["patient_id"])), str(row["pptestcd"]), str(row["window"])
@@ -88,7 +89,9 @@ DATASET = Dataset(
         Variable("AVALU", "Analysis Value Unit", length=60, codelist="PKUNIT", origin="Assigned"),
         Variable("ATPTREF", "Analysis Timepoint Reference", length=40, method="As PPTPTREF"),
         Variable("AWINDOW", "Analysis Window", length=20, method="Window of nca.csv"),
-        Variable("AWLO", "Analysis Window Beginning Timepoint", length=20, method="Start from the first infusion, ISO 8601"),
+        Variable(
+            "AWLO", "Analysis Window Beginning Timepoint", length=20, method="Start from the first infusion, ISO 8601"
+        ),
         Variable("AWHI", "Analysis Window Ending Timepoint", length=20, method="End from the first infusion, ISO 8601"),
         Variable("NPOINTS", "Samples that Made the Value", "integer", 8, method="n_points of nca.csv"),
         Variable("ANL01FL", "Analysis Flag 01", length=1, codelist="NY", method="Y where the value enters summaries"),

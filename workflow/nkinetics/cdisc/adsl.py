@@ -17,7 +17,9 @@ _ENDS = {"death": "DISCONTINUED", "withdrawal": "DISCONTINUED", "ongoing": "ONGO
 def build(source: Source) -> pd.DataFrame:
     """One record per subject of DM."""
     dm, doses, pc = source.dataset("dm"), source.dataset("ex"), source.dataset("pc")
-    patients = source.results.patients.assign(USUBJID=[source.subject(p) for p in source.results.patients["patient_id"]])
+    patients = source.results.patients.assign(
+        USUBJID=[source.subject(p) for p in source.results.patients["patient_id"]]
+    )
     rows = dm.merge(patients, on="USUBJID", how="left", validate="one_to_one")
     levels = {level: i + 1 for i, level in enumerate(dose_levels(source.results))}
     cells = doses[(doses["EXCAT"] == CELLS) & (doses["EXDOSE"] > 0)].groupby("USUBJID")
@@ -45,7 +47,9 @@ def build(source: Source) -> pd.DataFrame:
         BESTRESP=[limited(plain(x), 40) for x in rows["best_response"]],
         WEIGHTBL=rows["weight_kg"],
         EOSSTT=[_ENDS.get(plain(x), "") for x in rows["status_end"]],
-        DCSREAS=[{"death": "DEATH", "withdrawal": "WITHDRAWAL BY SUBJECT"}.get(plain(x), "") for x in rows["status_end"]],
+        DCSREAS=[
+            {"death": "DEATH", "withdrawal": "WITHDRAWAL BY SUBJECT"}.get(plain(x), "") for x in rows["status_end"]
+        ],
         DTHFL=rows["DTHFL"],
         DTHDT=[sas_date(t) for t in rows["DTHDTC"]],
     )
@@ -62,8 +66,12 @@ TREATMENT = (
     Variable("TRT01AN", "Actual Treatment for Period 01 (N)", "integer", 8, method="Order of the dose levels"),
 )
 FLAGS = (
-    Variable("SAFFL", "Safety Population Flag", length=1, codelist="NY", method="Y where an infusion of cells was given"),
-    Variable("PKFL", "PK Population Flag", length=1, codelist="NY", method="Y where SAFFL is Y and a level was measured"),
+    Variable(
+        "SAFFL", "Safety Population Flag", length=1, codelist="NY", method="Y where an infusion of cells was given"
+    ),
+    Variable(
+        "PKFL", "PK Population Flag", length=1, codelist="NY", method="Y where SAFFL is Y and a level was measured"
+    ),
 )
 
 DATASET = Dataset(
@@ -86,7 +94,9 @@ DATASET = Dataset(
         _from_dm("ARM", "Description of Planned Arm"),
         _from_dm("ACTARM", "Description of Actual Arm"),
         *TREATMENT,
-        Variable("TRTSDT", "Date of First Exposure to Treatment", "sas_date", 8, method="First infusion of cells in EX"),
+        Variable(
+            "TRTSDT", "Date of First Exposure to Treatment", "sas_date", 8, method="First infusion of cells in EX"
+        ),
         Variable("TRTSDTM", "Datetime of First Exposure to Treatment", "sas_datetime", 8, method="As TRTSDT"),
         Variable("TRTEDT", "Date of Last Exposure to Treatment", "sas_date", 8, method="Last infusion of cells in EX"),
         Variable("NINF", "Number of Infusions of Cells", "integer", 8, method="Records of EX with EXCAT CELL INFUSION"),

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from nkinetics.cdisc import _terms, adsl
-from nkinetics.cdisc._model import Dataset, Source, Variable, identifiers, limited, plain, sas_date, shifted
+from nkinetics.cdisc._model import Dataset, Source, Variable, identifiers, limited, sas_date, shifted
 from nkinetics.nca.parameters import BY_NAME
 from nkinetics.population.persistence import LIMITS
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from nkinetics.cdisc.ex import CELLS
 from nkinetics.cdisc._model import Dataset, Source, Variable, identifiers, iso_minutes, plain, shifted
+from nkinetics.cdisc.ex import CELLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +103,11 @@ DATASET = Dataset(
         ),
         Variable("RFENDTC", "Subject Reference End Date/Time", "datetime", 20, method=_LAST),
         Variable(
-            "RFXSTDTC", "Date/Time of First Study Treatment", "datetime", 20, method="Date and time of the first dose in EX"
+            "RFXSTDTC",
+            "Date/Time of First Study Treatment",
+            "datetime",
+            20,
+            method="Date and time of the first dose in EX",
         ),
         Variable("RFXENDTC", "Date/Time of Last Study Treatment", "datetime", 20, method=_LAST),
         Variable(
@@ -125,9 +129,7 @@ DATASET = Dataset(
         Variable("ARM", "Description of Planned Arm", length=60, origin="Assigned"),
         Variable("ACTARMCD", "Actual Arm Code", length=20, origin="Assigned"),
         Variable("ACTARM", "Description of Actual Arm", length=60, origin="Assigned"),
-        Variable(
-            "ARMNRS", "Reason Arm and/or Actual Arm is Null", length=60, codelist="ARMNULRS", origin="Assigned"
-        ),
+        Variable("ARMNRS", "Reason Arm and/or Actual Arm is Null", length=60, codelist="ARMNULRS", origin="Assigned"),
         Variable("COUNTRY", "Country", length=3, origin="Assigned"),
     ),
     build=build,

@@ -66,7 +66,8 @@ def build(source: Source) -> pd.DataFrame:
     frame = frame.sort_values(["patient", "time", "EXCAT", "EXTRT"], kind="stable", ignore_index=True)
     firsts = {p: source.first_infusion(p) for p in frame["patient"].unique()}
     starts = [
-        own or shifted(firsts[p], t) for own, p, t in zip(frame["EXSTDTC"], frame["patient"], frame["time"], strict=True)
+        own or shifted(firsts[p], t)
+        for own, p, t in zip(frame["EXSTDTC"], frame["patient"], frame["time"], strict=True)
     ]
     days = [study_day(d, firsts[p]) for d, p in zip(starts, frame["patient"], strict=True)]
     return frame.assign(
@@ -100,7 +101,11 @@ DATASET = Dataset(
         *identifiers("EX"),
         Variable("EXSEQ", "Sequence Number", "integer", 8, required=True, method="Order of time within the subject"),
         Variable(
-            "EXSPID", "Sponsor-Defined Identifier", length=40, origin="Assigned", method="Number of the infusion of cells"
+            "EXSPID",
+            "Sponsor-Defined Identifier",
+            length=40,
+            origin="Assigned",
+            method="Number of the infusion of cells",
         ),
         Variable("EXTRT", "Name of Treatment", length=80, origin="Collected", required=True),
         Variable("EXCAT", "Category of Treatment", length=20, origin="Assigned"),

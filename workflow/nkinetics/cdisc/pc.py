@@ -57,9 +57,7 @@ def reported(source: Source) -> pd.DataFrame:
     ]
     if none:
         rows = pd.concat([rows, complete(pd.DataFrame(none), OBSERVATIONS)], ignore_index=True)
-    rows = rows.assign(
-        reportable=rows["reportable"].fillna(False).astype(bool), measured=rows["status"].isin(MEASURED)
-    )
+    rows = rows.assign(reportable=rows["reportable"].fillna(False).astype(bool), measured=rows["status"].isin(MEASURED))
     rows = rows.sort_values(
         ["patient_id", "assay", "specimen", "time_actual", "sample_id", "reportable", "measured", "run_id"],
         kind="stable",
@@ -79,7 +77,7 @@ def reference_infusion(row: dict[str, object]) -> int:
     (2, 1)
     """
     begun = row["infusion"]
-    if begun is None or pd.isna(begun):  # type: ignore[call-overload]
+    if begun is None or pd.isna(begun):
         return 1
     return max(1, int(str(begun)) + (1 if row["predose"] is True else 0))
 
@@ -267,7 +265,9 @@ DATASET = Dataset(
         Variable("PCSPEC", "Specimen Material Type", length=60, codelist="SPECTYPE", origin="Collected", required=True),
         Variable("PCLLOQ", "Lower Limit of Quantitation", "float", 8, origin="Collected"),
         Variable("PCULOQ", "Upper Limit of Quantitation", "float", 8, origin="Collected"),
-        Variable("VISITNUM", "Visit Number", "float", 8, method="Day in the visit's name; unscheduled: day taken + 0.1"),
+        Variable(
+            "VISITNUM", "Visit Number", "float", 8, method="Day in the visit's name; unscheduled: day taken + 0.1"
+        ),
         Variable("VISIT", "Visit Name", length=80, origin="Protocol"),
         Variable("PCDTC", "Date/Time of Specimen Collection", "datetime", 20, origin="Collected"),
         Variable("PCDY", "Actual Study Day of Specimen Collection", "integer", 8, method="RFSTDTC is day 1, no day 0"),

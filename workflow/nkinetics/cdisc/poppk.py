@@ -64,7 +64,7 @@ def censored(row: dict[str, object]) -> tuple[float, int, float]:
 
 
 def build(source: Source) -> pd.DataFrame:
-    """One record per dose and per analysed level, sorted by patient and time, a dose after a sample of the same time."""
+    """One record per dose and analysed level, sorted by patient and time, a dose after a sample of the same time."""
     look = numbers(source)
     patients = source.results.patients.set_index("patient_id")
     made = []
@@ -109,7 +109,9 @@ def build(source: Source) -> pd.DataFrame:
     return frame.assign(OBSNUM=range(1, len(frame) + 1))
 
 
-def _dose(look: dict[str, dict[str, int]], patient: str, time: float, amount: float, compartment: int) -> dict[str, object]:
+def _dose(
+    look: dict[str, dict[str, int]], patient: str, time: float, amount: float, compartment: int
+) -> dict[str, object]:
     return {
         "ID": look["ID"][patient],
         "TIME": time,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from nkinetics.cdisc import _terms
-from nkinetics.cdisc._model import Dataset, Source, Variable, duration, identifiers, limited, number_text, plain
+from nkinetics.cdisc._model import Dataset, Source, Variable, duration, identifiers, limited, number_text
 from nkinetics.cdisc._units import standard
 from nkinetics.cdisc.ex import reference_name
 from nkinetics.nca.parameters import BY_NAME
@@ -205,7 +205,9 @@ DATASET = Dataset(
         Variable("PPGRPID", "Group ID", length=80, method="Assay, specimen, window; made by L, A or S"),
         Variable("PPTESTCD", "Parameter Short Name", length=8, codelist="PKPARMCD", origin="Assigned", required=True),
         Variable("PPTEST", "Parameter Name", length=40, codelist="PKPARM", origin="Assigned", required=True),
-        Variable("PPCAT", "Parameter Category", length=80, origin="Assigned", required=True, method="Analyte and assay"),
+        Variable(
+            "PPCAT", "Parameter Category", length=80, origin="Assigned", required=True, method="Analyte and assay"
+        ),
         Variable("PPSCAT", "Parameter Subcategory", length=40, origin="Assigned", method="Kind of window"),
         Variable("PPORRES", "Result or Finding in Original Units", length=40, method="Value of nca.csv in hours"),
         Variable("PPORRESU", "Original Units", length=40, codelist="PKUNIT", origin="Assigned"),

@@ -28,6 +28,7 @@ from nkinetics.leading import led
 from nkinetics.plugins import TableBody, discover
 from nkinetics.report import patients as by_patient
 from nkinetics.report.methods import glossary, methods
+from nkinetics.report.submission import submission
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import Settings
 from nkinetics.store import sha256_of
@@ -103,6 +104,7 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "patients": by_patient.sections(results, context, s, built),
         "methods": methods(lead.settings, s, context.language),
         "glossary": glossary(s),
+        "cdisc": submission(results.folder, settings, s),
         "provenance": _provenance(results, context, s),
     }
     return _environment().get_template("report.html.j2").render(page)
