@@ -805,6 +805,21 @@ class Report(Section):
         "report tells what changed since. Empty = no earlier cut.",
     )
 
+    @model_validator(mode="after")
+    def _known(self) -> Report:
+        asked = {"items": self.items, "titles": self.titles, "footnotes": self.footnotes}
+        # Only a report that names items pays for the look into their files.
+        known = item_ids() if any(asked.values()) else ()
+        for key, ids in asked.items():
+            for each in ids:
+                if each not in known:
+                    near = nearest(each, known)
+                    raise ValueError(f"{key}: no item {each}" + (f"; did you mean {near}?" if near else ""))
+        twice = sorted({i for i in self.items if self.items.count(i) > 1})
+        if twice:
+            raise ValueError(f"items: {', '.join(twice)} twice")
+        return self
+
 
 class Cdisc(Section):
     """The CDISC package (`nkinetics cdisc`, `snakemake cdisc`): what the tables of the study do not say."""
@@ -827,21 +842,6 @@ class Cdisc(Section):
     engine_python: str = Field(
         "python3.12", description="Interpreter of the environment in which cdisc-rules-engine is installed."
     )
-
-    @model_validator(mode="after")
-    def _known(self) -> Report:
-        asked = {"items": self.items, "titles": self.titles, "footnotes": self.footnotes}
-        # Only a report that names items pays for the look into their files.
-        known = item_ids() if any(asked.values()) else ()
-        for key, ids in asked.items():
-            for each in ids:
-                if each not in known:
-                    near = nearest(each, known)
-                    raise ValueError(f"{key}: no item {each}" + (f"; did you mean {near}?" if near else ""))
-        twice = sorted({i for i in self.items if self.items.count(i) > 1})
-        if twice:
-            raise ValueError(f"items: {', '.join(twice)} twice")
-        return self
 
 
 class Settings(Section):

@@ -96,6 +96,7 @@ rule report:
         parts=TABLE_FILES + FIGURE_FILES,
         changes=CHANGES,
         exclusions="results/exclusions.jsonl",
+        cdisc=["results/cdisc/contents.csv"] if SETTINGS.cdisc.in_report else [],
     output:
         report("results/report.html", category="Report", caption="../report/report.rst"),
     log:

@@ -237,7 +237,8 @@ def study_days(made: Made) -> Iterator[Finding]:
             continue
         frame = made[item][1]
         yield from _bad(made[item][0], day, frame.loc[frame[day] == 0, day], "no day 0")
-        right = [study_day(t, reference.get(s, "")) for s, t in zip(frame["USUBJID"], frame[date], strict=True)]
+        real = [t if _is_date(t) else "" for t in frame[date]]
+        right = [study_day(t, reference.get(s, "")) for s, t in zip(frame["USUBJID"], real, strict=True)]
         wrong = frame.loc[~((frame[day] == right) | (frame[day].isna() & pd.isna(right)) | (frame[day] == 0)), day]
         yield from _bad(made[item][0], day, wrong, f"the day of {date} counted from RFSTDTC")
 
@@ -251,7 +252,7 @@ def undated(made: Made) -> Iterator[Finding]:
     """Results and doses with a date."""
     for name, date, state in (("PC", "PCDTC", "PCSTAT"), ("EX", "EXSTDTC", ""), ("DM", "RFSTDTC", "ARMNRS")):
         if name in made:
-            item, frame = made[name]
+            _, frame = made[name]
             rows = frame[(frame[date] == "") & ((frame[state] == "") if state else True)]
             for subject, own in rows.groupby("USUBJID"):
                 yield Finding(name, date, f"empty for {subject}", "a date", len(own), note=True)
@@ -347,7 +348,7 @@ def one_name(made: Made) -> Iterator[Finding]:
     ):
         if data not in made:
             continue
-        item, frame = made[data]
+        _, frame = made[data]
         by = [code, *([extra] if extra else [])]
         counts = frame[frame[name] != ""].groupby(by)[name].nunique()
         for found in counts[counts > 1].index:
@@ -366,7 +367,7 @@ def decodes(made: Made) -> Iterator[Finding]:
 def distinct_parameters(made: Made) -> Iterator[Finding]:
     """No two parameters alike: reference per infusion and category per assay tell them apart."""
     if "PP" in made:
-        item, frame = made["PP"]
+        _, frame = made["PP"]
         keys = ["USUBJID", "PPCAT", "PPSPEC", "PPSCAT", "PPTPTREF", "PPTESTCD"]
         again = frame[frame.duplicated(keys, keep=False)]
         if len(again):
@@ -378,7 +379,7 @@ def references(made: Made) -> Iterator[Finding]:
     if "EX" not in made:
         return
     doses = made["EX"][1]
-    start = {(s, k): t for s, k, t in zip(doses["USUBJID"], doses["EXLNKID"], doses["EXSTDTC"], strict=True) if k}
+    start = {(s, k): t for s, k, t in zip(doses["USUBJID"], doses["EXSPID"], doses["EXSTDTC"], strict=True) if k}
     for name, point, date in (("PC", "PCTPTREF", "PCRFTDTC"), ("PP", "PPTPTREF", "PPRFTDTC")):
         if name not in made:
             continue
@@ -479,7 +480,7 @@ def untraced(made: Made) -> Iterator[Finding]:
 def unknown_demographics(made: Made) -> Iterator[Finding]:
     """Demographics that SDTM expects."""
     if "DM" in made:
-        item, frame = made["DM"]
+        _, frame = made["DM"]
         for name, empty in (("AGE", None), ("SEX", "U"), ("RACE", ""), ("COUNTRY", "")):
             rows = frame[frame[name].isna() if empty is None else frame[name] == empty]
             if len(rows):

@@ -20,6 +20,15 @@ ABSENT = {
 """Domains that a submission has and this package does not, with the reason."""
 
 
+ENGINE = {
+    "CORE-000080 (CG0093)": "PPTPTREF stands without PPTPT, PPTPTNUM and PPELTM: it is the reference by which the "
+    "parameters of several infusions are told apart, and a parameter has no planned time point.",
+    "CORE-000701 (FB2201)": "EPOCH is absent: epochs come from the trial design (TA, SE), which the kinetic results do "
+    "not hold; the sponsor adds them from SE.",
+}
+"""Findings of the CDISC rules engine that stay by design, with the reason."""
+
+
 def text(made: Made, findings: Mapping[str, Sequence[Finding]], source: Source) -> str:
     """The guide as Markdown.
 
@@ -42,8 +51,8 @@ def text(made: Made, findings: Mapping[str, Sequence[Finding]], source: Source) 
         *([settings.study.title, ""] if settings.study.title else []),
         *([f"**{settings.study.notice}**", ""] if settings.study.notice else []),
         f"Made by NKinetics {source.context.version} from the results of the data cut "
-        f"{settings.study.data_cut or '(none set)'}. {len(made)} data sets, {variables} variables; {len(CHECKS)} checks, "
-        f"{errors} errors, {notes} departures that stay (below, each with its reason).",
+        f"{settings.study.data_cut or '(none set)'}. {len(made)} data sets, {variables} variables; "
+        f"{len(CHECKS)} checks, {errors} errors, {notes} departures that stay (below, each with its reason).",
         "",
         "## Data sets",
         "",
@@ -55,8 +64,8 @@ def text(made: Made, findings: Mapping[str, Sequence[Finding]], source: Source) 
             ],
         ),
         "",
-        "Each stands as SAS transport file (version 5) and as Dataset-JSON 1.1 in sdtm/ and adam/, with a define.xml 2.1; "
-        "pharmacometrics/ holds CSV. Dates inside the files are those of the data cut.",
+        "Each stands as SAS transport file (version 5) and as Dataset-JSON 1.1 in sdtm/ and adam/, with a define.xml "
+        "2.1; pharmacometrics/ holds CSV. Dates inside the files are those of the data cut.",
         "",
         *_conventions(source),
         *_departures(made, findings, source),
@@ -71,8 +80,10 @@ def text(made: Made, findings: Mapping[str, Sequence[Finding]], source: Source) 
             ],
         ),
         "",
-        "The CDISC rules engine is not part of these checks; `snakemake cdisc_rules` runs it over rules that you supply "
-        "(README, section on the CDISC package).",
+        "The CDISC rules engine is not part of these checks; `snakemake cdisc_rules` runs it over rules that you "
+        "supply (README, section on the CDISC package). Its findings that stay by design:",
+        "",
+        *(f"- {rule}: {why}" for rule, why in ENGINE.items()),
         "",
     ]
     return "\n".join(parts)
@@ -93,8 +104,8 @@ def _conventions(source: Source) -> list[str]:
         f"{HOURS_PER_DAY:g}, AUMC x {HOURS_PER_DAY**2:g}. The terminology has no day unit for an area of this assay, "
         "only `h*DNA copies/ug`. ADTTE stays in days.",
         "- **Assays.** PCCAT and PPCAT hold analyte and assay, so that two assays of one analyte never mix.",
-        "- **Infusions.** PCTPTREF and PPTPTREF name the infusion whose start is time 0. A pre-dose sample belongs to the "
-        "infusion that follows; ADNCA has it a second time (DTYPE COPY) at the end of the interval before.",
+        "- **Infusions.** PCTPTREF and PPTPTREF name the infusion whose start is time 0. A pre-dose sample belongs to "
+        "the infusion that follows; ADNCA has it a second time (DTYPE COPY) at the end of the interval before.",
         "- **Windows.** PPSCAT is OVERALL, BY INFUSION or WINDOW D0-28 and so on; PPSTINT and PPENINT bound it.",
         f"- **Below the LLOQ.** PCSTRESC is '<' and the LLOQ of that sample, PCSTRESN empty. In the areas: {by_place}. "
         "SUPPPC has the LOD and whether anything was detected.",
@@ -140,8 +151,8 @@ def _departures(made: Made, findings: Mapping[str, Sequence[Finding]], source: S
     lines += [f"- {what}: {n}." for what, n in sorted(source.counts.items())]
     lines += [f"- {domains}: {why}." for domains, why in ABSENT.items()]
     lines += [
-        f"- NCI codes: those of the PK lists are of the release {_terms.RELEASE}; of the other lists only the list's code "
-        "is given, and the sponsor sets the release used in the trial.",
+        f"- NCI codes: those of the PK lists are of the release {_terms.RELEASE}; of the other lists only the list's "
+        "code is given, and the sponsor sets the release used in the trial.",
         "",
     ]
     return lines
@@ -157,12 +168,15 @@ def _population(made: Made) -> list[str]:
     return [
         "## The table for population models",
         "",
-        "pharmacometrics/poppk.csv serves NONMEM, Monolix and nlmixr2 alike; popids.csv says what each number stands for.",
+        "pharmacometrics/poppk.csv serves NONMEM, Monolix and nlmixr2 alike; popids.csv says what each number stands "
+        "for.",
         "",
-        f"- NONMEM: `$INPUT {names}`, `$DATA poppk.csv IGNORE=@`. CENS 1 with LLOQ gives method M3; DV and LIMIT are the "
-        "two ends of a censored level.",
-        "- Monolix: DV as observation, CENS as censoring, LIMIT as limit, DVID as observation id, AMT and CMT as usual.",
+        f"- NONMEM: `$INPUT {names}`, `$DATA poppk.csv IGNORE=@`. CENS 1 with LLOQ gives method M3; DV and LIMIT are "
+        "the two ends of a censored level.",
+        "- Monolix: DV as observation, CENS as censoring, LIMIT as limit, DVID as observation id, AMT and CMT as "
+        "usual.",
         "- nlmixr2: CENS and LIMIT under these names.",
+        "- NMOL is the count behind a level; the report's likelihood adds 1/NMOL to the variance of its logarithm.",
         f"- One assay is one DVID ({'; '.join(kinds)}): choose one before fitting.",
         "- A sample before the first infusion has MDV 1. Times before the first infusion are negative; a program that "
         "takes none may drop them.",

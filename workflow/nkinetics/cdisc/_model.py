@@ -1,4 +1,4 @@
-"""What a data set of the package is: its variables with label, type, length, codelist, origin; and what it is made of."""
+"""What a data set of the package is: variables with label, type, length, codelist, origin; and what it is made of."""
 
 from __future__ import annotations
 

@@ -6,9 +6,11 @@ Only terms that can occur stand here. Codes of the PK lists were compared with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from nkinetics.cdisc._model import plain
 from nkinetics.cdisc._units import LEVELS, standard
 from nkinetics.nca.parameters import PARAMETERS, UNITS
 
@@ -179,6 +181,7 @@ SPECIMENS: Mapping[str, str] = {
     "tumor": "TISSUE",
 }
 ASSAY_NAMES: Mapping[str, str] = {"qpcr": "QPCR", "ddpcr": "DDPCR", "flow": "FLOW CYTOMETRY"}
+ASSAY_CODES: Mapping[str, str] = {"qpcr": "QPCR", "ddpcr": "DPCR", "flow": "FLOW"}
 
 
 def specimen_term(specimen: str) -> str:
@@ -193,11 +196,36 @@ def specimen_term(specimen: str) -> str:
 
 
 def assay_category(analyte: str, assay: str) -> str:
-    """PCCAT and PPCAT: analyte and assay, so that no two assays of one analyte mix.
+    """PCTEST, PCCAT and PPCAT: analyte and assay, so that no two assays of one analyte mix; 40 characters at most.
+
+    CDISC wants PPCAT to be the PCTEST of the samples, so the assay stands in that name too.
 
     Examples
     --------
     >>> assay_category("CAR transgene", "qpcr")
     'CAR TRANSGENE - QPCR'
     """
-    return f"{analyte} - {ASSAY_NAMES.get(assay, assay)}".upper().removeprefix(" - ")
+    assay_name = plain(ASSAY_NAMES.get(assay, assay)).upper()
+    room = 40 - len(assay_name) - 3
+    return f"{plain(analyte).upper()[:room].strip()} - {assay_name}".removeprefix(" - ")[:40]
+
+
+def assay_codes(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """PCTESTCD of each analyte and assay: four letters of both, numbered where two would be the same.
+
+    Examples
+    --------
+    >>> assay_codes([("CAR transgene", "qpcr"), ("CAR+ NK cells", "flow"), ("CART", "qpcr")])
+    {('CAR transgene', 'qpcr'): 'CARTQPCR', ('CAR+ NK cells', 'flow'): 'CARNFLOW', ('CART', 'qpcr'): 'CARTQPC2'}
+    """
+    codes: dict[tuple[str, str], str] = {}
+    for analyte, assay in pairs:
+        letters = re.sub(r"[^A-Z0-9]", "", plain(analyte).upper()) or "X"
+        letters = letters if letters[0].isalpha() else f"A{letters}"
+        short = ASSAY_CODES.get(assay, re.sub(r"[^A-Z0-9]", "", plain(assay).upper())[:4])
+        bare = letters[:4] + short
+        code, n = bare, 2
+        while code in codes.values():
+            code, n = f"{bare[: 8 - len(str(n))]}{n}" if len(bare) == 8 else f"{bare}{n}", n + 1
+        codes[(analyte, assay)] = code
+    return codes

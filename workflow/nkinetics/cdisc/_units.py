@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 HOURS_PER_DAY = 24.0
-"""The one factor between the results (days) and the package (hours): times x 24, rates / 24, areas x 24, AUMC x 24^2."""
+"""The one factor between results (days) and package (hours): times x 24, rates / 24, areas x 24, AUMC x 24^2."""
 
 LEVELS: Mapping[str, str] = {
     "copies/ug": "DNA copies/ug",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from nkinetics.cdisc import adsl, pc
 from nkinetics.cdisc._model import Dataset, Source, Variable, identifiers, limited, sas_date, sas_datetime
-from nkinetics.cdisc._units import HOURS_PER_DAY
+from nkinetics.cdisc._units import HOURS_PER_DAY, LEVELS
 from nkinetics.cdisc.ex import CELLS, reference_name
 
 
@@ -23,7 +23,7 @@ def build(source: Source) -> pd.DataFrame:
     rows = pc.timed(source).set_index("observation_id")
     doses = source.dataset("ex")
     doses = doses[doses["EXCAT"] == CELLS]
-    amount = {(r["USUBJID"], r["EXLNKID"]): r for r in doses.to_dict("records")}
+    amount = {(r["USUBJID"], r["EXSPID"]): r for r in doses.to_dict("records")}
     begin = {
         (source.subject(str(r["patient_id"])), int(r["infusion"])): float(r["time"])
         for r in source.starts.to_dict("records")
@@ -49,7 +49,7 @@ def build(source: Source) -> pd.DataFrame:
                     "STUDYID": source.study_id,
                     "USUBJID": subject,
                     "PARAMCD": record["PCTESTCD"],
-                    "PARAM": limited(f"{record['PCTEST']} ({record['PCCAT'].rsplit(' - ', 1)[-1]}, {unit_of(row)})"),
+                    "PARAM": limited(f"{record['PCTEST']} ({unit_of(row)})"),
                     "PARAMN": order[record["PCCAT"]],
                     "PARCAT1": record["PCCAT"],
                     "PCSPEC": record["PCSPEC"],
@@ -104,7 +104,7 @@ def hours(days: float) -> float:
 
 def unit_of(row: pd.Series) -> str:
     """Unit of an observation in words of the package."""
-    return pc.LEVELS.get(str(row["level_unit"]), str(row["level_unit"]))
+    return LEVELS.get(str(row["level_unit"]), str(row["level_unit"]))
 
 
 def excluded(record: dict[str, object], row: pd.Series, used: set[str]) -> str:
@@ -133,7 +133,7 @@ DATASET = Dataset(
         *adsl.TREATMENT,
         *adsl.FLAGS,
         Variable("PARAMCD", "Parameter Code", length=8, origin="Predecessor", required=True, method="PC.PCTESTCD"),
-        Variable("PARAM", "Parameter", length=120, required=True, method="PCTEST with assay and unit"),
+        Variable("PARAM", "Parameter", length=120, required=True, method="PCTEST with the unit"),
         Variable("PARAMN", "Parameter (N)", "integer", 8, method="Order of PARCAT1"),
         Variable("PARCAT1", "Parameter Category 1", length=80, origin="Predecessor", method="PC.PCCAT"),
         Variable(

@@ -1,4 +1,4 @@
-"""ADaM PK parameters: the records of PP on the analysis side, and the values by the amount given, which PP cannot hold."""
+"""ADaM PK parameters: the records of PP, and the values by the amount given, which PP cannot hold."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 import pandas as pd
 
 from nkinetics.cdisc import _terms, adsl, pp, supppp
-from nkinetics.cdisc._model import Dataset, Source, Variable, duration, identifiers, limited, number_text, plain
+from nkinetics.cdisc._model import Dataset, Source, Variable, duration, identifiers, limited, number_text
 from nkinetics.cdisc.ex import reference_name
+from nkinetics.nca.parameters import BY_NAME
 from nkinetics.tables._nca import OUTSIDE
 
 
@@ -23,7 +24,7 @@ def build(source: Source) -> pd.DataFrame:
         (r["USUBJID"], r["PPGRPID"], r["PPTESTCD"]): r["PPSEQ"]
         for r in parents[["USUBJID", "PPGRPID", "PPTESTCD", "PPSEQ"]].to_dict("records")
     }
-    order = {name: i for i, name in enumerate(pp.BY_NAME)}
+    order = {name: i for i, name in enumerate(BY_NAME)}
     made = []
     for row in rows.to_dict("records"):
         subject, code, window = source.subject(str(row["patient_id"])), str(row["pptestcd"]), str(row["window"])
@@ -39,7 +40,7 @@ def build(source: Source) -> pd.DataFrame:
                 "USUBJID": subject,
                 "PARAMCD": code,
                 "PARAM": limited(f"{_terms.parameter_name(code)}{unit}"),
-                "PARCAT1": plain(_terms.assay_category(str(row["analyte"]), str(row["assay"]))),
+                "PARCAT1": _terms.assay_category(str(row["analyte"]), str(row["assay"])),
                 "PARCAT2": pp.window_name(window),
                 "PPSPEC": _terms.specimen_term(str(row["specimen"])),
                 "AVAL": math.nan if missing else float(number_text(float(row["converted"]))),

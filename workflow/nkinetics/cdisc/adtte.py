@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from nkinetics.cdisc import _terms, adsl
-from nkinetics.cdisc._model import Dataset, Source, Variable, identifiers, limited, plain, sas_date, shifted
+from nkinetics.cdisc._model import Dataset, Source, Variable, identifiers, limited, sas_date, shifted
 from nkinetics.nca.parameters import BY_NAME
 from nkinetics.population.persistence import LIMITS
 
@@ -39,7 +39,7 @@ def build(source: Source) -> pd.DataFrame:
     made = []
     for row in rows.to_dict("records"):
         subject, limit = source.subject(str(row["patient_id"])), str(row["limit"])
-        category = plain(_terms.assay_category(analyte.get((row["assay"], row["specimen"]), ""), str(row["assay"])))
+        category = _terms.assay_category(analyte.get((row["assay"], row["specimen"]), ""), str(row["assay"]))
         specimen = _terms.specimen_term(str(row["specimen"]))
         lost = row["censoring"] in ("interval", "left")
         unknown = pd.isna(row["time"])

@@ -13,7 +13,7 @@ CELLS, CYTOKINE = "CELL INFUSION", "CYTOKINE"
 
 
 def reference_name(infusion: int) -> str:
-    """How an infusion is called in PCTPTREF, PPTPTREF, ATPTREF and EXLNKID.
+    """How an infusion is called in PCTPTREF, PPTPTREF, ATPTREF and EXSPID.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def build(source: Source) -> pd.DataFrame:
             {
                 "patient": str(dose["patient_id"]),
                 "time": float(dose["time"]),
-                "EXLNKID": reference_name(int(dose["infusion"])),
+                "EXSPID": reference_name(int(dose["infusion"])),
                 "EXTRT": product.upper(),
                 "EXCAT": CELLS,
                 "EXDOSE": float(amount),
@@ -49,7 +49,7 @@ def build(source: Source) -> pd.DataFrame:
             {
                 "patient": str(dose["patient_id"]),
                 "time": float(dose["time"]),
-                "EXLNKID": "",
+                "EXSPID": "",
                 "EXTRT": str(dose["agent"]).upper(),
                 "EXCAT": CYTOKINE,
                 "EXDOSE": float(dose["dose"]),
@@ -100,7 +100,13 @@ DATASET = Dataset(
     variables=(
         *identifiers("EX"),
         Variable("EXSEQ", "Sequence Number", "integer", 8, required=True, method="Order of time within the subject"),
-        Variable("EXLNKID", "Link ID", length=40, origin="Assigned", method="Number of the infusion of cells"),
+        Variable(
+            "EXSPID",
+            "Sponsor-Defined Identifier",
+            length=40,
+            origin="Assigned",
+            method="Number of the infusion of cells",
+        ),
         Variable("EXTRT", "Name of Treatment", length=80, origin="Collected", required=True),
         Variable("EXCAT", "Category of Treatment", length=20, origin="Assigned"),
         Variable("EXDOSE", "Dose", "float", 8, origin="Collected"),

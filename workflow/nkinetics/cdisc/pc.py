@@ -28,14 +28,35 @@ from nkinetics.cdisc._model import (
 )
 from nkinetics.cdisc._units import HOURS_PER_DAY, LEVELS
 from nkinetics.cdisc.ex import reference_name
+from nkinetics.columns import OBSERVATIONS
+from nkinetics.observations import NO_SAMPLE, observation_id
+from nkinetics.store import complete
 
 MEASURED = ("quantified", "blq", "not_detected", "above_uloq")
 _DAY = re.compile(r"(?i)^\s*(?:study\s+)?day\s*(-?\d+)\b[\s,:-]*(.*)$")
 
 
 def reported(source: Source) -> pd.DataFrame:
-    """One row of the observations per patient, assay, specimen and sample: the reportable one, else the last tried."""
+    """One row of the observations per patient, assay, specimen and sample: the reportable one, else the last tried.
+
+    A patient without any observation has a row not done for each kind of profile.
+    """
     rows = source.results.table("observations")
+    kinds = rows.drop_duplicates(["assay", "specimen"]).sort_values(["assay", "specimen"])
+    others = [p for p in source.results.patients["patient_id"] if p not in set(rows["patient_id"])]
+    none = [
+        {
+            **{name: kind[name] for name in ("assay", "specimen", "analyte", "level_unit")},
+            "patient_id": patient,
+            "status": "not_done",
+            "exclusion_reason": NO_SAMPLE,
+            "observation_id": observation_id(patient, str(kind["assay"]), str(kind["specimen"]), "", ""),
+        }
+        for patient in others
+        for kind in kinds.to_dict("records")
+    ]
+    if none:
+        rows = pd.concat([rows, complete(pd.DataFrame(none), OBSERVATIONS)], ignore_index=True)
     rows = rows.assign(reportable=rows["reportable"].fillna(False).astype(bool), measured=rows["status"].isin(MEASURED))
     rows = rows.sort_values(
         ["patient_id", "assay", "specimen", "time_actual", "sample_id", "reportable", "measured", "run_id"],
@@ -47,25 +68,6 @@ def reported(source: Source) -> pd.DataFrame:
     return kept
 
 
-def analyte_codes(analytes: list[str]) -> dict[str, str]:
-    """PCTESTCD of each analyte: its letters and digits, 8 characters, numbered where two would be the same.
-
-    Examples
-    --------
-    >>> analyte_codes(["CAR transgene", "CAR+ NK cells", "CAR transport"])
-    {'CAR transgene': 'CARTRANS', 'CAR+ NK cells': 'CARNKCEL', 'CAR transport': 'CARTRAN2'}
-    """
-    codes: dict[str, str] = {}
-    for analyte in analytes:
-        bare = re.sub(r"[^A-Z0-9]", "", plain(analyte).upper()) or "ANALYTE"
-        bare = bare if bare[0].isalpha() else f"A{bare}"
-        code, n = bare[:8], 2
-        while code in codes.values():
-            code, n = f"{bare[: 8 - len(str(n))]}{n}", n + 1
-        codes[analyte] = code
-    return codes
-
-
 def reference_infusion(row: dict[str, object]) -> int:
     """Infusion to which a sample belongs: the one that follows a pre-dose sample, else the last begun.
 
@@ -75,7 +77,7 @@ def reference_infusion(row: dict[str, object]) -> int:
     (2, 1)
     """
     begun = row["infusion"]
-    if begun is None or pd.isna(begun):  # type: ignore[call-overload]
+    if begun is None or pd.isna(begun):
         return 1
     return max(1, int(str(begun)) + (1 if row["predose"] is True else 0))
 
@@ -164,13 +166,14 @@ def build(source: Source) -> pd.DataFrame:
     samples = source.results.table("samples").set_index("sample_id")
     taken = samples["collected_at"].to_dict() if len(samples) else {}
     begun = {(str(r["patient_id"]), int(r["infusion"])): r for r in source.starts.to_dict("records")}
-    codes = analyte_codes(sorted({str(a) for a in rows["analyte"]}))
+    codes = _terms.assay_codes(sorted(set(zip(rows["analyte"], rows["assay"], strict=True))))
     made = []
     for row in rows.to_dict("records"):
         patient, reference = str(row["patient_id"]), int(row["reference"])
         first = source.first_infusion(patient)
         when = iso_minutes(taken.get(row["sample_id"], "")) or shifted(first, float(row["time_actual"]))
         result, number = results_texts(row)
+        name = _terms.assay_category(str(row["analyte"]), str(row["assay"]))
         start = begun.get((patient, reference), {})
         unit = LEVELS.get(str(row["level_unit"]), str(row["level_unit"]))
         visit, visit_number, point = visit_of(
@@ -187,9 +190,9 @@ def build(source: Source) -> pd.DataFrame:
                 "USUBJID": source.subject(patient),
                 "PCREFID": row["sample_id"],
                 "PCSPID": row["observation_id"],
-                "PCTESTCD": codes[str(row["analyte"])],
-                "PCTEST": limited(str(row["analyte"]) or "Analyte", 40),
-                "PCCAT": plain(_terms.assay_category(str(row["analyte"]), str(row["assay"]))),
+                "PCTESTCD": codes[(row["analyte"], row["assay"])],
+                "PCTEST": name,
+                "PCCAT": name,
                 "PCORRES": result,
                 "PCORRESU": unit if result else "",
                 "PCSTRESC": result,

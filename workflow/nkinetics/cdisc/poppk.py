@@ -3,7 +3,8 @@
 Conventions that the three share: CENS 1 = the level lies below DV and not below LIMIT (0 where LIMIT is a point),
 CENS -1 = it lies above DV. A level below its LLOQ has DV = LLOQ and LIMIT = LOD (0 without one); one not detected
 DV = LOD, LIMIT = 0. A sample before the first infusion has MDV 1: a model has no cells there. Doses: CMT 1 cells,
-CMT 2, 3 ... cytokines. Times in days from the first infusion; a missing number is a point.
+CMT 2, 3 ... cytokines. NMOL is the count behind a level: the report's likelihood adds its variance 1/NMOL to that of
+ln(level). Times in days from the first infusion; a missing number is a point.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def censored(row: dict[str, object]) -> tuple[float, int, float]:
 
 
 def build(source: Source) -> pd.DataFrame:
-    """One record per dose and per analysed level, sorted by patient and time, a dose after a sample of the same time."""
+    """One record per dose and analysed level, sorted by patient and time, a dose after a sample of the same time."""
     look = numbers(source)
     patients = source.results.patients.set_index("patient_id")
     made = []
@@ -90,6 +91,7 @@ def build(source: Source) -> pd.DataFrame:
                 "LIMIT": limit,
                 "LLOQ": row["lloq"],
                 "LOD": row["lod"],
+                "NMOL": row["n_molecules"],
                 "OCC": begun,
                 "patient": str(row["patient_id"]),
             }
@@ -142,6 +144,7 @@ DATASET = Dataset(
         Variable("LIMIT", "Lower End of a Censored Level", "float", 8),
         Variable("LLOQ", "Lower Limit of Quantification", "float", 8),
         Variable("LOD", "Limit of Detection", "float", 8),
+        Variable("NMOL", "Molecules, Partitions or Events Counted", "float", 8),
         Variable("OCC", "Infusions Begun", "integer", 8),
         Variable("DOSELVL", "Number of the Dose Level (see POPIDS)", "integer", 8),
         Variable("WT", "Body Weight (kg)", "float", 8),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from nkinetics.cdisc import _terms
-from nkinetics.cdisc._model import Dataset, Source, Variable, duration, identifiers, limited, number_text, plain
+from nkinetics.cdisc._model import Dataset, Source, Variable, duration, identifiers, limited, number_text
 from nkinetics.cdisc._units import standard
 from nkinetics.cdisc.ex import reference_name
 from nkinetics.nca.parameters import BY_NAME
@@ -164,7 +164,7 @@ def build(source: Source) -> pd.DataFrame:
                 "PPGRPID": group_name(row),
                 "PPTESTCD": code,
                 "PPTEST": _terms.parameter_name(code),
-                "PPCAT": plain(_terms.assay_category(str(row["analyte"]), str(row["assay"]))),
+                "PPCAT": _terms.assay_category(str(row["analyte"]), str(row["assay"])),
                 "PPSCAT": window_name(window),
                 "PPORRES": number_text(value),
                 "PPORRESU": "" if missing else row["term"],

@@ -1,4 +1,4 @@
-"""SDTM Supplemental Qualifiers of PC: what PC has no variable for - run, LOD, detection, molecules, why not analysed."""
+"""SDTM Supplemental Qualifiers of PC: what it has no variable for - run, LOD, detection, count, why not analysed."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ from nkinetics.provenance import exclusions, manifest
 from nkinetics.report import patients as by_patient
 from nkinetics.report.methods import glossary, methods
 from nkinetics.report.since import since
+from nkinetics.report.submission import submission
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import Settings
 from nkinetics.store import records, sha256_of
@@ -160,6 +161,7 @@ def _content(results_folder: Path, settings: Settings, version: str) -> dict[str
         "patients": by_patient.sections(results, context, s, built),
         "methods": methods(lead.settings, s, context.language),
         "glossary": glossary(s),
+        "cdisc": submission(results.folder, settings, s),
         "provenance": _provenance(results, context, s),
     }
 
