@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from nkinetics import plugins, provenance, settings as typed
+from nkinetics import optional, plugins, provenance, settings as typed
 from nkinetics.errors import InputError
 
 # Rules call `nkinetics`: the command of the environment that runs snakemake, also where it is not activated.
@@ -112,6 +112,25 @@ FIGURE_FILES = expand(
 )
 
 
+def on_demand():
+    """The PDF and RTF files of this run, each with what it lacks here: empty where it can be made, or must be."""
+    asked = {
+        "results/report.pdf": (SETTINGS.report.pdf, optional.pdf_lacks),
+        "results/brief.pdf": (SETTINGS.report.pdf, optional.pdf_lacks),
+        "results/tables.rtf": (SETTINGS.report.rtf, optional.rtf_lacks),
+    }
+    return {
+        path: lacks() if wanted == "auto" else ""
+        for path, (wanted, lacks) in asked.items()
+        if wanted
+    }
+
+
+def on_paper():
+    """What the target asks for: a machine that cannot make them still gets everything else."""
+    return [path for path, lacking in on_demand().items() if not lacking]
+
+
 wildcard_constraints:
     batch=r"\d+",
     table="nca|nca_points|blq_sensitivity|fits|estimates|predictions"
@@ -120,7 +139,7 @@ wildcard_constraints:
 
 def mark_outdated():
     """After a failed run the old report would pass for the new one: it gets a name that says what it is."""
-    for name in ("report.html",):
+    for name in ("report.html", "report.pdf", "brief.pdf", "tables.xlsx", "tables.rtf"):
         path = Path("results", name)
         if path.exists():
             path.replace(path.with_suffix(f".outdated{path.suffix}"))
@@ -137,6 +156,9 @@ def say_what_was_set_aside():
         )
     for path in Path("results").glob("*.outdated.*"):
         path.unlink()
+    for path, mend in on_demand().items():
+        if mend:
+            print(f"{path} was not made: {mend}", file=sys.stderr)
 
 
 onstart:

@@ -32,6 +32,7 @@ rule tables:
             caption="../report/table.rst",
         ),
         expand("results/tables/{name}.json", name=plugins.names("tables")),
+        xlsx="results/tables.xlsx",
     log:
         "logs/tables.log",
     benchmark:
@@ -41,7 +42,25 @@ rule tables:
         choices=typed.as_json(SETTINGS),
         folder=subpath(output[0], parent=True),
     shell:
-        "nkinetics table all --results results --output-dir {params.folder} > {log} 2>&1"
+        "nkinetics table all --results results --output-dir {params.folder} --xlsx {output.xlsx} > {log} 2>&1"
+
+
+rule tables_rtf:
+    """All tables in one RTF document, for medical writers."""
+    input:
+        tables=CANONICAL,
+        study="results/study",
+    output:
+        rtf="results/tables.rtf",
+    log:
+        "logs/tables_rtf.log",
+    benchmark:
+        "logs/benchmarks/tables_rtf.tsv"
+    params:
+        code=code("table"),
+        choices=typed.as_json(SETTINGS),
+    shell:
+        "nkinetics table all --results results --rtf {output.rtf} > {log} 2>&1"
 
 
 rule figures:
@@ -89,3 +108,27 @@ rule report:
         choices=typed.as_json(SETTINGS),
     shell:
         "nkinetics report --results results --output {output} > {log} 2>&1"
+
+
+rule pdf:
+    """The report on paper (tagged PDF/UA-1), and the committee brief alone on one page."""
+    input:
+        tables=CANONICAL,
+        study="results/study",
+        parts=TABLE_FILES + FIGURE_FILES,
+    output:
+        report=report(
+            "results/report.pdf", category="Report", caption="../report/report.rst"
+        ),
+        brief=report(
+            "results/brief.pdf", category="Report", caption="../report/brief.rst"
+        ),
+    log:
+        "logs/pdf.log",
+    benchmark:
+        "logs/benchmarks/pdf.tsv"
+    params:
+        code=code("report"),
+        choices=typed.as_json(SETTINGS),
+    shell:
+        "nkinetics report --results results --output {output.report} --brief {output.brief} > {log} 2>&1"

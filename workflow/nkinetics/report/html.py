@@ -107,7 +107,9 @@ def printable(results_folder: Path, settings: Settings, version: str) -> Printab
     s = page["s"]
     paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
     page |= {"printed": True, "style": page["style"] + paper}
-    return Printable(_rendered(page), _rendered(page | {"whole": False}), pictures)
+    # What the brief's links lead to stands in the report alone. Texts are escaped: no link but ours looks like this.
+    brief = re.sub(r'<a href="#[^"]*">(.*?)</a>', r"\1", _rendered(page | {"whole": False}), flags=re.S)
+    return Printable(_rendered(page), brief, pictures)
 
 
 def page_count(words: str) -> str:
@@ -340,9 +342,24 @@ def inline(svg: str) -> Markup:
 
 
 def standalone(svg: str) -> str:
-    """An SVG of `inline` as a file of its own: with its names of elements and links."""
-    names = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return str(svg).replace("<svg", f"<svg{names}", 1)
+    """An SVG of `inline` as a file of its own, with attributes in place of styles: WeasyPrint draws it in half the time.
+
+    Examples
+    --------
+    >>> standalone('<svg id="a"><style type="text/css">#a *{fill: none}</style><path style="stroke: red; opacity: 1"/>')
+    '<svg xmlns="http://www.w3.org/2000/svg" fill="none" id="a"><path stroke="red" opacity="1"/>'
+    """
+    text, root = str(svg), 'xmlns="http://www.w3.org/2000/svg"'
+    rule = re.search(r"<style[^>]*>#[\w-]+ \*\{([^{}<]*)\}</style>", text)
+    if rule:  # the same for every element: as good when the root hands it down
+        text, root = text.replace(rule[0], "", 1), f"{root} {_attributes(rule[1])}"
+    text = re.sub(r'style="([^"]*)"', lambda style: _attributes(style[1]), text)
+    return text.replace("<svg ", f"<svg {root} ", 1)
+
+
+def _attributes(style: str) -> str:
+    pairs = (part.partition(":")[::2] for part in style.split(";") if part.strip())
+    return " ".join(f'{name.strip()}="{value.strip()}"' for name, value in pairs)
 
 
 # --------------------------------------------------------------------------------------------------------- first screen
