@@ -56,6 +56,8 @@ COMPACT, LONG = 24, 60
 """Characters up to which a cell is never broken, and from which a column is given room."""
 QUALITY_TABLES, QUALITY_FIGURES = ("runs", "exports"), ("run_curves",)
 LIBRARIES = ("numpy", "scipy", "pandas", "lmfit", "statsmodels", "matplotlib", "seaborn", "jinja2")
+PAGE, HEADS, SECTION_HEAD, UPRIGHT = (271.0, 181.0), 23.0, 15.0, 0.95
+"""On paper: the text area of a page that lies [mm], heads of a figure and of a section [mm], the shape that stands."""
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
 
 
@@ -106,10 +108,29 @@ def printable(results_folder: Path, settings: Settings, version: str) -> Printab
     pictures = {f"figure:{item.anchor}": standalone(item.svg) for item in shown if item.svg}
     s = page["s"]
     paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
-    page |= {"printed": True, "style": page["style"] + paper}
+    rooms = {i.anchor: room(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
+    page |= {"printed": True, "style": page["style"] + paper, "rooms": rooms}
     # What the brief's links lead to stands in the report alone. Texts are escaped: no link but ours looks like this.
     brief = re.sub(r'<a href="#[^"]*">(.*?)</a>', r"\1", _rendered(page | {"whole": False}), flags=re.S)
     return Printable(_rendered(page), brief, pictures)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a figure stands on paper: upright for tall ones, and how high its drawing may be [mm]."""
+
+    upright: bool
+    height: float
+
+
+def room(item: Item, first: bool) -> Room:
+    """What the page leaves to a drawing below the heads and above its footnotes, so that all three stand together."""
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', item.svg)
+    upright = found is not None and float(found[2]) > UPRIGHT * float(found[1])
+    width, height = (PAGE[1], PAGE[0]) if upright else PAGE
+    # Letters of 7 points: 1.4 mm wide on the average, Chinese ones 2.5 mm; lines 3.3 mm apart.
+    lines = sum(1 + sum(2.5 if ord(c) > 0x2E80 else 1.4 for c in note) // width for note in item.footnotes)
+    return Room(upright, round(height - HEADS - (SECTION_HEAD if first else 0) - 3.3 * lines, 1))
 
 
 def page_count(words: str) -> str:
