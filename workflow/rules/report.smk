@@ -26,13 +26,23 @@ rule tables:
         tables=CANONICAL,
         study="results/study",
     output:
-        report(
-            expand("results/tables/{name}.csv", name=plugins.names("tables")),
-            category="Tables",
-            caption="../report/table.rst",
-        ),
+        [
+            report(
+                f"results/tables/{name}.csv",
+                category="Tables",
+                subcategory="One by one (CSV)",
+                labels={"table": name.replace("_", " ")},
+                caption="../report/table.rst",
+            )
+            for name in plugins.names("tables")
+        ],
         expand("results/tables/{name}.json", name=plugins.names("tables")),
-        xlsx="results/tables.xlsx",
+        xlsx=report(
+            "results/tables.xlsx",
+            category="Tables",
+            labels={"table": "all, as a workbook"},
+            caption="../report/workbook.rst",
+        ),
     log:
         "logs/tables.log",
     benchmark:
@@ -51,7 +61,12 @@ rule tables_rtf:
         tables=CANONICAL,
         study="results/study",
     output:
-        rtf="results/tables.rtf",
+        rtf=report(
+            "results/tables.rtf",
+            category="Tables",
+            labels={"table": "all, for medical writers"},
+            caption="../report/workbook.rst",
+        ),
     log:
         "logs/tables_rtf.log",
     benchmark:
@@ -69,11 +84,15 @@ rule figures:
         tables=CANONICAL,
         study="results/study",
     output:
-        report(
-            expand("results/figures/{name}.svg", name=plugins.names("figures")),
-            category="Figures",
-            caption="../report/figure.rst",
-        ),
+        [
+            report(
+                f"results/figures/{name}.svg",
+                category="Figures",
+                labels={"figure": name.replace("_", " ")},
+                caption="../report/figure.rst",
+            )
+            for name in plugins.names("figures")
+        ],
         expand(
             "results/figures/{name}.{ending}",
             name=plugins.names("figures"),
@@ -98,7 +117,12 @@ rule report:
         study="results/study",
         parts=TABLE_FILES + FIGURE_FILES,
     output:
-        report("results/report.html", category="Report", caption="../report/report.rst"),
+        report(
+            "results/report.html",
+            category="Report",
+            labels={"form": "page (HTML)"},
+            caption="../report/report.rst",
+        ),
     log:
         "logs/report.log",
     benchmark:

@@ -101,4 +101,26 @@ def _laid_out(html: str, pictures: Mapping[str, str]) -> Any:
 
 def _drawn(document: Any, zoom: float = 1.0) -> bytes:
     """The pages as PDF."""
-    return bytes(document.write_pdf(zoom=zoom, pdf_variant=VARIANT))
+    with _references_kept():
+        return bytes(document.write_pdf(zoom=zoom, pdf_variant=VARIANT))
+
+
+@contextmanager
+def _references_kept() -> Iterator[None]:
+    """Each tag names its page, and pydyf words the references of all pages anew for each tag: here once per page."""
+    import pydyf
+
+    worded = pydyf.PDF.page_references
+    kept: dict[tuple[int, int], Any] = {}
+
+    def references(self: Any) -> Any:
+        key = (id(self), len(self.pages["Kids"]))
+        if key not in kept:
+            kept[key] = worded.fget(self)
+        return kept[key]
+
+    pydyf.PDF.page_references = property(references)
+    try:
+        yield
+    finally:
+        pydyf.PDF.page_references = worded
