@@ -374,10 +374,29 @@ def _gather(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     from nkinetics import settings, tables
+    from nkinetics.report.rich_text import rich_text
+    from nkinetics.report.workbook import workbook
     from nkinetics.results import Context, Results
+    from nkinetics.store import write_bytes
 
+    together = {"--xlsx": args.xlsx, "--rtf": args.rtf}
+    for flag, path in together.items():
+        if path and args.name != "all":
+            mend = "write: nkinetics table all, or leave the option out"
+            raise InputError(Problem("table", column=flag, found=args.name, expected="all", mend=mend))
+    if not (args.output or args.output_dir or args.xlsx or args.rtf):
+        mend = "say where to write"
+        raise InputError(
+            Problem("table", found="no output", expected="--output, --output-dir, --xlsx or --rtf", mend=mend)
+        )
+    results = Results(args.results)
     context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
-    tables.write(args.name, Results(args.results), context, args.output or args.output_dir)
+    if args.output or args.output_dir:
+        tables.write(args.name, results, context, args.output or args.output_dir)
+    if args.xlsx:
+        write_bytes(args.xlsx, workbook(results, context))
+    if args.rtf:
+        write_bytes(args.rtf, rich_text(results, context))
     return DONE
 
 
@@ -772,9 +791,12 @@ def _parser() -> argparse.ArgumentParser:
         item.add_argument("name", metavar="NAME", help="module name, stable id, or all")
         path(item, "--results", "results folder", required=True)
         path(item, "--config", "configuration; run_config.yaml of the results by default")
-        where = item.add_mutually_exclusive_group(required=True)
+        where = item.add_mutually_exclusive_group(required=name == "figure")
         where.add_argument("--output", type=Path, metavar="PATH", help="file to write (one item)")
         where.add_argument("--output-dir", type=Path, metavar="PATH", help="folder to write to")
+        if name == "table":
+            path(item, "--xlsx", "workbook to write: all tables, a sheet each")
+            path(item, "--rtf", "RTF to write: all tables, for medical writers (needs the extra rtf)")
 
     report = command("report", "the report: one self-contained HTML file, or PDF")
     path(report, "--results", "results folder", required=True)

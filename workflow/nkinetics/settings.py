@@ -798,6 +798,13 @@ class Report(Section):
     items: tuple[str, ...] = Field((), description="Ids of the items shown, in this order; empty = all.")
     titles: Mapping[str, str] = Field({}, description="Title of an item by its id, in place of the built-in one.")
     footnotes: Mapping[str, tuple[str, ...]] = Field({}, description="Further footnotes of an item by its id.")
+    pdf: bool | Literal["auto"] = Field(
+        "auto",
+        description="The report and its brief also as PDF; auto: where this machine can write it, a line says how if not.",
+    )
+    rtf: bool | Literal["auto"] = Field(
+        "auto", description="All tables also as one RTF document; auto: where the library rtflite is installed."
+    )
     protocol: Protocol = Field(Protocol(), description="What the protocol asks for; deviations are listed by it.")
     previous: str | None = Field(
         None,

@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 from nkinetics import (
     __version__ as version,
+    optional,
     plugins,
     provenance,
     running,
@@ -178,6 +179,25 @@ FIGURE_FILES = expand(
 MANIFEST = "results/run_manifest.json"
 
 
+def on_demand():
+    """The PDF and RTF files of this run, each with what it lacks here: empty where it can be made, or must be."""
+    asked = {
+        "results/report.pdf": (SETTINGS.report.pdf, optional.pdf_lacks),
+        "results/brief.pdf": (SETTINGS.report.pdf, optional.pdf_lacks),
+        "results/tables.rtf": (SETTINGS.report.rtf, optional.rtf_lacks),
+    }
+    return {
+        path: lacks() if wanted == "auto" else ""
+        for path, (wanted, lacks) in asked.items()
+        if wanted
+    }
+
+
+def on_paper():
+    """What the target asks for: a machine that cannot make them still gets everything else."""
+    return [path for path, lacking in on_demand().items() if not lacking]
+
+
 wildcard_constraints:
     batch=r"\d+",
     table="nca|nca_points|blq_sensitivity|fits|estimates|predictions"
@@ -186,7 +206,7 @@ wildcard_constraints:
 
 def mark_outdated():
     """After a failed run the old report would pass for the new one: it gets a name that says what it is."""
-    for name in ("report.html",):
+    for name in ("report.html", "report.pdf", "brief.pdf", "tables.xlsx", "tables.rtf"):
         path = Path("results", name)
         if path.exists():
             path.replace(path.with_suffix(f".outdated{path.suffix}"))
@@ -203,6 +223,9 @@ def say_what_was_set_aside():
         )
     for path in Path("results").glob("*.outdated.*"):
         path.unlink()
+    for path, mend in on_demand().items():
+        if mend:
+            print(f"{path} was not made: {mend}", file=sys.stderr)
 
 
 def log_begin():

@@ -12,8 +12,10 @@ from nkinetics.errors import InputError, Problem
 from nkinetics.optional import pdf_lacks
 
 VARIANT = "pdf/ua-1"
-SCALES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
-"""Sizes tried, one after the other, until the brief stands on one page."""
+A4 = (210.0, 297.0)
+"""Width and height of the sheet, mm."""
+SHEETS = (1.0, 1.06, 1.12, 1.18, 1.24, 1.3, 1.4, 1.5, 1.7, 2.0)
+"""How much larger than A4 the sheets are that are tried, one after the other, until the brief stands on one."""
 
 
 def written(html: str, pictures: Mapping[str, str]) -> bytes:
@@ -36,21 +38,27 @@ def written(html: str, pictures: Mapping[str, str]) -> bytes:
     InputError
         When this machine cannot write PDF: how it could.
     """
-    return bytes(_laid_out(html, pictures).write_pdf(pdf_variant=VARIANT))
+    with _ready():
+        return _drawn(_laid_out(html, pictures))
 
 
 def one_page(html: str, pictures: Mapping[str, str]) -> bytes:
-    """The page as PDF on one sheet: as large as it goes."""
-    for scale in SCALES:
-        document = _laid_out(html, pictures, f":root {{ font-size: {16 * scale:g}px }}")
-        if len(document.pages) == 1:
-            break
-    return bytes(document.write_pdf(pdf_variant=VARIANT))
+    """The page as PDF on one sheet of A4, as large as it goes: laid out on a larger sheet, which is then reduced."""
+    with _ready():
+        for enlarged in SHEETS:
+            sheet = f"<style>@page {{ size: {A4[0] * enlarged:.2f}mm {A4[1] * enlarged:.2f}mm }}</style></head>"
+            document = _laid_out(html.replace("</head>", sheet, 1), pictures)
+            if len(document.pages) == 1:
+                break
+        return _drawn(document, 1 / enlarged)
 
 
 @contextmanager
-def _no_error_passes() -> Iterator[None]:
-    """WeasyPrint logs what it could not show, and goes on without it; a report without a picture is no report."""
+def _ready() -> Iterator[None]:
+    """WeasyPrint at hand, quick, and heard: what it could not show is an error, since it would go on without it."""
+    lacking = pdf_lacks()
+    if lacking:
+        raise InputError(Problem("PDF", found="no way to write it here", expected="WeasyPrint and Pango", mend=lacking))
     said: list[str] = []
 
     class Said(logging.Handler):
@@ -58,13 +66,16 @@ def _no_error_passes() -> Iterator[None]:
             said.append(record.getMessage())
 
     logger, handler = logging.getLogger("weasyprint"), Said(logging.ERROR)
-    level, propagate = logger.level, logger.propagate
+    level, propagate, collecting = logger.level, logger.propagate, gc.isenabled()
     logger.addHandler(handler)
     logger.setLevel(logging.ERROR)  # its warnings: rules for the screen that paper does not know
     logger.propagate = False
+    gc.disable()  # a million small boxes that live to the end: looking for garbage takes a third of the time
     try:
         yield
     finally:
+        if collecting:
+            gc.enable()
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagate
@@ -72,12 +83,9 @@ def _no_error_passes() -> Iterator[None]:
         raise RuntimeError("the page cannot be printed whole: " + "; ".join(said))
 
 
-def _laid_out(html: str, pictures: Mapping[str, str], more: str = "") -> Any:
+def _laid_out(html: str, pictures: Mapping[str, str]) -> Any:
     """The pages, laid out."""
-    lacking = pdf_lacks()
-    if lacking:
-        raise InputError(Problem("PDF", found="no way to write it here", expected="WeasyPrint and Pango", mend=lacking))
-    from weasyprint import CSS, HTML
+    from weasyprint import HTML
     from weasyprint.urls import URLFetcher, URLFetcherResponse
 
     class Pictures(URLFetcher):  # type: ignore[misc]
@@ -88,13 +96,31 @@ def _laid_out(html: str, pictures: Mapping[str, str], more: str = "") -> Any:
                 raise ValueError(f"the page may not ask for {url}")
             return URLFetcherResponse(url, pictures[url], {"Content-Type": "image/svg+xml"})
 
-    styles = [CSS(string=more)] if more else []
-    collecting = gc.isenabled()
-    gc.disable()  # a million small boxes that all live to the end: looking for garbage takes a third of the time
+    return HTML(string=html, url_fetcher=Pictures()).render(pdf_variant=VARIANT)
+
+
+def _drawn(document: Any, zoom: float = 1.0) -> bytes:
+    """The pages as PDF."""
+    with _references_kept():
+        return bytes(document.write_pdf(zoom=zoom, pdf_variant=VARIANT))
+
+
+@contextmanager
+def _references_kept() -> Iterator[None]:
+    """Each tag names its page, and pydyf words the references of all pages anew for each tag: here once per page."""
+    import pydyf
+
+    worded = pydyf.PDF.page_references
+    kept: dict[tuple[int, int], Any] = {}
+
+    def references(self: Any) -> Any:
+        key = (id(self), len(self.pages["Kids"]))
+        if key not in kept:
+            kept[key] = worded.fget(self)
+        return kept[key]
+
+    pydyf.PDF.page_references = property(references)
     try:
-        with _no_error_passes():
-            page = HTML(string=html, url_fetcher=Pictures())
-            return page.render(pdf_variant=VARIANT, stylesheets=styles)
+        yield
     finally:
-        if collecting:
-            gc.enable()
+        pydyf.PDF.page_references = worded
