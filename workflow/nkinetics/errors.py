@@ -55,12 +55,12 @@ class Problem:
 
 
 def printable(text: str) -> str:
-    """A text for a terminal or a log: what would move its cursor or turn its direction is written out.
+    r"""A text for a terminal or a log: what would move its cursor or turn its direction is written out.
 
     Examples
     --------
-    >>> printable("P1\\x1b[2J"), printable("患者 é")
-    ('P1\\\\x1b[2J', '患者 é')
+    >>> print(printable("P1" + chr(27) + "[2J"), printable("患者 é"))
+    P1\x1b[2J 患者 é
     """
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in text)
 

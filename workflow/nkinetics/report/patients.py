@@ -49,7 +49,8 @@ def sections(
     observed, points, wells = results.table("observations"), _points(results), _wells(results)
     by_patient = {str(p): own for p, own in observed.groupby("patient_id", sort=False)}
     names, made = dose_names(results, context), opened(results, context)
-    found, linked = [], {}
+    found: list[dict[str, Any]] = []
+    linked: dict[tuple[str, str, str], str] = {}
     for patient in results.patients.to_dict("records"):
         identifier = str(patient["patient_id"])
         own = by_patient.get(identifier, observed.iloc[:0])
