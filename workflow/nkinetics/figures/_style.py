@@ -148,8 +148,12 @@ def tell(figure: Figure, told: Callable[[str], str]) -> None:
 
     for artist in figure.findobj(Text):
         said = artist.get_text()
-        if (other := told(said)) != said:
-            artist.set_text(other)
+        if (other := told(said)) == said:
+            continue
+        if "\n" in said and "\n" not in other:
+            # A Chinese character is about as wide as two Latin ones.
+            other = textwrap.fill(other, max(6, int(0.6 * max(map(len, said.split("\n"))))))
+        artist.set_text(other)
 
 
 def canvas(height: float, width: float = WIDTH) -> Figure:

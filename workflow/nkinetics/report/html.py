@@ -57,6 +57,8 @@ from nkinetics.wording import (
 BRIEF_TABLES, BRIEF_FIGURE = ("topline", "safety"), "overview"
 COMPACT, LONG = 24, 60
 """Characters up to which a cell is never broken, and from which a column is given room."""
+VALUES = "nca_individual"
+"""The listing whose numbers lead to the observations they were made from."""
 QUALITY_TABLES, QUALITY_FIGURES = ("runs", "exports"), ("run_curves",)
 LIBRARIES = ("numpy", "scipy", "pandas", "lmfit", "statsmodels", "matplotlib", "seaborn", "jinja2")
 PAGE, HEADS, SECTION_HEAD, UPRIGHT = (271.0, 181.0), 23.0, 15.0, 0.95
@@ -160,6 +162,8 @@ def _content(results_folder: Path, settings: Settings, version: str) -> dict[str
     script = _template_text("report.js")
     built = {name: tables.build(name, results, context) for name in tables.names(context)}
     drawn = {name: _figure(name, results, context) for name in figures.names(context)}
+    patients, links = by_patient.sections(results, context, s, built)
+    known = _named(results)
     return {
         "printed": False,
         "whole": True,
@@ -174,14 +178,17 @@ def _content(results_folder: Path, settings: Settings, version: str) -> dict[str
         "answers": answers(results, context, s),
         "flags": flags(results, context, s),
         "validation": _validation(results),
+        "values": discover("tables")[VALUES].id if VALUES in built else "",
         "brief": _brief(built, drawn, context),
         "since": since(results, context, s),
         "figures": [figure for name, figure in drawn.items() if name not in (BRIEF_FIGURE, *QUALITY_FIGURES)],
-        "tables": _items(built, context, lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES),
-        "listings": _items(built, context, lambda n, i: i.id.startswith("L-")),
+        "tables": _items(
+            built, context, lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES, known
+        ),
+        "listings": _items(built, context, lambda n, i: i.id.startswith("L-"), known, {VALUES: links}),
         "quality": _items(built, context, lambda n, i: n in QUALITY_TABLES),
         "quality_figures": [figure for name, figure in drawn.items() if name in QUALITY_FIGURES],
-        "patients": by_patient.sections(results, context, s, built),
+        "patients": patients,
         "methods": methods(lead.settings, s, context.language),
         "glossary": glossary(s),
         "cdisc": submission(results.folder, settings, s),
@@ -250,13 +257,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: its text, how many rows it spans, whether it names the row, its look, where it links to."""
+    """One cell of a table: its text, how many rows it spans, whether it names the row, its look, where it links to.
+
+    `parts` holds the text in pieces, each with where it links to, where not the whole of it does.
+    """
 
     text: str
     span: int = 1
     head: bool = False
     look: str = ""
     href: str = ""
+    parts: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -268,8 +279,20 @@ class Grid:
     wide: bool
 
 
-def grid(made: TableBody) -> Grid:
-    """Cells with repeated row heads drawn together; of three or more the first becomes a heading over rows."""
+def grid(
+    made: TableBody, known: re.Pattern[str] | None = None, links: Mapping[tuple[str, str, str], str] | None = None
+) -> Grid:
+    """Cells with repeated row heads drawn together; of three or more the first becomes a heading over rows.
+
+    Parameters
+    ----------
+    made : TableBody
+        The table.
+    known : pattern, optional
+        Patients whose names link to their sections where a cell tells of them, as ``001: 12.0; 002: NC``.
+    links : mapping, optional
+        Where a number comes from, by patient, first cell of the row and column.
+    """
     frame, heads = made.frame, made.row_header
     grouped_rows = heads >= 3
     names = list(frame.columns)
@@ -291,10 +314,29 @@ def grid(made: TableBody) -> Grid:
                     span += 1
             patient = made.patients[i] if made.patients else ""
             href = f"#patient-{patient}" if j < heads and patient and row[j] == patient else ""
-            cells.append(Cell(row[j], span, j < heads, looks[j], href))
+            if links and j >= heads:
+                href = links.get((patient, row[0], names[j]), "")
+            parts = _parts(row[j], known) if known and j >= heads and not patient else ()
+            cells.append(Cell(row[j], span, j < heads, looks[j], href, parts))
         groups[-1][1].append(cells)
     columns = list(zip(names[first:], looks[first:], strict=True))
     return Grid(columns, groups, wide=len(columns) > 8)
+
+
+def _named(results: Results) -> re.Pattern[str] | None:
+    """Patients as table cells name them: before the colon of a value, or between the brackets behind a reason."""
+    names = sorted(map(re.escape, results.patients["patient_id"]), key=lambda n: (-len(n), n))
+    before, after = r"(?:^|(?<=[;；.。(（,，、] )|(?<=[(（、，；。]))", r"(?=[:：,，、)）])"
+    return re.compile(f"{before}({'|'.join(names)}){after}") if names else None
+
+
+def _parts(text: str, known: re.Pattern[str]) -> tuple[tuple[str, str], ...]:
+    """A text in pieces, each patient's name with a link to that patient; nothing where it names nobody."""
+    pieces = known.split(text)
+    if len(pieces) == 1:
+        return ()
+    linked = ((piece, f"#patient-{piece}" if i % 2 else "") for i, piece in enumerate(pieces))
+    return tuple(part for part in linked if part[0])
 
 
 def _look(cells: Sequence[str], head: bool) -> str:
@@ -305,12 +347,24 @@ def _look(cells: Sequence[str], head: bool) -> str:
     return "c" if longest <= COMPACT else "t" if longest > LONG else ""
 
 
-def _items(built: Mapping[str, TableBody], context: Context, keep: Callable[[str, Any], bool]) -> list[Item]:
-    known = discover("tables")
-    return [_table(name, made, context) for name, made in built.items() if keep(name, known[name])]
+def _items(
+    built: Mapping[str, TableBody],
+    context: Context,
+    keep: Callable[[str, Any], bool],
+    known: re.Pattern[str] | None = None,
+    links: Mapping[str, Mapping[tuple[str, str, str], str]] | None = None,
+) -> list[Item]:
+    every, own = discover("tables"), links or {}
+    return [_table(n, made, context, known, own.get(n)) for n, made in built.items() if keep(n, every[n])]
 
 
-def _table(name: str, made: TableBody, context: Context) -> Item:
+def _table(
+    name: str,
+    made: TableBody,
+    context: Context,
+    known: re.Pattern[str] | None = None,
+    links: Mapping[tuple[str, str, str], str] | None = None,
+) -> Item:
     item = discover("tables")[name]
     return Item(
         anchor=item.id,
@@ -321,7 +375,7 @@ def _table(name: str, made: TableBody, context: Context) -> Item:
         subtitle=made.subtitle,
         note=made.note,
         footnotes=made.footnotes,
-        grid=grid(made) if len(made.frame.columns) else None,
+        grid=grid(made, known, links) if len(made.frame.columns) else None,
     )
 
 

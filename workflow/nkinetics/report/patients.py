@@ -43,23 +43,26 @@ LINKED = {
 
 def sections(
     results: Results, context: Context, s: Mapping[str, Any], built: Mapping[str, TableBody]
-) -> list[dict[str, Any]]:
-    """One section per patient, in the order of the tables."""
+) -> tuple[list[dict[str, Any]], dict[tuple[str, str, str], str]]:
+    """One section per patient, in the order of the tables; and where a number is from, by patient, profile, column."""
     origins, comments = sources_of(results), _comments(results)
     observed, points, wells = results.table("observations"), _points(results), _wells(results)
     by_patient = {str(p): own for p, own in observed.groupby("patient_id", sort=False)}
     names, made = dose_names(results, context), opened(results, context)
-    found = []
+    found: list[dict[str, Any]] = []
+    linked: dict[tuple[str, str, str], str] = {}
     for patient in results.patients.to_dict("records"):
         identifier = str(patient["patient_id"])
         own = by_patient.get(identifier, observed.iloc[:0])
         peaks = {**_peaks(results, own), **_firsts(own, points)}
+        links = _links(peaks, context, results)
+        linked |= {(identifier, title, column): href for (title, column), href in links.items()}
         found.append(
             {
                 "id": identifier,
                 "dose_level": names[str(patient["dose_level"])],
                 "facts": _facts(patient, s),
-                "parameters": _turned(built.get("nca_individual"), identifier, 3, _links(peaks, context, results)),
+                "parameters": _turned(built.get("nca_individual"), identifier, 3, links),
                 "explained": explained(made, results, context, s, identifier),
                 "model": _turned(built.get("model_parameters"), identifier, 3, {}),
                 "evidence": _turned(built.get("model_evidence"), identifier, 4, {}),
@@ -69,7 +72,7 @@ def sections(
                 "assays": _observations(own, context, s, results, origins, comments, points, peaks, wells),
             }
         )
-    return found
+    return found, linked
 
 
 def _facts(patient: Mapping[str, Any], s: Mapping[str, Any]) -> list[tuple[str, str]]:
