@@ -129,7 +129,8 @@ def test_protocol_shows_controls_deviations_and_the_results_of_tests(found, tmp_
 def test_the_command_writes_the_protocol_and_the_table(tmp_path, capsys):
     assert cli.main(["qualify", "oq", "--output-dir", str(tmp_path)]) == 0
     written = {p.name for p in tmp_path.iterdir()}
-    assert {"qualification_oq.csv", "qualification_oq.html"} <= written
+    assert written == {"qualification_oq.csv", "qualification_oq.html", "qualification_oq.pdf"}
+    assert (tmp_path / "qualification_oq.pdf").read_bytes().startswith(b"%PDF-1.7")
     assert cli.main(["qualify", "oq", "--table", str(tmp_path / "validation.csv")]) == 0
     same = (tmp_path / "validation.csv").read_bytes() == (tmp_path / "qualification_oq.csv").read_bytes()
     assert same and "controls came out as required" in capsys.readouterr().out

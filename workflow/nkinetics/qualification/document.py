@@ -134,10 +134,8 @@ def html(
 
 
 def pdf(page: str) -> bytes | None:
-    """The protocol as PDF; None where WeasyPrint or its libraries are absent: the HTML prints as well."""
-    try:
-        import weasyprint  # type: ignore[import-untyped,unused-ignore]
-    except (ImportError, OSError):
-        return None
-    made: bytes = weasyprint.HTML(string=page).write_pdf(pdf_variant="pdf/ua-1")
-    return made
+    """The protocol as PDF; None where this machine cannot write it: the HTML prints as well."""
+    from nkinetics.optional import pdf_lacks
+    from nkinetics.report.pdf import written
+
+    return None if pdf_lacks() else written(page, {})
