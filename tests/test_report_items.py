@@ -477,3 +477,20 @@ def test_selection_order_titles_footnotes_and_prefixes_reach_the_page_and_the_fi
     ]
     assert at == sorted(at)
     assert 'id="T-CK-05"' not in page and "Agreed on 3 March." in page and "12.2.5.1" in page
+
+
+def test_with_many_patients_the_blood_counts_stand_by_dose_level(results_small, context_small, tmp_path):
+    def copies(frame: pd.DataFrame) -> pd.DataFrame:
+        made = [frame.assign(patient_id=frame["patient_id"] + f"-{k}") for k in range(11)]
+        for k, each in enumerate(made):
+            for column in {"sample_id", "observation_id"} & set(each.columns):
+                each[column] = each[column] + f"-{k}"
+        return pd.concat(made, ignore_index=True)
+
+    many = edited(results_small, tmp_path / "r", patients=copies, samples=copies, observations=copies)
+    drawn = discover("figures")["blood_counts"].draw(many, context_small)
+    assert [axes.get_title() for axes in drawn.figure.axes[::2]] == ["DL1, n = 22", "DL2, n = 44"]
+    white = drawn.figure.axes[1].lines[0].get_ydata()
+    # DL1: 001 in 11 copies of five counts, a break between one and the next.
+    assert np.isfinite(white).sum() == 55 and np.isnan(white).sum() == 10
+    assert any("one thin line for each, by dose level" in note for note in drawn.footnotes)
