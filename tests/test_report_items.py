@@ -340,12 +340,12 @@ def test_numbers_under_the_axis_are_those_of_the_results(results, context_small)
 def test_target_expression_is_the_marker_and_a_patient_below_the_lloq_stands_at_the_bound(results, context_small):
     drawn = EXPOSURE.draw(results, context_small)
     cmax = drawn.figure.axes[0]
-    points = {float(line.get_ydata()[0]): line for line in cmax.lines if len(line.get_xdata()) == 1}
+    points = {float(y): line for line in cmax.lines if line.get_marker() != "None" for y in line.get_ydata()}
     # Cmax by patient: 001 400 high, 003 100 high, 004 1000 low, 005 10000 high, 006 below 10 copies/ug.
     filled = {y: line.get_markerfacecolor() != "white" for y, line in points.items()}
     assert filled == {400.0: True, 100.0: True, 1000.0: False, 10000.0: True, 10.0: False}
     assert points[10.0].get_marker() == "v"
-    (median,) = [line for line in cmax.lines if len(line.get_xdata()) == 2]
+    (median,) = [line for line in cmax.lines if line.get_marker() == "None"]
     assert median.get_ydata()[0] == 550.0  # of below, 100, 1000 and 10000
     assert any("no sample of this patient in the manifest (002)" in note for note in drawn.footnotes)
 
@@ -477,3 +477,20 @@ def test_selection_order_titles_footnotes_and_prefixes_reach_the_page_and_the_fi
     ]
     assert at == sorted(at)
     assert 'id="T-CK-05"' not in page and "Agreed on 3 March." in page and "12.2.5.1" in page
+
+
+def test_with_many_patients_the_blood_counts_stand_by_dose_level(results_small, context_small, tmp_path):
+    def copies(frame: pd.DataFrame) -> pd.DataFrame:
+        made = [frame.assign(patient_id=frame["patient_id"] + f"-{k}") for k in range(11)]
+        for k, each in enumerate(made):
+            for column in {"sample_id", "observation_id"} & set(each.columns):
+                each[column] = each[column] + f"-{k}"
+        return pd.concat(made, ignore_index=True)
+
+    many = edited(results_small, tmp_path / "r", patients=copies, samples=copies, observations=copies)
+    drawn = discover("figures")["blood_counts"].draw(many, context_small)
+    assert [axes.get_title() for axes in drawn.figure.axes[::2]] == ["DL1, n = 22", "DL2, n = 44"]
+    white = drawn.figure.axes[1].lines[0].get_ydata()
+    # DL1: 001 in 11 copies of five counts, a break between one and the next.
+    assert np.isfinite(white).sum() == 55 and np.isnan(white).sum() == 10
+    assert any("one thin line for each, by dose level" in note for note in drawn.footnotes)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
@@ -38,18 +39,31 @@ from nkinetics.figures._style import (
 )
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
-from nkinetics.wording import Words, grouped, profile_name, profiles, significant, source_footnote, without_quantified
+from nkinetics.wording import (
+    Words,
+    dose_names,
+    everyone,
+    grouped,
+    profile_name,
+    profiles,
+    significant,
+    source_footnote,
+    without_quantified,
+)
 
 NEEDS = ("observations", "samples", "patients", "infusions", "cytokines", "events")
 COUNTS: Mapping[str, tuple[str, int, Any]] = {"wbc_1e9_l": ("WBC", 7, "-"), "alc_1e9_l": ("ALC", 5, (0, (4, 1.6)))}
 """Blood counts of samples.csv: name, colour of the palette, line."""
 UPPER, LOWER, BETWEEN, GAP, LAST = 1.25, 0.85, 0.07, 0.42, 0.45
-FEW = 24
-"""With more patients the panels are smaller."""
+FEW, MOST = 24, 60
+"""With more patients the panels are smaller; with more than MOST each dose level has one pair of panels."""
 
 
 def draw(results: Results, context: Context) -> FigureBody:
-    """Two panels per patient, the level above and the counts below, one scale for each across all patients."""
+    """Two panels per patient, the level above and the counts below, one scale for each across all patients.
+
+    With many patients two panels per dose level, with a thin line for each patient.
+    """
     words, kinds, counts = words_of(context), profiles(results), _counts(results)
     if not len(kinds):
         none = words.say("No assay has a result.", "无检测结果。")
@@ -62,8 +76,9 @@ def draw(results: Results, context: Context) -> FigureBody:
             "无法看出清淋后每 µg DNA 拷贝数的偏高程度。",
         )
         return FigureBody(None, note=none, footnotes=(source_footnote(results, context, NEEDS),))
-    kind, n = kinds.iloc[0], len(results.patients)
-    columns = min(n, 3 if n <= FEW else 6 if n <= 60 else 9)
+    kind, shown = kinds.iloc[0], _shown(results, context)
+    n = len(shown)
+    columns = min(n, 3 if n <= FEW else 6)
     rows, scale = math.ceil(n / columns), 1.0 if n <= FEW else 0.75
     upper, lower = scale * UPPER, scale * LOWER
     block = upper + BETWEEN + lower + GAP
@@ -75,17 +90,16 @@ def draw(results: Results, context: Context) -> FigureBody:
     low, high = log_limits(*(counts[c].dropna() for c in COUNTS))
     reasons = without_quantified(results, context, str(kind["assay"]), str(kind["specimen"]))
     first, last = _span(seen, counts)
-    for position, patient in enumerate(results.patients.itertuples()):
+    for position, (title, ids) in enumerate(shown):
         row, column = divmod(position, columns)
         levels, below_it = _pair(figure, columns, column, top + row * block, upper, lower)
-        mine = str(patient.patient_id)
-        levels.set_title(f"{mine} · {patient.dose_level}", fontsize=8)
+        levels.set_title(title, fontsize=8)
         for axes in (levels, below_it):
             day_axis(axes, first, last, most=6 if n <= FEW else 4)
         log_axis(levels, *limits, most=4)
         log_axis(below_it, low, high, most=4)
-        _levels(levels, results, seen[seen["patient_id"] == mine], mine, str(kind["assay"]), reasons, words)
-        _blood(below_it, counts[counts["patient_id"] == mine], words)
+        _levels(levels, results, seen[seen["patient_id"].isin(ids)], ids, str(kind["assay"]), reasons, words)
+        _blood(below_it, counts[counts["patient_id"].isin(ids)], words)
         bare(levels, x=True, y=column > 0)
         bare(below_it, x=position + columns < n, y=column > 0)
         if column == 0:
@@ -95,8 +109,29 @@ def draw(results: Results, context: Context) -> FigureBody:
                 axes.yaxis.set_label_coords(-0.42 * 0.8 / axes.get_position().width / WIDTH * 1.35, 0.5)
     figure.text(0.5, 0.06 / figure.get_figheight(), day_label(words), ha="center", fontsize=8)
     name = profile_name(context, str(kind["assay"]), str(kind["specimen"]), str(kind["level_unit"]))
-    subtitle = words.say(f"All patients (n = {n})", f"全部患者（n = {n}）") + f" · {name}"
+    subtitle = f"{everyone(results, words)} · {name}"
     return FigureBody(figure, _notes(results, context, counts, words), _alt(results, counts, words), subtitle)
+
+
+def _shown(results: Results, context: Context) -> list[tuple[str, list[str]]]:
+    """Title and patients of each pair of panels."""
+    patients = results.patients
+    if len(patients) <= MOST:
+        return [(f"{p.patient_id} · {p.dose_level}", [str(p.patient_id)]) for p in patients.itertuples()]
+    names = dose_names(results, context)
+    by_level = patients.groupby("dose_level", sort=True)["patient_id"]
+    return [(f"{names[str(d)]}, n = {len(ids)}", [str(i) for i in ids]) for d, ids in by_level]
+
+
+def _broken(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """Study days and values of several patients as one line, broken between them."""
+    of_patient = [
+        (np.append(display(own["time_actual"]), np.nan), np.append(own[column].to_numpy(dtype=float), np.nan))
+        for _, own in rows.groupby("patient_id", sort=True)
+    ]
+    if not of_patient:
+        return np.array([]), np.array([])
+    return np.concatenate([x for x, _ in of_patient])[:-1], np.concatenate([y for _, y in of_patient])[:-1]
 
 
 def _counts(results: Results) -> pd.DataFrame:
@@ -124,17 +159,19 @@ def _pair(
 
 
 def _levels(
-    axes: Axes, results: Results, own: pd.DataFrame, patient: str, assay: str, reasons: dict[str, str], words: Words
+    axes: Axes, results: Results, own: pd.DataFrame, ids: list[str], assay: str, reasons: dict[str, str], words: Words
 ) -> None:
     if not len(own):
-        say_in(axes, reasons.get(patient, words.say("no reportable result", "无可报告结果")))
+        say_in(axes, reasons.get(ids[0], words.say("no reportable result", "无可报告结果")))
         return
     colour, marker = assay_look(assay)
-    line = quantified(own)
     look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 2.8, "linewidth": 1.0, "zorder": 3}
-    axes.plot(display(line["time_actual"]), line["level"], **look)
+    if len(ids) > 1:
+        look |= {"marker": "", "linewidth": 0.5, "alpha": 0.6}
+    axes.plot(*_broken(quantified(own), "level"), **look)
     draw_below(axes, own, colour, 3.4)
-    draw_given(axes, results, patient, letters=len(results.patients) <= FEW)
+    if len(ids) == 1:
+        draw_given(axes, results, ids[0], letters=len(results.patients) <= FEW)
 
 
 def _blood(axes: Axes, own: pd.DataFrame, words: Words) -> None:
@@ -143,10 +180,10 @@ def _blood(axes: Axes, own: pd.DataFrame, words: Words) -> None:
         return
     for column, (_, index, line) in COUNTS.items():
         rows = own[own[column] > 0]
-        look: dict[str, Any] = {"color": palette()[index], "linestyle": line, "linewidth": 1.1}
+        several = rows["patient_id"].nunique() > 1
+        look: dict[str, Any] = {"color": palette()[index], "linestyle": line, "linewidth": 0.5 if several else 1.1}
         # A single count has no line.
-        marker = "o" if len(rows) == 1 else ""
-        axes.plot(display(rows["time_actual"]), rows[column], marker=marker, markersize=3, **look)
+        axes.plot(*_broken(rows, column), marker="o" if len(rows) == 1 else "", markersize=3, **look)
 
 
 def _keys(results: Results, words: Words, assay: str, counts: pd.DataFrame) -> list[Any]:
@@ -163,7 +200,7 @@ def _keys(results: Results, words: Words, assay: str, counts: pd.DataFrame) -> l
             for c, (_, i, line) in COUNTS.items()
             if counts[c].notna().any()
         ),
-        *given_keys(results, words),
+        *(given_keys(results, words) if len(results.patients) <= MOST else []),
     ]
 
 
@@ -185,6 +222,13 @@ def _notes(results: Results, context: Context, counts: pd.DataFrame, words: Word
     if reasons:
         shown = grouped(reasons, words)
         notes.append(words.say(f"Without a quantified level: {shown}.", f"无可定量水平：{shown}。"))
+    if len(results.patients) > MOST:
+        notes.append(
+            words.say(
+                f"With more than {MOST} patients one thin line for each, by dose level; doses are not marked.",
+                f"患者超过 {MOST} 例时按剂量水平绘图，每例一条细线，不标记给药。",
+            )
+        )
     without = [str(p) for p in results.patients["patient_id"] if p not in set(counts["patient_id"])]
     if without:
         notes.append(

@@ -134,27 +134,28 @@ def _panel(
         told.append(f"{dose_level} n = {len(own)}, {_middle(axes, own, i, least, words)}")
         wide = min(0.36, 0.07 * (len(own) - 1))
         across = i + (np.linspace(-wide, wide, len(own)) if len(own) > 1 else np.zeros(len(own)))
-        for x, row in zip(across, own.to_dict("records"), strict=True):
-            _point(axes, float(x), row, looks[dose_level][0], len(known))
+        _points(axes, across, own, looks[dose_level][0], len(known))
     axes.set_xticks(range(len(levels)), labels, fontsize=7.5)
     axes.tick_params(axis="x", length=0)
     return words.join(told)
 
 
-def _point(axes: Axes, x: float, row: dict[str, Any], colour: str, many: int) -> None:
-    seen, high = row["state"] == VALUE, row["dll3_high"]
-    y = float(row["value"] if seen else row["bound"])
-    marker = "v" if not seen else "s" if missing(high) else "o"
-    filled = seen and not missing(high) and bool(high)
+def _points(axes: Axes, across: np.ndarray, own: pd.DataFrame, colour: str, many: int) -> None:
+    """The patients of a dose level, those of one look in one go."""
     size = 5.4 if many <= LABELLED_UP_TO else 4.0
-    look: dict[str, Any] = {"markeredgecolor": colour, "markeredgewidth": 1.0, "zorder": 4}
-    axes.plot(x, y, marker=marker, markersize=size, markerfacecolor=colour if filled else "white", **look)
-    if many <= LABELLED_UP_TO:
-        weight = "bold" if not missing(high) and bool(high) else "normal"
-        text, shift = str(row["patient_id"]), (0, 6)
-        axes.annotate(
-            text, (x, y), shift, textcoords="offset points", fontsize=6.8, ha="center", fontweight=weight, zorder=6
-        )
+    looks: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for x, row in zip(across, own.to_dict("records"), strict=True):
+        seen, high = row["state"] == VALUE, not missing(row["dll3_high"]) and bool(row["dll3_high"])
+        y = float(row["value"] if seen else row["bound"])
+        marker = "v" if not seen else "s" if missing(row["dll3_high"]) else "o"
+        looks.setdefault((marker, colour if seen and high else "white"), []).append((float(x), y))
+        if many <= LABELLED_UP_TO:
+            look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.8, "ha": "center", "zorder": 6}
+            axes.annotate(str(row["patient_id"]), (x, y), (0, 6), fontweight="bold" if high else "normal", **look)
+    for (marker, face), places in looks.items():
+        place = np.array(places)
+        edge: dict[str, Any] = {"markeredgecolor": colour, "markeredgewidth": 1.0, "linestyle": "none", "zorder": 4}
+        axes.plot(place[:, 0], place[:, 1], marker=marker, markersize=size, markerfacecolor=face, **edge)
 
 
 def _middle(axes: Axes, own: pd.DataFrame, place: int, least: int, words: Words) -> str:

@@ -47,6 +47,8 @@ from nkinetics.wording import (
 NEEDS = ("observations", "patients", "infusions", "cytokines", "events")
 SPLIT, LONG = 28.0, 60.0
 """A follow-up longer than LONG days has the days to SPLIT in a panel of their own, on a scale of their own."""
+MARKED_UP_TO = 60
+"""With more patients the samples have no mark of their own, and rows are lower."""
 LETTERS = 0.24
 """Room of the letters of an event [inches]."""
 ENDS = {
@@ -145,7 +147,7 @@ def _rows(
 ) -> tuple[dict[str, Row], float]:
     """Place of every patient, and the height of all [inches]."""
     lanes = lanes_of(results, width, ("response", "therapy"))
-    line, layer = (0.22, 0.13) if len(results.patients) <= 60 else (0.15, 0.1)
+    line, layer = (0.22, 0.13) if len(results.patients) <= MARKED_UP_TO else (0.15, 0.1)
     found, y, before = {}, 0.08, ""
     for patient in results.patients.itertuples():
         if before and patient.dose_level != before:
@@ -170,7 +172,7 @@ def _patients(
         colour = colours[str(dose_of[patient])][0]
         own = seen[seen["patient_id"] == patient]
         axes.plot(display([0.0, row.end]), [row.y] * 2, color=FAINT, linewidth=1.0, zorder=1)
-        _detectability(axes, own, row.y, colour)
+        _detectability(axes, own, row.y, colour, len(rows) <= MARKED_UP_TO)
         look: dict[str, Any] = {"linestyle": "none", "zorder": 5}
         given = infusions[(infusions["patient_id"] == patient) & (infusions["given"].fillna(1.0) > 0)]["time"].dropna()
         _inside(axes, display(given), row.y - 0.085, {"marker": "v", "color": INK, "markersize": 4.2, **look})
@@ -195,7 +197,7 @@ def _patients(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     if first:
-        axes.set_yticks([r.y for r in rows.values()], list(rows), fontsize=7.2 if len(rows) <= 60 else 6)
+        axes.set_yticks([r.y for r in rows.values()], list(rows), fontsize=7.2 if len(rows) <= MARKED_UP_TO else 6)
     else:
         axes.set_yticks([])
         axes.axvline(low, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
@@ -209,7 +211,7 @@ def _inside(axes: Axes, x: Any, y: float, look: dict[str, Any]) -> None:
         axes.plot(shown, np.full(len(shown), y), clip_on=False, **look)
 
 
-def _detectability(axes: Axes, own: pd.DataFrame, y: float, colour: str) -> None:
+def _detectability(axes: Axes, own: pd.DataFrame, y: float, colour: str, marked: bool) -> None:
     """Thick between samples that are quantified one after the other; each sample with its mark."""
     rows = own[own["status"].isin(("quantified", "above_uloq", *BELOW))].sort_values("time_actual")
     x = display(rows["time_actual"])
@@ -220,6 +222,8 @@ def _detectability(axes: Axes, own: pd.DataFrame, y: float, colour: str) -> None
         pieces = [(x[i], x[i + 1]) if both[i] else (np.nan, np.nan) for i in range(len(x) - 1)]
         flat = np.array(pieces, dtype=float).ravel()
         axes.plot(flat, np.full(flat.size, y), color=colour, linewidth=3.6, alpha=0.45, solid_capstyle="butt", zorder=2)
+    if not marked:
+        return
     look: dict[str, Any] = {"markersize": 2.7, "zorder": 4}
     _inside(axes, x[seen], y, {"marker": "o", "color": colour, "linestyle": "none", **look})
     hollow = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.8, "linestyle": "none"}
@@ -306,6 +310,13 @@ def _notes(
             "带字母与级别的条：C CRS，N ICANS，I 感染，T 托珠单抗，S 激素，自开始至结束。方框：评估时的疗效。",
         )
     ]
+    if len(results.patients) > MARKED_UP_TO:
+        notes.append(
+            words.say(
+                f"With more than {MARKED_UP_TO} patients single samples are not marked.",
+                f"患者超过 {MARKED_UP_TO} 例时不标记单个样本。",
+            )
+        )
     if len(parts) > 1:
         day = days(SPLIT + 1).removesuffix(".00")
         notes.append(

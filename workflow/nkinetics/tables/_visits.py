@@ -42,31 +42,45 @@ def outcomes(results: Results, assay: str, specimen: str) -> pd.DataFrame:
     samples = samples[samples["specimen"] == specimen]
     observed = results.table("observations")
     observed = observed[(observed["assay"] == assay) & (observed["specimen"] == specimen)]
-    by_sample = {key: own for key, own in observed.groupby(["patient_id", "sample_id"], sort=False)}
-    found = [
-        _outcome(by_sample.get((s["patient_id"], s["sample_id"])), bool(s["collected"]), str(s["state"] or ""))
-        for s in samples[["patient_id", "sample_id", "collected", "state"]].to_dict("records")
-    ]
+    keys = list(zip(observed["patient_id"], observed["sample_id"], strict=True))
+    known, measured = set(keys), set()
+    standing: dict[tuple[str, str], str] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
+    # Of a study of thousands of samples: plain dictionaries, not a frame for each.
+    for key, status, analysed, reason in zip(
+        keys,
+        observed["status"],
+        observed["reportable"].fillna(False).astype(bool),
+        observed["exclusion_reason"],
+        strict=True,
+    ):
+        if analysed:
+            standing.setdefault(key, str(status))
+        if status in RESULTS:
+            measured.add(key)
+        if not missing(reason):
+            reasons.setdefault(key, []).append(str(reason))
+    found = []
+    for patient, sample, collected, state in zip(
+        samples["patient_id"], samples["sample_id"], samples["collected"], samples["state"], strict=True
+    ):
+        key = (patient, sample)
+        why = "; ".join(dict.fromkeys(reasons.get(key, []))) or "no reason recorded"
+        if key in standing:
+            status = standing[key]
+            found.append((status, "") if status in RESULTS else ("missing", status))
+        elif key in known:
+            found.append(("excluded" if key in measured else "missing", why))
+        elif collected:
+            found.append(("not_sent", ""))
+        else:
+            found.append(("missing", "not done" if missing(state) else str(state).replace("_", " ")))
     tested = set(observed.loc[observed["status"] != "not_done", "sample_id"])
     return samples.assign(
         assayed=samples["sample_id"].isin(tested),
         outcome=pd.Series([f[0] for f in found], index=samples.index, dtype="str"),
         why=pd.Series([f[1] for f in found], index=samples.index, dtype="str"),
     )
-
-
-def _outcome(rows: pd.DataFrame | None, collected: bool, state: str) -> tuple[str, str]:
-    if rows is None:
-        if collected:
-            return "not_sent", ""
-        return "missing", "not done" if missing(state) else state.replace("_", " ")
-    analysed = rows[rows["reportable"].fillna(False).astype(bool)]
-    if len(analysed):
-        status = str(analysed["status"].iloc[0])
-        return (status, "") if status in RESULTS else ("missing", status)
-    why = "; ".join(dict.fromkeys(str(r) for r in rows["exclusion_reason"] if not missing(r)))
-    measured = rows["status"].isin(RESULTS).any()
-    return ("excluded" if measured else "missing"), why or "no reason recorded"
 
 
 def without_samples(results: Results) -> list[str]:
