@@ -709,6 +709,23 @@ def test_the_command_writes_the_package_and_says_what_it_holds(
     assert len(same) == 11
 
 
+def test_the_report_has_a_section_where_it_is_asked_for(small: cdisc.Package, tmp_path: Path) -> None:
+    from nkinetics.report.html import strings
+    from nkinetics.report.submission import submission
+
+    settings = small.source.context.settings
+    asked = settings.model_copy(update={"cdisc": settings.cdisc.model_copy(update={"in_report": True})})
+    for language in ("en", "zh"):
+        words = strings(language)
+        assert submission(tmp_path, settings, words) is None
+        assert submission(tmp_path / "nowhere", asked, words)["said"] == words["cdisc_none"]
+        cdisc.write(small, tmp_path / "cdisc")
+        section = submission(tmp_path, asked, words)
+        assert [row[0] for row in section["datasets"]] == list(small.contents["dataset"])
+        assert {check for check, *_ in section["notes"]} == {k for k, found in small.findings.items() if found}
+        assert str(len(_checks.CHECKS)) in section["said"]
+
+
 def test_without_the_libraries_the_command_says_how_to_install_them(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,10 @@
 rule cdisc:
     """SDTM, ADaM and population data sets with define.xml, checks and the reviewer's guide."""
     input:
-        tables=CANONICAL,
+        tables=expand(
+            "results/{table}.csv",
+            table=["observations", "nca", "nca_points", "persistence_patients"],
+        ),
         study="results/study",
     output:
         contents="results/cdisc/contents.csv",
