@@ -59,7 +59,9 @@ def test_every_cell_of_every_csv_stands_in_the_workbook_as_it_is_printed(made, w
             continue
         for i, row in enumerate(rows, start=4):
             assert [shown(sheet.cell(i, j)) for j in range(1, len(row) + 1)] == row, (name, i)
-            numbers += sum(sheet.cell(i, j).data_type == "n" and sheet.cell(i, j).value is not None for j in range(1, 9))
+            numbers += sum(
+                sheet.cell(i, j).data_type == "n" and sheet.cell(i, j).value is not None for j in range(1, 9)
+            )
         assert sheet.freeze_panes is not None
     assert numbers > 100, "numbers are numbers"
 
@@ -96,7 +98,9 @@ def test_the_same_tables_give_the_same_workbook_without_a_clock(made, results_sm
         assert b"1980-01-01T00:00:00Z" in parts.read("docProps/core.xml")
 
 
-@pytest.mark.parametrize("text", ["1e5", "007", "-0.0", "12 %", "1,5", "", "BLQ", "123456789012345678", "–", "+3", " 1"])
+@pytest.mark.parametrize(
+    "text", ["1e5", "007", "-0.0", "12 %", "1,5", "", "BLQ", "123456789012345678", "–", "+3", " 1"]
+)
 def test_what_is_no_plain_number_stays_text(text):
     assert number(text) is None
 

@@ -190,7 +190,9 @@ def test_chinese_is_written_in_an_embedded_font(on_paper_zh):
     assert "安全监察委员会简报" in squeezed(pages[1]) and f"第1页，共{len(pages)}页" in squeezed(pages[0])
     with pikepdf.open(io.BytesIO(on_paper_zh[1])) as document:
         assert str(document.Root.Lang) == "zh-Hans"
-        fonts = [o for o in document.objects if isinstance(o, pikepdf.Dictionary) and o.get("/Type") == "/FontDescriptor"]
+        fonts = [
+            o for o in document.objects if isinstance(o, pikepdf.Dictionary) and o.get("/Type") == "/FontDescriptor"
+        ]
         names = {str(f.FontName).split("+")[-1] for f in fonts}
         assert all({"/FontFile", "/FontFile2", "/FontFile3"} & set(f.keys()) for f in fonts)
     assert any("WenQuanYi" in n or "CJK" in n or "Noto" in n for n in names), names
