@@ -376,7 +376,7 @@ def inline(svg: str) -> Markup:
 
 
 def standalone(svg: str) -> str:
-    """An SVG of `inline` as a file of its own, with attributes in place of styles: WeasyPrint draws it in half the time.
+    """An SVG of `inline` as a file of its own, with attributes in place of styles: WeasyPrint draws it sooner.
 
     Examples
     --------

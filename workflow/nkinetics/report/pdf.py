@@ -88,7 +88,7 @@ def _laid_out(html: str, pictures: Mapping[str, str]) -> Any:
     from weasyprint import HTML
     from weasyprint.urls import URLFetcher, URLFetcherResponse
 
-    class Pictures(URLFetcher):  # type: ignore[misc]
+    class Pictures(URLFetcher):
         """Gives the page's own pictures; no file and no network is ever asked."""
 
         def fetch(self, url: str, headers: Any = None) -> Any:
