@@ -805,7 +805,13 @@ class Report(Section):
     footnotes: Mapping[str, tuple[str, ...]] = Field({}, description="Further footnotes of an item by its id.")
     pdf: bool | Literal["auto"] = Field(
         "auto",
-        description="The report and its brief also as PDF; auto: where this machine can write it, a line says how if not.",
+        description="The report and its brief also as PDF; auto: where this machine can write it.",
+    )
+    pdf_details: int = Field(
+        12,
+        ge=0,
+        description="Up to so many patients the PDF holds the samples and the arithmetic of each (some 10 pages); "
+        "of more they stand in report.html alone.",
     )
     rtf: bool | Literal["auto"] = Field(
         "auto", description="All tables also as one RTF document; auto: where the library rtflite is installed."

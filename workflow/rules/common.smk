@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 
 from snakemake import __version__ as snakemake_version
@@ -204,11 +205,14 @@ wildcard_constraints:
     "|model_averages|likelihood_profiles|constant_sensitivity",
 
 
+STARTED = time.time()
+
+
 def mark_outdated():
-    """After a failed run the old report would pass for the new one: it gets a name that says what it is."""
+    """After a failed run an old report would pass for the new one: it gets a name that says what it is."""
     for name in ("report.html", "report.pdf", "brief.pdf", "tables.xlsx", "tables.rtf"):
         path = Path("results", name)
-        if path.exists():
+        if path.exists() and path.stat().st_mtime < STARTED:
             path.replace(path.with_suffix(f".outdated{path.suffix}"))
 
 

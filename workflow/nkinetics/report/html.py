@@ -114,10 +114,22 @@ def printable(results_folder: Path, settings: Settings, version: str) -> Printab
     s = page["s"]
     paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
     rooms = {i.anchor: room(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
-    page |= {"printed": True, "style": page["style"] + paper, "rooms": rooms}
-    # What the brief's links lead to stands in the report alone. Texts are escaped: no link but ours looks like this.
-    brief = re.sub(r'<a href="#[^"]*">(.*?)</a>', r"\1", _rendered(page | {"whole": False}), flags=re.S)
-    return Printable(_rendered(page), brief, pictures)
+    details = len(page["patients"]) <= settings.report.pdf_details
+    page |= {"details": details, "printed": True, "style": page["style"] + paper, "rooms": rooms}
+    brief = without_links(_rendered(page | {"whole": False}), "")
+    whole = _rendered(page)
+    return Printable(whole if details else without_links(whole, "obs-"), brief, pictures)
+
+
+def without_links(html: str, to: str) -> str:
+    """The page without the links whose target it does not hold. Texts are escaped: no link but ours looks like this.
+
+    Examples
+    --------
+    >>> without_links('<a href="#obs-1">12</a> <a href="#T-CK-05">5</a>', "obs-")
+    '12 <a href="#T-CK-05">5</a>'
+    """
+    return re.sub(rf'<a href="#{to}[^"]*">(.*?)</a>', r"\1", html, flags=re.S)
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,7 @@ def _content(results_folder: Path, settings: Settings, version: str) -> dict[str
     return {
         "printed": False,
         "whole": True,
+        "details": True,
         "s": s,
         "language": {"en": "en", "zh": "zh-Hans"}[context.language],
         "script": Markup(script),  # our own file; its hash stands in the policy
@@ -423,7 +436,7 @@ def inline(svg: str) -> Markup:
 
 
 def standalone(svg: str) -> str:
-    """An SVG of `inline` as a file of its own, with attributes in place of styles: WeasyPrint draws it in half the time.
+    """An SVG of `inline` as a file of its own, with attributes in place of styles: WeasyPrint draws it sooner.
 
     Examples
     --------

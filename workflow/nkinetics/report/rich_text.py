@@ -51,12 +51,12 @@ def rich_text(results: Results, context: Context) -> bytes:
 
 
 def escaped(text: str) -> str:
-    """Text as RTF holds it: nothing in it is a command.
+    r"""Text as RTF holds it: nothing in it is a command.
 
     Examples
     --------
     >>> print(escaped("{x} 10⁹"))
-    \\{x\\} 10\\u8313?
+    \{x\} 10\u8313?
     """
     pieces = []
     for letter in text:

@@ -89,7 +89,7 @@ def number(text: str) -> tuple[float, str] | None:
     >>> number("12.50"), number("300"), number("2/4"), number("007"), number("BLQ")
     ((12.5, '0.00'), (300.0, '0'), None, None, None)
     """
-    if not _PLAIN.fullmatch(text) or text.startswith("-0") and float(text) == 0:
+    if not _PLAIN.fullmatch(text) or (text.startswith("-0") and float(text) == 0):
         return None
     value, _, decimals = float(text), *text.partition(".")[1:]
     if f"{value:.{len(decimals)}f}" != text or len(text.strip("-0.").replace(".", "")) > 15:
