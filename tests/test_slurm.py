@@ -121,13 +121,16 @@ def test_a_killed_job_and_a_drained_node_cost_nothing_but_time(
 ) -> None:
     folder, node = tmp_path / "study", platform.node().split(".")[0]
     shutil.copytree(finished, folder, symlinks=True)
+    begun = [folder / f"logs/nca/{batch}.log" for batch in ("00", "01")]
+    for path in begun:
+        path.unlink()
     process = started(root, folder, "--workflow-profile", "slurm", "--forcerun", "nca")
     job = "%i"
-    until(lambda: "nca" in ask("squeue", "-h", "-t", "R", "-o", "%k"))
-    until(lambda: (folder / "logs/nca/00.log").exists())
+    until(lambda: any(path.exists() for path in begun) or process.poll() is not None)
     for line in ask("squeue", "-h", "-t", "R", "-o", f"{job} %k").splitlines():
         ask("scancel", line.split()[0])
     assert process.wait(600) != 0, "a job that was killed is a failed run"
+    assert len([*(folder / "results/parts").rglob("nca.csv")]) < 2, "what the killed job was to make is gone"
     assert not (folder / "results/report.html").exists(), "no old report passes for the new one"
 
     ask("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")

@@ -255,6 +255,17 @@ def test_a_changed_setting_runs_the_stages_that_use_it_and_the_plan_says_why(
     assert all("Params have changed since last execution" in reasons[rule] for rule in used)
 
 
+def test_what_an_interrupted_job_was_to_make_again_is_made_again(root: Path, bundled: Path, tmp_path: Path) -> None:
+    """Such a job has lost its files and their record; what was made from the old ones still stands below them."""
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    for name in ("parts/00/fits.csv", "parts/01/nca.csv", "population.csv", "persistence.csv"):
+        (folder / "results" / name).unlink()
+    planned = jobs(run(root, folder, "--dry-run"))
+    assert planned["fit"] == planned["nca"] == planned["population"] == planned["persistence"] == 1
+    assert ITEMS <= planned.keys()
+
+
 @pytest.mark.long
 def test_a_new_export_of_one_patient_runs_the_batch_of_that_patient_only(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "tests/data/small", tmp_path, dirs_exist_ok=True)

@@ -28,6 +28,14 @@ shell.prefix(
     f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH {running.WITH_SHELL}=1; "
     f"exec 9>>.snakemake/{running.JOBS}; flock -s 9 2>/dev/null || true; "
 )
+# profiles/cluster-generic calls scripts beside it, from the study folder.
+os.environ["NKINETICS_TOP"] = str(
+    next(
+        folder
+        for folder in Path(workflow.main_snakefile).resolve().parents
+        if folder.name != "workflow"
+    )
+)
 
 
 def say(line):
@@ -176,6 +184,10 @@ FIGURE_FILES = expand(
     ending=["svg", "png", "json"],
 )
 
+# Tables made batch by batch.
+PARTS = ["nca", "nca_points", "blq_sensitivity", "fits", "estimates", "predictions"]
+PARTS += ["model_averages", "likelihood_profiles", "constant_sensitivity"]
+
 
 MANIFEST = "results/run_manifest.json"
 
@@ -201,8 +213,7 @@ def on_paper():
 
 wildcard_constraints:
     batch=r"\d+",
-    table="nca|nca_points|blq_sensitivity|fits|estimates|predictions"
-    "|model_averages|likelihood_profiles|constant_sensitivity",
+    table="|".join(PARTS),
 
 
 STARTED = time.time()
