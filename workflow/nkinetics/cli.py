@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nkinetics import __version__
-from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError, Problem
+from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError, Problem, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def _ingest(args: argparse.Namespace) -> int:
     done = ingest.run(settings.load(args.config), Path.cwd())
     ingest.write(done, args.output_dir)
     for warning in done.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {printable(warning)}", file=sys.stderr)
     if done.problems and not args.keep_going:
         print(f"The readable exports were ingested to {args.output_dir}; the others are listed below.", file=sys.stderr)
         raise InputError(done.problems)
