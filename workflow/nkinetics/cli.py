@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nkinetics import __version__, running
-from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError, Problem
+from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError, Problem, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def _ingest(args: argparse.Namespace) -> int:
     ingest.write(done, args.output_dir)
     ingest.raise_if_changed(before, choices, here)
     for warning in done.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {printable(warning)}", file=sys.stderr)
     if done.problems and not args.keep_going:
         print(f"The readable exports were ingested to {args.output_dir}; the others are listed below.", file=sys.stderr)
         raise InputError(done.problems)

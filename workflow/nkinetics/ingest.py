@@ -33,7 +33,7 @@ from nkinetics.columns import (
     Schema,
     spelled,
 )
-from nkinetics.errors import InputError, Problem, nearest, raise_any
+from nkinetics.errors import InputError, Problem, nearest, printable, raise_any
 from nkinetics.inputs import NOMINAL_USED, Study, assumed_infusions, assumed_words, read_study, with_reference
 from nkinetics.observations import FAR, OUTSIDE_WINDOW, PREDOSE, VisitWindow, assemble, batch_of, joined, natural
 from nkinetics.provenance import exclusions
@@ -1069,7 +1069,7 @@ def write(ingested: Ingested, folder: Path) -> None:
     write_table(ingested.calibrators, folder / "calibrators.csv", CALIBRATORS)
     write_table(ingested.observations, folder / "observations.csv", OBSERVATIONS)
     write_table(ingested.observation_sources, folder / "observation_sources.csv", OBSERVATION_SOURCES)
-    write_text(folder / "warnings.txt", "".join(f"{line}\n" for line in ingested.warnings))
+    write_text(folder / "warnings.txt", "".join(f"{printable(line)}\n" for line in ingested.warnings))
     lines = [f"{digest}  {name}  {file}\n" for name, file, digest in ingested.inputs]
     write_text(folder / "study" / "inputs.txt", "".join(lines))
     read = sorted((one.label, one.reader or "not_read", one.sha256) for one in ingested.file_reports)

@@ -210,7 +210,10 @@ def _why_no_curve(results: Results, context: Context, kind: pd.Series, patient: 
     ]
     words = words_of(context)
     why = str(row["reason"].iloc[0]) if len(row) and row["reason"].iloc[0] else words.say("not fitted", "未拟合")
-    return textwrap.wrap(words.colon(words.say("no curve", "无曲线"), why), 30, max_lines=4, placeholder=" …")
+    most = 18 if words.language == "zh" else 30
+    return textwrap.wrap(
+        words.colon(words.say("no curve", "无曲线"), words.told(why)), most, max_lines=4, placeholder=" …"
+    )
 
 
 def _alt(results: Results, context: Context, kinds: pd.DataFrame, words: Words, title: str) -> str:

@@ -200,7 +200,7 @@ def _title(figure: MatplotlibFigure, run: _Run, corner: tuple[float, float], wid
         fontweight="bold",
         va="baseline",
     )
-    row, said = run.row, str(run.row["reason"])
+    row, said = run.row, words.told(str(run.row["reason"]))
     if run.accepted:
         verdict, colour = words.say("✓ accepted", "✓ 接受"), INK
         within = f"{row['n_levels_within']}/{row['n_levels']}"
@@ -217,7 +217,8 @@ def _title(figure: MatplotlibFigure, run: _Run, corner: tuple[float, float], wid
     dated = "" if missing(row["run_date"]) else f" · {str(row['run_date'])[:10]}"
     weight = "normal" if run.accepted else "bold"
     figure.text(x, 1 - (top - 0.3) / height, verdict + dated, fontsize=7.6, color=colour, fontweight=weight)
-    for i, line in enumerate(textwrap.wrap(_minus(said), int(21 * width), max_lines=2, placeholder=" …")):
+    most = int((12 if words.language == "zh" else 21) * width)
+    for i, line in enumerate(textwrap.wrap(_minus(said), most, max_lines=2, placeholder=" …")):
         figure.text(x, 1 - (top - 0.18 + 0.12 * i) / height, line, fontsize=6.6, color=INK)
 
 
