@@ -172,7 +172,7 @@ def test_an_earlier_cut_that_the_configuration_names_is_compared_and_stands_in_t
     assert "Since the data cut of 2026-10-31" in (folder / "results/report.html").read_text(encoding="utf-8")
     verified = [sys.executable, "-m", "nkinetics", "verify"]
     assert subprocess.run(verified, cwd=folder).returncode == 0
-    # The earlier cut is named no longer: its comparison goes too, and only the pages that told of it are made again.
+    # The earlier cut is named no longer: its comparison goes too.
     config.write_text(plain, encoding="utf-8")
     run(root, folder)
     assert not (folder / "results/changes.csv").exists()

@@ -28,7 +28,7 @@ def steps(log: str) -> dict[str, int]:
 
     Examples
     --------
-    >>> steps("1 of 3 steps (33%) done\\n2 of 4 steps (50%) done\\n")
+    >>> steps("1 of 3 steps (33%) done\n2 of 4 steps (50%) done\n")
     {'finished': 2, 'planned': 4}
     """
     found = _STEPS.findall(log)
