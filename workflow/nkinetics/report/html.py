@@ -61,8 +61,10 @@ VALUES = "nca_individual"
 """The listing whose numbers lead to the observations they were made from."""
 QUALITY_TABLES, QUALITY_FIGURES = ("runs", "exports"), ("run_curves",)
 LIBRARIES = ("numpy", "scipy", "pandas", "lmfit", "statsmodels", "matplotlib", "seaborn", "jinja2")
-PAGE, HEADS, SECTION_HEAD, UPRIGHT = (271.0, 181.0), 23.0, 15.0, 0.95
-"""On paper: the text area of a page that lies [mm], heads of a figure and of a section [mm], the shape that stands."""
+LYING, UPRIGHT = (271.0, 181.0), (184.0, 268.0)
+"""Width and height of the text on a page of either kind, mm."""
+HEADS, SECTION_HEAD, TALL = 23.0, 15.0, 0.95
+"""Heights of the heads of a figure and of a section, mm; height by width from which a figure stands upright."""
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
 
 
@@ -143,8 +145,8 @@ class Room:
 def room(item: Item, first: bool) -> Room:
     """What the page leaves to a drawing below the heads and above its footnotes, so that all three stand together."""
     found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', item.svg)
-    upright = found is not None and float(found[2]) > UPRIGHT * float(found[1])
-    width, height = (PAGE[1], PAGE[0]) if upright else PAGE
+    upright = found is not None and float(found[2]) > TALL * float(found[1])
+    width, height = UPRIGHT if upright else LYING
     # Letters of 7 points: 1.4 mm wide on the average, Chinese ones 2.5 mm; lines 3.3 mm apart.
     lines = sum(1 + sum(2.5 if ord(c) > 0x2E80 else 1.4 for c in note) // width for note in item.footnotes)
     return Room(upright, round(height - HEADS - (SECTION_HEAD if first else 0) - 3.3 * lines, 1))
