@@ -29,13 +29,15 @@ shell.prefix(
     f"exec 9>>.snakemake/{running.JOBS}; flock -s 9 2>/dev/null || true; "
 )
 # profiles/cluster-generic calls scripts beside it, from the study folder.
-os.environ["NKINETICS_TOP"] = str(
-    next(
-        folder
-        for folder in Path(workflow.main_snakefile).resolve().parents
-        if folder.name != "workflow"
+os.environ |= {
+    "NKINETICS_TOP": str(
+        next(
+            folder
+            for folder in Path(workflow.main_snakefile).resolve().parents
+            if folder.name != "workflow"
+        )
     )
-)
+}
 
 
 def say(line):
