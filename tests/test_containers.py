@@ -11,6 +11,7 @@ from pathlib import Path
 
 def packages(text: str) -> set[str]:
     """Debian packages of every `apt-get install` of a text."""
+    text = re.sub(r"\s*\\\n\s*", " ", text)
     lines = re.findall(r"apt-get install ((?:-\S+ )*)([a-z0-9 .+-]+)", text)
     return {name for _, names in lines for name in names.split()}
 
@@ -30,7 +31,7 @@ def copied(root: Path) -> dict[str, set[str]]:
 
 
 def test_recipes_and_readme_ask_for_the_same_debian_packages(root: Path) -> None:
-    readme = (root / "README.md").read_text(encoding="utf-8").split("## Two commands")[1].split("\n## ")[0]
+    readme = (root / "README.md").read_text(encoding="utf-8").split("## Two commands")[1].split("\n## ")[0].replace("\n", " ")
     assert packages(readme) >= {"make", "python3-venv"}
     assert packages(recipe(root, "Dockerfile")) == packages(recipe(root, "apptainer.def")) == packages(readme)
 
