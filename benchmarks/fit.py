@@ -6,7 +6,7 @@ and lmfit's leastsq applies; with them (M3) lmfit minimises -2 ln L. The share o
 every figure, and so does the share of fits that ended within 1e-6 of the best ln L that any program reached from there.
 
 ``python benchmarks/fit.py`` takes about two minutes; ``--large`` adds 100,000 profiles; ``--analyse`` times whole
-analyses (starts, profile intervals, derived quantities) of studies of growing size.
+analyses (starts, profile intervals, derived quantities) of studies of growing size; ``--minpack`` compares optima.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from nkinetics.fitting.likelihood import Points
 from nkinetics.fitting.objective import Case
+from nkinetics.fitting.optimise import fitted
 from nkinetics.fitting.together import Search, Steps, together
 from nkinetics.models._algebra import to_natural
 from nkinetics.plugins import Calendar, discover
@@ -206,12 +207,74 @@ def analysed() -> None:
             print(f"  {len(done.fits):5} profiles, {model:24}{took:8.1f} ms   {100 * blq:.0f} % BLQ", flush=True)
 
 
+def by_minpack(case: Case, start: np.ndarray) -> tuple[float, bool]:
+    """MINPACK's lmder, analytic Jacobian, to the last digits: -ln L at its end, and whether that is within our limits.
+
+    MINPACK knows no limits, and none of the curve's parameters needs one on the scale of estimation.
+    """
+    from scipy.optimize import least_squares
+
+    low, high = (b[:-1] for b in case.bounds)
+
+    def padded(x: np.ndarray) -> np.ndarray:
+        return np.append(x, 0.0)
+
+    try:
+        done = least_squares(
+            lambda x: residuals(case, padded(x)),
+            start[:-1],
+            jac=lambda x: -case.curve(case.points.time, padded(x))[1],
+            method="lm",
+            xtol=1e-12,
+            ftol=1e-14,
+            gtol=1e-12,
+        )
+    except ValueError:  # an infinite residual, at a start or on the way
+        return np.inf, False
+    return profiled(case, 2.0 * done.cost), bool(((done.x >= low) & (done.x <= high)).all())
+
+
+def against_minpack(n: int, n_starts: int) -> None:
+    """The same start in both programs, then the whole search against many random starts of MINPACK."""
+    made, starts = cases(n, 0.0)
+    random = np.random.default_rng(60)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        ours = batch(made, starts)
+        ends = [by_minpack(case, start) for case, start in zip(made, starts, strict=True)]
+        theirs, within = np.array([e for e, _ in ends]), np.array([w for _, w in ends])
+        # -ln L = n/2 ln SSE + a constant: a relative difference of SSE is 2/n of the difference of -ln L.
+        off = 2.0 / len(TIMES) * (ours - theirs)[within]
+        print(f"one start each, {n} patients: MINPACK ends within our search limits in {within.sum()}; of these")
+        print(f"  same SSE to 1e-6 in {100 * np.mean(np.abs(off) <= 1e-6):.1f} %, ", end="")
+        print(f"ours lower in {100 * np.mean(off < -1e-6):.1f} %, MINPACK's lower in {100 * np.mean(off > 1e-6):.1f} %")
+        found = np.array([-optimum.log_likelihood for optimum in together([fitted(case) for case in made])])
+        best = np.full(n, np.inf)
+        for i, case in enumerate(made):
+            low, high = (b[:-1] for b in case.bounds)
+            for start in random.uniform(low, high, size=(n_starts, len(low))):
+                end, inside = by_minpack(case, np.append(start, 0.0))
+                best[i] = min(best[i], end) if inside else best[i]
+    seen = np.isfinite(best)
+    behind = (found - best)[seen]
+    print(f"whole search against the best of {n_starts} random starts of MINPACK within the limits ({seen.sum()} patients):")
+    print(f"  -ln L higher by more than 1e-6 in {100 * np.mean(behind > 1e-6):.1f} %, by more than 0.01 in ", end="")
+    print(f"{100 * np.mean(behind > 0.01):.1f} %; lower by more than 0.01 in {100 * np.mean(behind < -0.01):.1f} %")
+    for i in np.flatnonzero(seen)[behind > 1e-6]:
+        print(f"  patient {i}: {found[i] - best[i]:.2e}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--few", type=int, default=200, help="fits of the slow programs")
     parser.add_argument("--large", action="store_true", help="100,000 profiles too")
     parser.add_argument("--analyse", action="store_true", help="whole analyses too")
+    parser.add_argument("--minpack", action="store_true", help="only: the same optima as MINPACK, on 500 patients")
+    parser.add_argument("--patients", type=int, default=500, help="of --minpack")
     options = parser.parse_args()
+    if options.minpack:
+        against_minpack(options.patients, 60)
+        return
     sizes = (10, 1_000, 100_000) if options.large else (10, 1_000, 10_000)
     import lmfit  # noqa: F401  loading it is not fitting
 
