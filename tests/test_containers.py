@@ -31,7 +31,13 @@ def copied(root: Path) -> dict[str, set[str]]:
 
 
 def test_recipes_and_readme_ask_for_the_same_debian_packages(root: Path) -> None:
-    readme = (root / "README.md").read_text(encoding="utf-8").split("## Two commands")[1].split("\n## ")[0].replace("\n", " ")
+    readme = (
+        (root / "README.md")
+        .read_text(encoding="utf-8")
+        .split("## Two commands")[1]
+        .split("\n## ")[0]
+        .replace("\n", " ")
+    )
     assert packages(readme) >= {"make", "python3-venv"}
     assert packages(recipe(root, "Dockerfile")) == packages(recipe(root, "apptainer.def")) == packages(readme)
 

@@ -14,9 +14,9 @@ import pytest
 from nkinetics import cli, optional, tables
 from nkinetics.errors import BAD_INPUT, InputError
 from nkinetics.plugins import discover
-from nkinetics.report.rich_text import escaped, rich_text
-from nkinetics.report.workbook import number, sheet_names, workbook
 from nkinetics.results import Context, Results
+from nkinetics.tables._rich_text import escaped, rich_text
+from nkinetics.tables._workbook import number, sheet_names, workbook
 
 
 @pytest.fixture(scope="module")

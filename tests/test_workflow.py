@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import random
@@ -10,12 +11,13 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from nkinetics import plugins
+from nkinetics import optional, plugins
 
 
 def snakemake(
@@ -80,6 +82,8 @@ def test_the_bundled_study_gives_every_file_of_the_contract(bundled: Path) -> No
     }
     expected |= {f"{t}.csv" for t in ("dose_proportionality", "assay_agreement", "exposure_response")}
     expected |= {f"{t}.csv" for t in ("population", "population_forecast", "individual_forecast_curves")}
+    expected |= {"tables.xlsx"} | ({"report.pdf", "brief.pdf"} if not optional.pdf_lacks() else set())
+    expected |= {"tables.rtf"} if not optional.rtf_lacks() else set()
     expected |= {"report.html", "run_config.yaml", "batches/00.csv", "batches/01.csv"}
     expected |= {"run_manifest.json", "exclusions.jsonl"}
     expected |= {f"tables/{n}.csv" for n in plugins.names("tables")}
@@ -116,6 +120,31 @@ def test_bytes_do_not_depend_on_cores_folder_order_of_rows_and_files_time_zone_o
     first, second = tree(bundled / "results"), tree(tmp_path / "results")
     assert sorted(first) == sorted(second)
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_the_operators_view_holds_every_item_with_its_caption(root: Path, bundled: Path, tmp_path: Path) -> None:
+    run(root, bundled, "--report", str(tmp_path / "operator.zip"))
+    with zipfile.ZipFile(tmp_path / "operator.zip") as packed:
+        names = packed.namelist()
+        text = "\n".join(packed.read(n).decode("utf-8") for n in names if n.endswith((".html", ".js")))
+        held = {Path(n).name for n in names} | set(re.findall(r"results/(?:\w+/)?(\w+\.\w+)", text))
+    assert {f"{n}.csv" for n in plugins.names("tables")} <= held
+    assert {f"{n}.svg" for n in plugins.names("figures")} <= held
+    assert {"report.html", "tables.xlsx"} <= held
+    assert "Table of study NCT07366658, data cut 2026-10-31" in text
+
+
+def test_a_machine_without_pango_plans_everything_but_the_pdf(root: Path, tmp_path: Path) -> None:
+    study_copy(root, tmp_path)
+    code = (
+        "import sys; from nkinetics import optional; optional.PANGO = ('libnothing.so.9',); "
+        "from snakemake.cli import main; main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, "--snakefile", str(root / "Snakefile"), "--dry-run"]
+    command += ["--directory", str(tmp_path), "--profile", str(root / "profiles/default"), "--cores", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    planned = jobs(done.stdout + done.stderr)
+    assert planned["report"] == planned["tables"] == 1 and "pdf" not in planned
 
 
 def test_rows_read_are_rows_used_and_rows_set_aside_with_a_reason(root: Path, bundled: Path) -> None:
@@ -201,9 +230,12 @@ def test_no_patient_drops_out(bundled: Path) -> None:
 
 def test_results_name_no_folder_and_no_clock(root: Path, bundled: Path) -> None:
     for name, content in tree(bundled / "results").items():
-        if not name.endswith(".png"):
-            text = content.decode("utf-8")
-            assert str(bundled) not in text and str(root) not in text, name
+        parts = [content]
+        if name.endswith(".xlsx"):
+            with zipfile.ZipFile(io.BytesIO(content)) as packed:
+                parts = [packed.read(part) for part in packed.namelist()]
+        for folder in (bundled, root):
+            assert not [1 for part in parts if str(folder).encode() in part], name
 
 
 def test_a_changed_sample_runs_its_batch_only_and_an_edited_comment_nothing(
@@ -368,7 +400,7 @@ def test_a_real_listing_runs_whole_to_the_report(root: Path, shared: Path, tmp_p
     shutil.copy(shared / source, tmp_path / "data/raw")
     models = {"default": "decay", "candidates": ["decay"]}
     inputs = {"patients": None, "samples": None, "infusions": None}
-    values = {"study": {"id": name}, "inputs": inputs, "generic": [mapping], "models": models}
+    values = {"study": {"id": name}, "inputs": inputs, "generic": [mapping], "models": models, "report": {"pdf": False}}
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(values))
     run(root, tmp_path)
     for table in ("observations", "nca", "fits"):

@@ -374,10 +374,10 @@ def _gather(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     from nkinetics import settings, tables
-    from nkinetics.report.rich_text import rich_text
-    from nkinetics.report.workbook import workbook
     from nkinetics.results import Context, Results
     from nkinetics.store import write_bytes
+    from nkinetics.tables._rich_text import rich_text
+    from nkinetics.tables._workbook import workbook
 
     together = {"--xlsx": args.xlsx, "--rtf": args.rtf}
     for flag, path in together.items():

@@ -158,7 +158,11 @@ rule pdf:
     input:
         tables=CANONICAL,
         study="results/study",
+        validation="results/validation.csv",
         parts=TABLE_FILES + FIGURE_FILES,
+        changes=CHANGES,
+        exclusions="results/exclusions.jsonl",
+        cdisc=["results/cdisc/contents.csv"] if SETTINGS.cdisc.in_report else [],
     output:
         report=report(
             "results/report.pdf", category="Report", caption="../report/report.rst"
