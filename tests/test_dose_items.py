@@ -24,8 +24,22 @@ TABLES = (
     "exposure_events",
     "response",
     "assay_agreement",
+    "sample_disposition",
+    "levels_by_patient",
+    "levels_individual",
+    "dosing_individual",
+    "deviations",
 )
-FIGURES = ("dose_proportionality", "dose_normalised", "crs_grade", "assay_agreement")
+FIGURES = (
+    "dose_proportionality",
+    "dose_normalised",
+    "crs_grade",
+    "assay_agreement",
+    "typical_level",
+    "exposure_by_dose",
+    "swimmer",
+    "blood_counts",
+)
 PLANNED = {"DL1": 2e9, "DL2": 4e9}
 
 

@@ -22,7 +22,7 @@ from nkinetics.wording import number_of
 
 NAMES = sorted(discover("figures"))
 PATIENTS = ["001", "002", "003", "004", "005", "006"]
-BY_PATIENT = ("profiles", "fits", "overview", "by_dose_level")
+BY_PATIENT = ("profiles", "fits", "overview", "by_dose_level", "swimmer", "blood_counts")
 """Figures that show each patient."""
 
 
@@ -245,3 +245,18 @@ def test_with_many_patients_those_without_a_value_are_counted_and_not_written_ov
     # Of each six patients 002 has no sample and 006 no quantified level.
     assert [t.get_text() for t in panel.texts] == ["no value as analysed: 12 of 36"]
     assert all(not t.get_text() for t in panel.get_yticklabels())
+
+
+def test_looks_that_elements_share_are_rules_and_what_is_called_by_id_keeps_its_own(context_small):
+    with _style.style(context_small):
+        axes = _style.canvas(2).add_subplot()
+        for shift in range(4):
+            axes.plot([1, 2, 3], [shift, shift + 1, shift], marker="o", color="#123456", linestyle="--")
+        drawn = _style.svg_text(axes.figure, "x-", "title", "description")
+    rules = dict(re.findall(r"#x-svg \.(s\d+)\{([^}]*)\}", drawn))
+    used = re.findall(r' class="(s\d+)"', drawn)
+    assert set(used) == set(rules) and all(used.count(name) > 1 for name in rules)
+    # A rule of the figure does not reach the copies that <use> makes: their shapes must carry their look.
+    shapes = re.findall(r"<path id=[^>]*>", drawn)
+    assert shapes and all("style=" in shape and "class=" not in shape for shape in shapes)
+    assert not set(rules.values()) & set(re.findall(r'<(?:text|g)(?: [^>]*)? style="([^"]*)"', drawn))

@@ -30,6 +30,10 @@ STAGES = (
     "table",
     "figure",
     "report",
+    "cdisc",
+    "conformance",
+    "diff",
+    "manifest",
 )
 
 
@@ -46,6 +50,7 @@ def test_the_fingerprint_covers_every_module_that_a_stage_imports(root: Path, st
         + {
             "ingest": "from nkinetics import plugins; plugins.discover('readers')\n",
             "table": "from nkinetics import plugins; plugins.discover('tables')\n",
+            "cdisc": "from nkinetics import plugins; plugins.discover('cdisc')\n",
         }.get(stage, "")
         + {
             "figure": "from nkinetics import plugins; plugins.discover('figures')\n",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import random
 import re
 import shutil
@@ -16,14 +18,16 @@ import yaml
 from nkinetics import plugins
 
 
-def snakemake(root: Path, folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    root: Path, folder: Path, *arguments: str, cores: int = 2, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder)]
     command += ["--profile", str(root / "profiles/default"), "--cores", str(cores), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=root)
+    return subprocess.run(command, capture_output=True, text=True, cwd=root, env={**os.environ, **environment})
 
 
-def run(root: Path, folder: Path, *arguments: str, cores: int = 2) -> str:
-    done = snakemake(root, folder, *arguments, cores=cores)
+def run(root: Path, folder: Path, *arguments: str, cores: int = 2, **environment: str) -> str:
+    done = snakemake(root, folder, *arguments, cores=cores, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -77,6 +81,7 @@ def test_the_bundled_study_gives_every_file_of_the_contract(bundled: Path) -> No
     expected |= {f"{t}.csv" for t in ("dose_proportionality", "assay_agreement", "exposure_response")}
     expected |= {f"{t}.csv" for t in ("population", "population_forecast", "individual_forecast_curves")}
     expected |= {"report.html", "run_config.yaml", "batches/00.csv", "batches/01.csv"}
+    expected |= {"run_manifest.json", "exclusions.jsonl"}
     expected |= {f"tables/{n}.csv" for n in plugins.names("tables")}
     expected |= {f"figures/{n}.{e}" for n in plugins.names("figures") for e in ("svg", "png")}
     assert expected <= made
@@ -87,15 +92,27 @@ def test_a_second_run_has_nothing_to_do(root: Path, bundled: Path) -> None:
     assert "Nothing to be done" in run(root, bundled)
 
 
-def test_bytes_do_not_depend_on_cores_folder_or_order_of_input_rows(root: Path, bundled: Path, tmp_path: Path) -> None:
-    study_copy(root, tmp_path)
+# The other end of the world, a system that knows ASCII only, sets in another order.
+ELSEWHERE = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+def test_bytes_do_not_depend_on_cores_folder_order_of_rows_and_files_time_zone_or_locale(
+    root: Path, bundled: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(root / "config", tmp_path / "config")
+    exports = sorted(p for p in (root / "data").rglob("*") if p.is_file())
+    random.Random(1).shuffle(exports)  # the order in which a folder lists its files is that of their making
+    for path in exports:
+        copy = tmp_path / path.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
     for path in sorted((tmp_path / "config").glob("*.csv")):
         with path.open(newline="", encoding="utf-8") as handle:
             header, *rows = list(csv.reader(handle))
         random.Random(path.name).shuffle(rows)
         with path.open("w", newline="", encoding="utf-8") as handle:
             csv.writer(handle, lineterminator="\n").writerows([header, *rows])
-    run(root, tmp_path, cores=1)
+    run(root, tmp_path, cores=1, **ELSEWHERE, PYTHONHASHSEED="7")
     first, second = tree(bundled / "results"), tree(tmp_path / "results")
     assert sorted(first) == sorted(second)
     assert [name for name in first if first[name] != second[name]] == []
@@ -112,6 +129,62 @@ def test_rows_read_are_rows_used_and_rows_set_aside_with_a_reason(root: Path, bu
     used = account[account["used"] == "true"]
     assert (used["reason"] == "").all()
     assert not account.duplicated(["source_file", "source_row", "target"]).any()
+
+
+def test_verify_finds_the_run_clean_and_every_file_named(bundled: Path) -> None:
+    command = [sys.executable, "-m", "nkinetics", "verify", "--deep"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=bundled)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "all as the manifest says" in line, "no note either: no file that the manifest does not name"
+    made = json.loads((bundled / "results/run_manifest.json").read_text(encoding="utf-8"))
+    assert {"ingest", "nca", "fit", "population", "report", "manifest"} <= set(made["code"])
+    assert made["configuration_files"] == [{"file": "config/config.yaml", "inside": True}]
+    assert f"<code>{made['run']}</code>" in (bundled / "results/report.html").read_text(encoding="utf-8")
+
+
+def test_each_run_leaves_a_line_with_its_outcome_apart_from_the_results(bundled: Path) -> None:
+    lines = [json.loads(line) for line in (bundled / "logs/runs.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["outcome"] == "done" and lines[0]["begun"] <= lines[0]["ended"]
+    assert lines[0]["jobs"]["finished"] == lines[0]["jobs"]["planned"] > 10
+    assert lines[0]["versions"]["snakemake"] and lines[0]["study"] == "NCT07366658"
+
+
+def test_an_earlier_cut_that_the_configuration_names_is_compared_and_stands_in_the_report(
+    root: Path, bundled: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    shutil.copytree(folder / "results", folder / "cuts/first")
+    config = folder / "config/config.yaml"
+    plain = config.read_text(encoding="utf-8")
+    config.write_text(plain + "\nreport: {previous: cuts/first}\n", encoding="utf-8")
+    path = folder / "config/samples.csv"
+    text = path.read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("001-D10,"))
+    path.write_text(text.replace(row, row.replace(",200,", ",180,", 1)), encoding="utf-8")
+    assert ",200," in row
+    assert jobs(run(root, folder, "--dry-run"))["changes"] == 1
+    run(root, folder)
+    found = pd.read_csv(folder / "results/changes.csv", dtype=str, keep_default_na=False)
+    edited = found[(found["part"] == "samples") & (found["item"] == "001-D10 level") & (found["assay"] == "qpcr")]
+    assert len(edited) == 1 and float(edited["relative_change"].iloc[0]) == pytest.approx(200 / 180 - 1, rel=1e-6)
+    assert "Since the data cut of 2026-10-31" in (folder / "results/report.html").read_text(encoding="utf-8")
+    verified = [sys.executable, "-m", "nkinetics", "verify"]
+    assert subprocess.run(verified, cwd=folder).returncode == 0
+    # The earlier cut is named no longer: its comparison goes too.
+    config.write_text(plain, encoding="utf-8")
+    run(root, folder)
+    assert not (folder / "results/changes.csv").exists()
+    assert subprocess.run(verified, cwd=folder).returncode == 0
+
+
+def test_an_earlier_cut_that_is_not_there_stops_the_run_before_it_begins(root: Path, tmp_path: Path) -> None:
+    study_copy(root, tmp_path)
+    path = tmp_path / "config/config.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "\nreport: {previous: cuts/gone}\n", encoding="utf-8")
+    done = snakemake(root, tmp_path, "--dry-run")
+    assert done.returncode != 0 and "cuts/gone: found no such folder" in done.stdout + done.stderr
 
 
 def test_no_patient_drops_out(bundled: Path) -> None:
@@ -154,6 +227,64 @@ def test_a_changed_sample_runs_its_batch_only_and_an_edited_comment_nothing(
     assert ran.count("ingest") == 1
     assert ran.count("nca") == 1 and ran.count("fit") == 1, "the batch of the other patients stays"
     assert ran.count("report") == 1
+
+
+ITEMS = {"tables", "figures", "report"}
+CHANGES = {
+    "report: {language: zh}": ITEMS,
+    "prediction: {patients: 4}": {"predict"} | ITEMS,
+    "statistics: {confidence: 0.9}": {"persistence", "statistics"} | ITEMS,
+    "population: {seeds: 2}": {"population", "predict"} | ITEMS,
+}
+"""A setting of one section, and the rules that it runs again."""
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_setting_runs_the_stages_that_use_it_and_the_plan_says_why(
+    root: Path, bundled: Path, tmp_path: Path, change: str
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    with (folder / "config/config.yaml").open("a", encoding="utf-8") as handle:
+        handle.write(f"\n{change}\n")
+    plan = run(root, folder, "--dry-run")
+    assert set(jobs(plan)) - {"all", "total"} == CHANGES[change]
+    reasons = dict(re.findall(r"^rule (\w+):\n(?:    (?!reason).*\n)*    reason: (.*)$", plan, flags=re.M))
+    assert CHANGES[change] <= reasons.keys()
+    first = {rule for rule in CHANGES[change] if "Params have changed since last execution" in reasons[rule]}
+    assert first and all("Input files updated by another job" in reasons[rule] for rule in CHANGES[change] - first)
+
+
+def test_what_an_interrupted_job_was_to_make_again_is_made_again(root: Path, bundled: Path, tmp_path: Path) -> None:
+    """Such a job has lost its files and their record; what was made from the old ones still stands below them."""
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    for name in ("parts/00/fits.csv", "parts/01/nca.csv", "population.csv", "persistence.csv"):
+        (folder / "results" / name).unlink()
+    planned = jobs(run(root, folder, "--dry-run"))
+    assert planned["fit"] == planned["nca"] == planned["population"] == planned["persistence"] == 1
+    assert ITEMS <= planned.keys()
+
+
+@pytest.mark.long
+def test_a_new_export_of_one_patient_runs_the_batch_of_that_patient_only(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "tests/data/small", tmp_path, dirs_exist_ok=True)
+    targets = ("results/nca.csv", "results/fits.csv")
+    run(root, tmp_path, *targets)
+    before = tree(tmp_path / "results/parts")
+    first = (tmp_path / "data/raw/run01.txt").read_text(encoding="utf-8")
+    second = "\n".join(line for line in first.splitlines() if not re.search(r"\tS0[1-4]\t", line)) + "\n"
+    second = second.replace("RUN-01", "RUN-02").replace("\tS05\t", "\tS07\t")
+    (tmp_path / "data/raw/run02.txt").write_text(second, encoding="utf-8")
+    with (tmp_path / "config/samples.csv").open("a", encoding="utf-8") as handle:
+        handle.write("S07,P002,blood,D7,7,2026-04-09T09:30,50,,\n")
+    output = run(root, tmp_path, *targets)
+    ran = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", output, flags=re.M)
+    assert {rule: ran.count(rule) for rule in ran} == {"ingest": 1, "nca": 1, "fit": 1, "gather": 2}
+    after = tree(tmp_path / "results/parts")
+    observed = pd.read_csv(tmp_path / "results/batches/01.csv", dtype=str)
+    assert "S07" in set(observed["sample_id"])
+    assert {name[:2] for name in after if after[name] != before[name]} == {"01"}
 
 
 def test_a_misspelt_key_stops_the_run_with_its_line_and_the_nearest_key(root: Path, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ Imports stand inside the subcommands, so that ``--help`` answers at once and a s
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nkinetics import __version__
+from nkinetics import __version__, running
 from nkinetics.errors import BAD_INPUT, DONE, GATE, GateError, InputError, Problem, printable
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ def _check(args: argparse.Namespace) -> int:
 def _ingest(args: argparse.Namespace) -> int:
     from nkinetics import ingest, settings
 
-    done = ingest.run(settings.load(args.config), Path.cwd())
+    choices, here = settings.load(args.config), Path.cwd()
+    before = ingest.input_states(choices, here)
+    done = ingest.run(choices, here)
     ingest.write(done, args.output_dir)
+    ingest.raise_if_changed(before, choices, here)
     for warning in done.warnings:
         print(f"warning: {printable(warning)}", file=sys.stderr)
     if done.problems and not args.keep_going:
@@ -370,10 +374,29 @@ def _gather(args: argparse.Namespace) -> int:
 
 def _table(args: argparse.Namespace) -> int:
     from nkinetics import settings, tables
+    from nkinetics.report.rich_text import rich_text
+    from nkinetics.report.workbook import workbook
     from nkinetics.results import Context, Results
+    from nkinetics.store import write_bytes
 
+    together = {"--xlsx": args.xlsx, "--rtf": args.rtf}
+    for flag, path in together.items():
+        if path and args.name != "all":
+            mend = "write: nkinetics table all, or leave the option out"
+            raise InputError(Problem("table", column=flag, found=args.name, expected="all", mend=mend))
+    if not (args.output or args.output_dir or args.xlsx or args.rtf):
+        mend = "say where to write"
+        raise InputError(
+            Problem("table", found="no output", expected="--output, --output-dir, --xlsx or --rtf", mend=mend)
+        )
+    results = Results(args.results)
     context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
-    tables.write(args.name, Results(args.results), context, args.output or args.output_dir)
+    if args.output or args.output_dir:
+        tables.write(args.name, results, context, args.output or args.output_dir)
+    if args.xlsx:
+        write_bytes(args.xlsx, workbook(results, context))
+    if args.rtf:
+        write_bytes(args.rtf, rich_text(results, context))
     return DONE
 
 
@@ -388,10 +411,166 @@ def _figure(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     from nkinetics import report, settings
-    from nkinetics.store import write_text
+    from nkinetics.report import pdf
+    from nkinetics.store import write_bytes, write_text
 
     choices = settings.load(args.config or args.results / "run_config.yaml")
-    write_text(args.output or args.results / "report.html", report.build(args.results, choices, __version__))
+    output = args.output or (None if args.brief else args.results / "report.html")
+    on_paper = output is not None and output.suffix.lower() == ".pdf"
+    if output and not on_paper:
+        write_text(output, report.build(args.results, choices, __version__))
+    if on_paper or args.brief:
+        printable = report.printable(args.results, choices, __version__)
+        if output and on_paper:
+            write_bytes(output, pdf.written(printable.html, printable.pictures))
+        if args.brief:
+            write_bytes(args.brief, pdf.one_page(printable.brief, printable.pictures))
+    return DONE
+
+
+def _qualify(args: argparse.Namespace) -> int:
+    from nkinetics import qualification
+    from nkinetics.columns import VALIDATION
+    from nkinetics.qualification import document, installation, performance, references
+    from nkinetics.store import write_bytes, write_table, write_text
+
+    root, notes = Path.cwd(), []
+    if args.kind == "iq":
+        controls = installation.controls(root)
+    elif args.kind == "pq":
+        controls = performance.controls(root)
+    else:
+        controls = qualification.CONTROLS
+        if args.references:
+            controls += references.controls(args.references)
+        else:
+            notes.append("Controls against other programs' numbers: no folder was named (--references).")
+    tests = document.junit(args.junit) if args.junit else None
+    if args.kind == "oq" and tests is None:
+        notes.append("Results of the tests in the matrix: no report was named (--junit, from pytest --junit-xml).")
+    found = qualification.table(qualification.carried_out(controls))
+    wrong = found[~found["as_required"].fillna(False).astype(bool)]
+    if args.table:
+        write_table(found, args.table, VALIDATION)
+    else:
+        page = document.html(args.kind, found, installation.facts(), tests, notes)
+        base = args.output_dir / f"qualification_{args.kind}"
+        write_table(found, base.with_suffix(".csv"), VALIDATION)
+        write_text(base.with_suffix(".html"), page)
+        print(base.with_suffix(".html"))
+        printed = document.pdf(page)
+        if printed:
+            write_bytes(base.with_suffix(".pdf"), printed)
+            print(base.with_suffix(".pdf"))
+    print(f"{len(found) - len(wrong)} of {len(found)} controls came out as required")
+    if len(wrong):
+        raise GateError(
+            "\n".join(f"{r.control} {r.title}: {r.found}; expected {r.expected}" for r in wrong.itertuples())
+        )
+    return DONE
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from nkinetics import provenance
+    from nkinetics.columns import CHANGES
+    from nkinetics.provenance import changes, manifest
+    from nkinetics.report import answers_by_dose_level
+    from nkinetics.store import write_table
+
+    cuts = []
+    for folder, cut in zip((args.old, args.new), changes.read_cuts(args.old, args.new), strict=True):
+        # While the workflow runs, the manifest of this cut is still that of the run before.
+        running = args.running and folder == args.new
+        program = provenance.versions(__version__) if running else manifest.versions(folder)
+        answered = answers_by_dose_level(cut.results, cut.settings, __version__)
+        cuts.append(replace(cut, answers=answered, program=program))
+    table = changes.changes(*cuts)
+    if args.output:
+        write_table(table, args.output, CHANGES)
+    if args.json:
+        print(changes.as_json(table), end="")
+    elif not args.output:
+        print(changes.told(table, args.old.as_posix(), args.new.as_posix()))
+    return DONE
+
+
+def _manifest(args: argparse.Namespace) -> int:
+    import json
+
+    from nkinetics import settings
+    from nkinetics.provenance import manifest
+
+    made = manifest.build(
+        args.results,
+        settings.load(args.results / "run_config.yaml"),
+        __version__,
+        named=args.files,
+        code=json.loads(args.code) if args.code else None,
+        configuration_files=args.config_files,
+    )
+    manifest.write(made, args.results)
+    return DONE
+
+
+def _verify(args: argparse.Namespace) -> int:
+    import tempfile
+
+    from nkinetics import ingest, settings
+    from nkinetics.provenance import manifest
+
+    said = manifest.read(args.results)
+    try:
+        choices = settings.validated(said.get("configuration", {}), (args.results / manifest.FILE).as_posix())
+    except InputError:
+        choices = None  # edited: its seal says so
+    exports = ingest.export_names(choices, args.root) if choices else []
+    found = manifest.check(
+        said, args.results, args.root, __version__, exports=exports, any_environment=args.any_environment
+    )
+    if args.deep and choices:
+        with tempfile.TemporaryDirectory() as again:
+            try:
+                ingest.write(ingest.run(choices, args.root), Path(again))
+            except InputError as error:
+                found += [manifest.Finding("content", p.file, str(p), "what the run read") for p in error.problems]
+            else:
+                found += manifest.differing(args.results, Path(again))
+    print(manifest.told(found, said))
+    return DONE if all(finding.note for finding in found) else GATE
+
+
+def _cdisc(args: argparse.Namespace) -> int:
+    from nkinetics import cdisc, settings
+    from nkinetics.results import Context, Results
+
+    cdisc.require_libraries()
+    context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
+    package = cdisc.build(Results(args.results), context)
+    cdisc.write(package, args.output_dir)
+    print(cdisc.summary(package))
+    return DONE
+
+
+def _conformance(args: argparse.Namespace) -> int:
+    from nkinetics.cdisc import _engine
+    from nkinetics.store import csv_text, write_text
+
+    found = _engine.conformance(args.package, args.rules, args.python)
+    write_text(args.output, csv_text(found))
+    print(_engine.counts(found))
+    return DONE
+
+
+def _crate(args: argparse.Namespace) -> int:
+    from nkinetics.provenance import crate, manifest
+
+    made = manifest.read(args.results)
+    published = crate.date_of(made, args.date)
+    files = crate.contents(made, args.results, args.root)
+    crate.write(args.output, files, crate.describe(made, files, published, args.license), published)
+    print(f"{args.output}: {len(files)} files, run {made['run'][:16]}")
     return DONE
 
 
@@ -416,7 +595,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nkinetics",
         description="CAR-NK cellular kinetics, from the assay export to the report a committee decides on.",
-        epilog="Exit status: 0 done, 1 a bug of ours, 2 bad input (every problem is named), 3 a binding quality gate.",
+        epilog="Exit status: 0 done, 1 a bug of ours, 2 bad input (every problem is named), 3 a binding "
+        "quality gate (verify: something differs).",
     )
     parser.add_argument("--version", action="version", version=f"nkinetics {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -611,14 +791,82 @@ def _parser() -> argparse.ArgumentParser:
         item.add_argument("name", metavar="NAME", help="module name, stable id, or all")
         path(item, "--results", "results folder", required=True)
         path(item, "--config", "configuration; run_config.yaml of the results by default")
-        where = item.add_mutually_exclusive_group(required=True)
+        where = item.add_mutually_exclusive_group(required=name == "figure")
         where.add_argument("--output", type=Path, metavar="PATH", help="file to write (one item)")
         where.add_argument("--output-dir", type=Path, metavar="PATH", help="folder to write to")
+        if name == "table":
+            path(item, "--xlsx", "workbook to write: all tables, a sheet each")
+            path(item, "--rtf", "RTF to write: all tables, for medical writers (needs the extra rtf)")
 
-    report = command("report", "the report, one self-contained HTML file")
+    report = command("report", "the report: one self-contained HTML file, or PDF")
     path(report, "--results", "results folder", required=True)
     path(report, "--config", "configuration; run_config.yaml of the results by default")
-    path(report, "--output", "file to write; report.html of the results by default")
+    path(report, "--output", "file to write, .html or .pdf; report.html of the results by default")
+    path(report, "--brief", "PDF to write: the committee brief alone, on one page")
+
+    qualify = command("qualify", "qualification with a protocol to sign: installation, operation, performance")
+    qualify.add_argument(
+        "kind",
+        choices=("iq", "oq", "pq"),
+        help="iq: this environment; oq: known answers and planted defects; pq: the study of this folder, twice",
+    )
+    path(qualify, "--references", "oq: folder of other programs' numbers to compare with")
+    path(qualify, "--junit", "oq: report of pytest --junit-xml, for the matrix of requirements")
+    path(qualify, "--table", "only write the table of controls, as validation.csv")
+    qualify.add_argument(
+        "--output-dir", type=Path, default=Path("qualification"), metavar="PATH", help="folder of the protocol"
+    )
+
+    diff = command(
+        "diff", "what differs between two results folders of one study: patients, samples, numbers, verdicts"
+    )
+    diff.add_argument("old", type=Path, metavar="OLD", help="results folder of the earlier data cut")
+    diff.add_argument("new", type=Path, metavar="NEW", help="results folder of the later one")
+    path(diff, "--output", "changes.csv to write, with every difference; the terminal shows the first of each part")
+    diff.add_argument("--json", action="store_true", help="print every difference as JSON")
+    diff.add_argument(
+        "--running", action="store_true", help="NEW is being computed by this very program (the workflow's way)"
+    )
+
+    manifest = command("manifest", "name every input, choice, version and output of a run with its hash")
+    path(manifest, "--results", "results folder; run_manifest.json is written into it", required=True)
+    manifest.add_argument(
+        "--files", type=Path, nargs="+", metavar="PATH", help="outputs of the run; everything in the folder by default"
+    )
+    manifest.add_argument("--code", metavar="JSON", help="fingerprint of each command of the run")
+    manifest.add_argument(
+        "--config-files", nargs="*", default=[], metavar="PATH", help="configurations merged, in order"
+    )
+
+    verify = command("verify", "check inputs, outputs, configuration and versions against run_manifest.json")
+    verify.add_argument("--results", type=Path, default=Path("results"), help="results folder", metavar="DIR")
+    verify.add_argument(
+        "--root", type=Path, default=Path(), help="study folder, to which the inputs are relative", metavar="DIR"
+    )
+    verify.add_argument("--deep", action="store_true", help="also read every export again and compare the observations")
+    verify.add_argument(
+        "--any-environment", action="store_true", help="other versions are notes, as where another computer checks"
+    )
+
+    cdisc = command("cdisc", "SDTM, ADaM and population data sets with define.xml, checks and a reviewer's guide")
+    path(cdisc, "--results", "results folder", required=True)
+    path(cdisc, "--config", "configuration; run_config.yaml of the results by default")
+    path(cdisc, "--output-dir", "folder for sdtm/, adam/, pharmacometrics/, checks.csv ...", required=True)
+
+    conformance = command("conformance", "the CDISC rules engine over the SDTM data sets, with rules that you supply")
+    path(conformance, "--package", "folder that nkinetics cdisc wrote", required=True)
+    path(conformance, "--rules", "rules of the engine (JSON)", required=True)
+    conformance.add_argument(
+        "--python", default="python3.12", metavar="PROGRAM", help="interpreter that has cdisc-rules-engine"
+    )
+    path(conformance, "--output", "table to write", required=True)
+
+    crate = command("crate", "pack inputs, results, choices and versions of a run as an RO-Crate (extra crate)")
+    crate.add_argument("--results", type=Path, default=Path("results"), help="results folder", metavar="DIR")
+    crate.add_argument("--root", type=Path, default=Path(), help="study folder", metavar="DIR")
+    path(crate, "--output", "zip file to write, as results-crate.zip", required=True)
+    crate.add_argument("--date", metavar="DATE", help="date of the crate (ISO); the data cut by default")
+    crate.add_argument("--license", metavar="URL", default="", help="under which licence the crate is given on")
 
     simulate = command("simulate", "a study with known truth, written as the instruments would have written it")
     path(simulate, "--output-dir", "folder for config/, data/raw/ and the truth", required=True)
@@ -667,6 +915,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status: 0 done, 2 bad input, 3 a binding quality gate; an exception of ours leaves with its traceback.
     """
+    running.end_with_shell()
     # Threads of BLAS cost more than they give on matrices of this size, and change the last digits of sums.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -680,6 +929,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GateError as error:
         print(error, file=sys.stderr)
         return GATE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        place = f" {error.filename}" if error.filename else ""
+        print(f"Cannot write{place}: {error.strerror}. Nothing half-written was left; run again.", file=sys.stderr)
+        return BAD_INPUT
     except BrokenPipeError:
         # The reader of our output (as `head`) closed it: nothing is wrong.
         sys.stderr.close()

@@ -1098,6 +1098,23 @@ BLQ_SENSITIVITY = Schema(
     ),
 )
 
+VALIDATION = Schema(
+    "validation",
+    "one row per control of operation: an answer known beforehand, or a planted defect that must be caught",
+    ("control",),
+    (
+        Column("control", "text", "stable identifier, as OQ-NCA-01"),
+        Column("requirement", "text", "requirement that it supports"),
+        Column("title", "text", "what was done"),
+        Column("must", "text", "whether the criterion has to hold, or has to fail", allowed=("pass", "fail")),
+        Column("criterion_met", "bool", "the criterion held"),
+        Column("as_required", "bool", "it held where it had to, and failed where it had to"),
+        Column("found", "text", "what came of it"),
+        Column("expected", "text", "the criterion"),
+        Column("source", "text", "where the expected answer comes from"),
+    ),
+)
+
 DESIGN = Schema(
     "design",
     "one row per parameter, derived quantity and number about a sampling schedule that `nkinetics design` judged",
@@ -1146,6 +1163,36 @@ DESIGN_CANDIDATES = Schema(
     open_ended=True,
 )
 
+CHANGES = Schema(
+    "changes",
+    "one row per thing that differs between an earlier data cut and this one",
+    ("part", "patient_id", "assay", "specimen", "item", "change"),
+    (
+        Column(
+            "part",
+            "text",
+            "study, patients, samples, parameters, models, population, conclusions, runs, exclusions, settings "
+            "or program",
+            filled=True,
+        ),
+        Column("patient_id", "text", "patient; empty where it is not about one"),
+        Column("assay", "text", "assay; empty where it is not about one"),
+        Column("specimen", "text", "what was sampled"),
+        Column("item", "text", "what differs, as cmax overall or nca.auc_rule"),
+        Column("old", "text", "in the earlier cut; empty = nothing there"),
+        Column("new", "text", "in this cut; empty = nothing there"),
+        Column(
+            "change",
+            "text",
+            "added, removed, changed, available (a number that was missing), missing (a number that was there) or same",
+            allowed=("added", "removed", "changed", "available", "missing", "same"),
+        ),
+        Column("note", "text", "why a number is missing, or what else to know"),
+        Column("relative_change", "float", "new / old - 1, of numbers"),
+        Column("unit", "text", "unit of old and new"),
+    ),
+)
+
 USER_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INFUSIONS, CYTOKINES, EVENTS)}
 STAGE_TABLES: Mapping[str, Schema] = {
     s.name: s
@@ -1180,11 +1227,13 @@ STAGE_TABLES: Mapping[str, Schema] = {
         PERSISTENCE_PATIENTS,
         PERSISTENCE_TURNBULL,
         DETECTABILITY,
+        VALIDATION,
         DESIGN,
         DESIGN_CANDIDATES,
         DOSE_PROPORTIONALITY,
         ASSAY_AGREEMENT,
         EXPOSURE_RESPONSE,
+        CHANGES,
     )
 }
 SCHEMAS: Mapping[str, Schema] = {**USER_TABLES, **STAGE_TABLES}

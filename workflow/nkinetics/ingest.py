@@ -7,7 +7,6 @@ reason and in `Ingested.problems`, and the others go on. A run or a sample that 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -37,14 +36,26 @@ from nkinetics.columns import (
 from nkinetics.errors import InputError, Problem, nearest, printable, raise_any
 from nkinetics.inputs import NOMINAL_USED, Study, assumed_infusions, assumed_words, read_study, with_reference
 from nkinetics.observations import FAR, OUTSIDE_WINDOW, PREDOSE, VisitWindow, assemble, batch_of, joined, natural
+from nkinetics.provenance import exclusions
 from nkinetics.quantify import derived, dpcr, flow, listing, qpcr
 from nkinetics.quantify.levels import LEVELS, Quantified, frame_of, unusable
 from nkinetics.readers import FileReport
+from nkinetics.readers._export import label_of
 from nkinetics.settings import INPUT_TABLES, Settings, located
 from nkinetics.starter import init_study
-from nkinetics.store import complete, empty, records, sha256_of, write_table, write_text
+from nkinetics.store import complete, empty, records, rows_sha256, write_table, write_text
 
-__all__ = ["Checked", "Ingested", "check", "configured_assays", "export_paths", "init_study", "run", "write"]
+__all__ = [
+    "Checked",
+    "Ingested",
+    "check",
+    "configured_assays",
+    "export_names",
+    "export_paths",
+    "init_study",
+    "run",
+    "write",
+]
 
 ASSAY_OF: Mapping[str, str] = {"ct": "qpcr", "partitions": "ddpcr", "events": "flow"}
 """Assay by what a raw row measures; a listing names its own."""
@@ -148,6 +159,14 @@ def export_paths(settings: Settings, root: Path) -> list[Path]:
             )
         )
     return exports
+
+
+def export_names(settings: Settings, root: Path) -> list[str]:
+    """Names of the exports, relative to the study folder; none where no file matches."""
+    try:
+        return [_below(path, root).as_posix() for path in export_paths(settings, root)]
+    except InputError:
+        return []
 
 
 def _below(path: Path, root: Path) -> Path:
@@ -757,22 +776,49 @@ def run(settings: Settings, root: Path) -> Ingested:
     )
 
 
+def input_states(settings: Settings, root: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of change [ns] of every export and table that the configuration names.
+
+    Taken before `run` and given to `raise_if_changed` after `write`. A file that is still being copied when it is read
+    is older than the results once they are written, and no later run would take it for new.
+    """
+    settings = located(settings, root)
+    tables = [root / file for name in INPUT_TABLES if (file := getattr(settings.inputs, name))]
+    try:
+        exports = export_paths(settings, root)
+    except InputError:
+        exports = []  # `run` says so, together with what else is wrong
+    states = {}
+    for path in [*exports, *tables]:
+        if path.exists():
+            about = path.stat()
+            states[path] = (about.st_size, about.st_mtime_ns)
+    return states
+
+
+def raise_if_changed(before: Mapping[Path, tuple[int, int]], settings: Settings, root: Path) -> None:
+    """Compare the inputs with their states before the run.
+
+    Raises
+    ------
+    InputError
+        With every file that changed, vanished or was added meanwhile.
+    """
+    after = input_states(settings, root)
+    mend = "wait until it is copied whole, then run again"
+    raise_any(
+        [
+            Problem(label_of(path, root), found="a change while it was read", expected="a file at rest", mend=mend)
+            for path in sorted({*before, *after})
+            if before.get(path) != after.get(path)
+        ]
+    )
+
+
 def _inputs(settings: Settings, root: Path) -> tuple[tuple[str, str, str], ...]:
     """Name, path and sha256 of every table of the user, before anything was normalised in it."""
     named = {name: getattr(settings.inputs, name) for name in INPUT_TABLES}
-    return tuple((name, str(file), _rows_sha256(root / file)) for name, file in named.items() if file)
-
-
-def _rows_sha256(path: Path) -> str:
-    """SHA-256 of a table's lines in sorted order (``LC_ALL=C sort FILE | sha256sum``), of a workbook's bytes.
-
-    The order of rows means nothing, and no result depends on it.
-    """
-    content = path.read_bytes()
-    if content.startswith(b"PK"):
-        return sha256_of(path)
-    lines = sorted(content.removesuffix(b"\n").split(b"\n"))
-    return hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+    return tuple((name, str(file), rows_sha256(root / file)) for name, file in named.items() if file)
 
 
 def _beside(
@@ -1015,7 +1061,8 @@ def write(ingested: Ingested, folder: Path) -> None:
         What `run` made.
     folder : Path
         Results folder: ingest.csv, runs.csv, calibrators.csv, observations.csv, observation_sources.csv, warnings.txt,
-        study/ (with inputs.txt: hash, name and path of every table that was read) and batches/.
+        exclusions.jsonl, study/ (with inputs.txt and exports.txt: hash, name or reader, and path of every table and
+        export that was read) and batches/.
     """
     write_table(ingested.ingest, folder / "ingest.csv", INGEST)
     write_table(ingested.runs, folder / "runs.csv", RUNS)
@@ -1025,6 +1072,10 @@ def write(ingested: Ingested, folder: Path) -> None:
     write_text(folder / "warnings.txt", "".join(f"{printable(line)}\n" for line in ingested.warnings))
     lines = [f"{digest}  {name}  {file}\n" for name, file, digest in ingested.inputs]
     write_text(folder / "study" / "inputs.txt", "".join(lines))
+    read = sorted((one.label, one.reader or "not_read", one.sha256) for one in ingested.file_reports)
+    write_text(folder / "study" / "exports.txt", "".join(f"{sha}  {reader}  {file}\n" for file, reader, sha in read))
+    left_out = exclusions.entries(ingested.ingest, ingested.runs, ingested.observations, ingested.settings)
+    write_text(folder / exclusions.FILE, exclusions.text(exclusions.sealed(left_out)))
     settings = ingested.settings
     study = {name: carried(getattr(ingested.study, name), schema, settings) for name, schema in USER_TABLES.items()}
     for name, schema in USER_TABLES.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
     from nkinetics.results import Context, Results
 
-FAMILIES: Mapping[str, str] = {"readers": "READER", "models": "MODEL", "tables": "TABLE", "figures": "FIGURE"}
+FAMILIES: Mapping[str, str] = {
+    "readers": "READER",
+    "models": "MODEL",
+    "tables": "TABLE",
+    "figures": "FIGURE",
+    "cdisc": "DATASET",
+}
 """Package of each family and the name that its modules export."""
 
 
@@ -382,12 +389,33 @@ def names(family: str) -> tuple[str, ...]:
 
 
 @cache
+def item_ids() -> tuple[str, ...]:
+    """Stable ids of all tables, figures and listings, in order, from their files and without importing any of them.
+
+    Examples
+    --------
+    >>> "T-CK-05" in item_ids(), "F-CK-01" in item_ids()
+    (True, True)
+    """
+    found = [
+        match
+        for family in ("tables", "figures")
+        for name in names(family)
+        for match in _ITEM_ID.findall((Path(__file__).parent / family / f"{name}.py").read_text(encoding="utf-8"))
+    ]
+    return tuple(sorted(found))
+
+
+_ITEM_ID = re.compile(r'\bid="((?:[TF]-CK|L)-[\d.]+)"')
+
+
+@cache
 def discover(family: str) -> Mapping[str, Any]:
     """All plug-ins of a family, by module name, in alphabetical order.
 
     Parameters
     ----------
-    family : {"readers", "models", "tables", "figures"}
+    family : {"readers", "models", "tables", "figures", "cdisc"}
         Sub-package of nkinetics.
 
     Raises

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from nkinetics.columns import IDENTIFIER, LEVEL_UNITS
 from nkinetics.errors import InputError, Problem, nearest
-from nkinetics.plugins import discover
+from nkinetics.plugins import discover, item_ids
 
 Unit = Literal["copies/ug", "copies/mL", "copies/uL", "cells/uL", "%", "copies/cell"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -760,6 +760,41 @@ class Numbering(Section):
     listing: str = Field("16.2.5", description="Prefix of listings.")
 
 
+class Protocol(Section):
+    """What the protocol asks for, to tell what departed from it; no number of the analysis depends on it."""
+
+    infusions: tuple[float, ...] = Field(
+        (),
+        description="Planned days of the infusions, elapsed (the first at 0); empty = per dose level those that more "
+        "than half of its patients have, on their median days.",
+    )
+    cytokines: Mapping[str, tuple[float, ...]] = Field(
+        {},
+        description="Planned days of the doses of each agent, elapsed, as IL-2: [0, 3, 6, 9]; empty = as for the "
+        "infusions.",
+    )
+    dose_days: Positive = Field(
+        1.0, description="Days by which an infusion or a dose of a cytokine may depart from its planned day."
+    )
+    given_pct: tuple[float, float] = Field(
+        (90.0, 110.0), description="Per cent of the planned amount between which an infusion counts as given in full."
+    )
+    sample_days: Positive = Field(
+        1.0,
+        description="Days by which a sample may depart from its planned time before it is listed as a deviation, where "
+        "the study has no visit window (study.visit_window_h, study.visit_window_share).",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Protocol:
+        for name, times in {"infusions": self.infusions, **self.cytokines}.items():
+            if any(b <= a for a, b in pairwise(times)):
+                raise ValueError(f"{name}: days rise")
+        if not 0 < self.given_pct[0] <= 100 <= self.given_pct[1]:
+            raise ValueError("given_pct: [lowest, highest] with 100 between them")
+        return self
+
+
 class Report(Section):
     """The report."""
 
@@ -768,6 +803,63 @@ class Report(Section):
     items: tuple[str, ...] = Field((), description="Ids of the items shown, in this order; empty = all.")
     titles: Mapping[str, str] = Field({}, description="Title of an item by its id, in place of the built-in one.")
     footnotes: Mapping[str, tuple[str, ...]] = Field({}, description="Further footnotes of an item by its id.")
+    pdf: bool | Literal["auto"] = Field(
+        "auto",
+        description="The report and its brief also as PDF; auto: where this machine can write it.",
+    )
+    pdf_details: int = Field(
+        12,
+        ge=0,
+        description="Up to so many patients the PDF holds the samples and the arithmetic of each (some 10 pages); "
+        "of more they stand in report.html alone.",
+    )
+    rtf: bool | Literal["auto"] = Field(
+        "auto", description="All tables also as one RTF document; auto: where the library rtflite is installed."
+    )
+    protocol: Protocol = Field(Protocol(), description="What the protocol asks for; deviations are listed by it.")
+    previous: str | None = Field(
+        None,
+        description="Results folder of the data cut before this one, kept outside results/ (as cuts/2026-08-31): the "
+        "report tells what changed since. Empty = no earlier cut.",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Report:
+        asked = {"items": self.items, "titles": self.titles, "footnotes": self.footnotes}
+        # Only a report that names items pays for the look into their files.
+        known = item_ids() if any(asked.values()) else ()
+        for key, ids in asked.items():
+            for each in ids:
+                if each not in known:
+                    near = nearest(each, known)
+                    raise ValueError(f"{key}: no item {each}" + (f"; did you mean {near}?" if near else ""))
+        twice = sorted({i for i in self.items if self.items.count(i) > 1})
+        if twice:
+            raise ValueError(f"items: {', '.join(twice)} twice")
+        return self
+
+
+class Cdisc(Section):
+    """The CDISC package (`nkinetics cdisc`, `snakemake cdisc`): what the tables of the study do not say."""
+
+    site: str = Field("1", min_length=1, max_length=20, description="SITEID where patients.csv has no column site.")
+    country: str = Field(
+        "", pattern=r"^([A-Za-z]{3})?$", description="COUNTRY (ISO 3166, three letters) without a column country."
+    )
+    laboratory: str = Field("", max_length=80, description="PCNAM: the laboratory that measured the levels.")
+    route: str = Field("INTRAVENOUS", max_length=40, description="EXROUTE of the infusions of cells.")
+    dose_form: str = Field("SUSPENSION", max_length=40, description="EXDOSFRM of the infusions of cells.")
+    cytokine_route: str = Field("SUBCUTANEOUS", max_length=40, description="EXROUTE of the cytokines.")
+    cytokine_form: str = Field("INJECTION", max_length=40, description="EXDOSFRM of the cytokines.")
+    in_report: bool = Field(
+        False, description="Make the package with the report, and give it a section there with its checks."
+    )
+    rules: str | None = Field(
+        None, description="Rules of the CDISC rules engine (JSON), for `snakemake cdisc_rules`; empty = none."
+    )
+    engine_python: str = Field(
+        "python3.12", description="Interpreter of the environment in which cdisc-rules-engine is installed."
+    )
 
 
 class Settings(Section):
@@ -784,6 +876,7 @@ class Settings(Section):
     prediction: Prediction = Field(Prediction(), description="What the population model is asked to predict.")
     statistics: Statistics = Field(Statistics(), description="Statistics over patients.")
     report: Report = Field(Report(), description="The report.")
+    cdisc: Cdisc = Field(Cdisc(), description="The CDISC package.")
     batches: int = Field(
         2, ge=1, le=1000, description="Batches of patients; fixed per study (a changed count reassigns everyone)."
     )

@@ -34,6 +34,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def rows_sha256(path: Path) -> str:
+    """SHA-256 of a table's lines in sorted order (``LC_ALL=C sort FILE | sha256sum``), of a workbook's bytes.
+
+    The order of rows means nothing, and no result depends on it.
+    """
+    content = path.read_bytes()
+    if content.startswith(b"PK"):
+        return sha256_of(path)
+    lines = sorted(content.removesuffix(b"\n").split(b"\n"))
+    return hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it over `path` when the block ends well, remove it otherwise."""

@@ -415,6 +415,12 @@ def treated(results: Results) -> pd.DataFrame:
     return patients[patients["patient_id"].isin(infusions.loc[given > 0, "patient_id"])].reset_index(drop=True)
 
 
+def everyone(results: Results, words: Words) -> str:
+    """The analysis set of what shows all patients, for the subtitle."""
+    n = len(results.patients)
+    return words.say(f"All patients (n = {n})", f"全部患者（n = {n}）")
+
+
 def dose_levels(results: Results) -> list[str]:
     """Dose levels in order."""
     return sorted(results.patients["dose_level"].unique())

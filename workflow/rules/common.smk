@@ -2,27 +2,67 @@
 import glob
 import json
 import os
+import re
 import shlex
 import sys
+import time
 from pathlib import Path
 
+from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
 
-from nkinetics import plugins, provenance, settings as typed
+from nkinetics import (
+    __version__ as version,
+    optional,
+    plugins,
+    provenance,
+    running,
+    settings as typed,
+)
 from nkinetics.errors import InputError
+from nkinetics.provenance import run_log
 
 # Rules call `nkinetics`: the command of the environment that runs snakemake, also where it is not activated.
-shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+# Each holds a file of the folder while it works, and ends with its shell (nkinetics.running says why).
+shell.prefix(
+    f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH {running.WITH_SHELL}=1; "
+    f"exec 9>>.snakemake/{running.JOBS}; flock -s 9 2>/dev/null || true; "
+)
+# profiles/cluster-generic calls scripts beside it, from the study folder.
+os.environ |= {
+    "NKINETICS_TOP": str(
+        next(
+            folder
+            for folder in Path(workflow.main_snakefile).resolve().parents
+            if folder.name != "workflow"
+        )
+    )
+}
+
+
+def say(line):
+    """One line on the terminal."""
+    print(line, file=sys.stderr)
+
+
+# Jobs that snakemake starts through a snakemake of their own take no lock.
+if workflow.is_main_process:
+    RUNNING = running.enter(Path.cwd(), say)
 
 
 def check_configuration():
     """Stop with every wrong key and value of every configuration file, each with its line."""
-    global SETTINGS
+    global SETTINGS, PREVIOUS
     try:
         for path in workflow.configfiles:
             typed.load(os.path.relpath(path))
         SETTINGS = typed.located(
             typed.validated(config, "the merged configuration"), Path.cwd()
+        )
+        PREVIOUS = (
+            provenance.compared_files(Path(SETTINGS.report.previous))
+            if SETTINGS.report.previous
+            else []
         )
     except InputError as error:
         raise WorkflowError(str(error)) from None
@@ -46,8 +86,20 @@ def sections(*names):
 
 
 def code(stage):
-    """Fingerprint of the code behind a command; Snakemake does not see edits of an imported package."""
-    return provenance.fingerprint(stage)
+    """Fingerprint of the code behind a command and of the libraries; Snakemake does not see either change."""
+    return f"{provenance.fingerprint(stage)} {provenance.environment()}"
+
+
+def codes(wildcards):
+    """Fingerprint of every command of the workflow, for the manifest, which itself decides no number."""
+    called = {
+        m[1]
+        for r in workflow.rules
+        for m in re.finditer(r"nkinetics (\w+)", r.shellcmd or "")
+    }
+    return json.dumps(
+        {stage: provenance.fingerprint(stage) for stage in sorted(called)}
+    )
 
 
 def batches():
@@ -75,6 +127,26 @@ def study_tables():
     return {name: path for name, path in named.items() if path is not None}
 
 
+def configuration_files():
+    """The files that were merged into the configuration, in order, as seen from the study folder."""
+    return [os.path.relpath(path) for path in workflow.configfiles]
+
+
+def previous_cut():
+    """Files of the data cut before this one that a comparison reads; none where no earlier cut is named."""
+    return [str(path) for path in PREVIOUS]
+
+
+def final_outputs(wildcards):
+    """Everything that the main job is asked for, without the manifest that names it."""
+    return [path for path in rules.all.input if path != MANIFEST]
+
+
+def named_outputs(wildcards, input):
+    """Inputs of the manifest that its command names one by one."""
+    return [path for path in input if path not in set(input.parts)]
+
+
 def batch_file(wildcards):
     """Observations of a batch, known once the checkpoint has run."""
     return f"{checkpoints.ingest.get().output.batches}/{wildcards.batch}.csv"
@@ -94,6 +166,9 @@ def write_run_config():
     # Imports pandas; a run with nothing to do never comes here.
     from nkinetics.store import write_text
 
+    if not PREVIOUS:
+        # Of an earlier run that had an earlier cut to compare with.
+        Path("results/changes.csv").unlink(missing_ok=True)
     path = Path("results/run_config.yaml")
     text = typed.as_yaml(SETTINGS)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -111,18 +186,46 @@ FIGURE_FILES = expand(
     ending=["svg", "png", "json"],
 )
 
+# Tables made batch by batch.
+PARTS = ["nca", "nca_points", "blq_sensitivity", "fits", "estimates", "predictions"]
+PARTS += ["model_averages", "likelihood_profiles", "constant_sensitivity"]
+
+
+MANIFEST = "results/run_manifest.json"
+
+
+def on_demand():
+    """The PDF and RTF files of this run, each with what it lacks here: empty where it can be made, or must be."""
+    asked = {
+        "results/report.pdf": (SETTINGS.report.pdf, optional.pdf_lacks),
+        "results/brief.pdf": (SETTINGS.report.pdf, optional.pdf_lacks),
+        "results/tables.rtf": (SETTINGS.report.rtf, optional.rtf_lacks),
+    }
+    return {
+        path: lacks() if wanted == "auto" else ""
+        for path, (wanted, lacks) in asked.items()
+        if wanted
+    }
+
+
+def on_paper():
+    """What the target asks for: a machine that cannot make them still gets everything else."""
+    return [path for path, lacking in on_demand().items() if not lacking]
+
 
 wildcard_constraints:
     batch=r"\d+",
-    table="nca|nca_points|blq_sensitivity|fits|estimates|predictions"
-    "|model_averages|likelihood_profiles|constant_sensitivity",
+    table="|".join(PARTS),
+
+
+STARTED = time.time()
 
 
 def mark_outdated():
-    """After a failed run the old report would pass for the new one: it gets a name that says what it is."""
-    for name in ("report.html",):
+    """After a failed run an old report would pass for the new one: it gets a name that says what it is."""
+    for name in ("report.html", "report.pdf", "brief.pdf", "tables.xlsx", "tables.rtf"):
         path = Path("results", name)
-        if path.exists():
+        if path.exists() and path.stat().st_mtime < STARTED:
             path.replace(path.with_suffix(f".outdated{path.suffix}"))
 
 
@@ -137,15 +240,39 @@ def say_what_was_set_aside():
         )
     for path in Path("results").glob("*.outdated.*"):
         path.unlink()
+    for path, mend in on_demand().items():
+        if mend:
+            print(f"{path} was not made: {mend}", file=sys.stderr)
+
+
+def log_begin():
+    """Note in logs/runs.jsonl that a run began."""
+    about = {
+        "study": SETTINGS.study.id,
+        "data_cut": SETTINGS.study.data_cut,
+        "cores": workflow.cores,
+        "versions": provenance.versions(version) | {"snakemake": snakemake_version},
+    }
+    run_log.begin(Path("logs"), about)
+
+
+def log_end(outcome, log):
+    """Note in logs/runs.jsonl how it ended; `log` is one file or several, by the version of snakemake."""
+    files = [log] if isinstance(log, str) else list(log or [])
+    run_log.end(Path("logs"), outcome, Path(files[-1]) if files else None)
 
 
 onstart:
+    running.wait_for_jobs(Path.cwd(), say)
+    log_begin()
     write_run_config()
 
 
 onsuccess:
+    log_end("done", log)
     say_what_was_set_aside()
 
 
 onerror:
+    log_end("failed", log)
     mark_outdated()

@@ -14,6 +14,7 @@ checkpoint ingest:
         calibrators="results/calibrators.csv",
         observations="results/observations.csv",
         sources="results/observation_sources.csv",
+        exclusions="results/exclusions.jsonl",
     log:
         "logs/ingest.log",
     benchmark:

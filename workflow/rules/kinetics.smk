@@ -1,3 +1,16 @@
+PART_TABLES = [
+    "nca",
+    "nca_points",
+    "blq_sensitivity",
+    "fits",
+    "estimates",
+    "predictions",
+    "model_averages",
+    "likelihood_profiles",
+    "constant_sensitivity",
+]
+
+
 rule nca:
     """Non-compartmental parameters of a batch of patients."""
     input:

@@ -18,6 +18,21 @@ CANONICAL = expand(
     + POPULATION_TABLES
     + FORECAST_TABLES,
 )
+CHANGES = ["results/changes.csv"] if PREVIOUS else []
+
+
+rule validation:
+    """Controls with known answers and planted defects, carried out by the very code that makes this report."""
+    output:
+        "results/validation.csv",
+    log:
+        "logs/validation.log",
+    benchmark:
+        "logs/benchmarks/validation.tsv"
+    params:
+        code=code("qualify"),
+    shell:
+        "nkinetics qualify oq --table {output} > {log} 2>&1"
 
 
 rule tables:
@@ -26,12 +41,23 @@ rule tables:
         tables=CANONICAL,
         study="results/study",
     output:
-        report(
-            expand("results/tables/{name}.csv", name=plugins.names("tables")),
-            category="Tables",
-            caption="../report/table.rst",
-        ),
+        [
+            report(
+                f"results/tables/{name}.csv",
+                category="Tables",
+                subcategory="One by one (CSV)",
+                labels={"table": name.replace("_", " ")},
+                caption="../report/table.rst",
+            )
+            for name in plugins.names("tables")
+        ],
         expand("results/tables/{name}.json", name=plugins.names("tables")),
+        xlsx=report(
+            "results/tables.xlsx",
+            category="Tables",
+            labels={"table": "all, as a workbook"},
+            caption="../report/workbook.rst",
+        ),
     log:
         "logs/tables.log",
     benchmark:
@@ -41,7 +67,30 @@ rule tables:
         choices=typed.as_json(SETTINGS),
         folder=subpath(output[0], parent=True),
     shell:
-        "nkinetics table all --results results --output-dir {params.folder} > {log} 2>&1"
+        "nkinetics table all --results results --output-dir {params.folder} --xlsx {output.xlsx} > {log} 2>&1"
+
+
+rule tables_rtf:
+    """All tables in one RTF document, for medical writers."""
+    input:
+        tables=CANONICAL,
+        study="results/study",
+    output:
+        rtf=report(
+            "results/tables.rtf",
+            category="Tables",
+            labels={"table": "all, for medical writers"},
+            caption="../report/workbook.rst",
+        ),
+    log:
+        "logs/tables_rtf.log",
+    benchmark:
+        "logs/benchmarks/tables_rtf.tsv"
+    params:
+        code=code("table"),
+        choices=typed.as_json(SETTINGS),
+    shell:
+        "nkinetics table all --results results --rtf {output.rtf} > {log} 2>&1"
 
 
 rule figures:
@@ -50,11 +99,15 @@ rule figures:
         tables=CANONICAL,
         study="results/study",
     output:
-        report(
-            expand("results/figures/{name}.svg", name=plugins.names("figures")),
-            category="Figures",
-            caption="../report/figure.rst",
-        ),
+        [
+            report(
+                f"results/figures/{name}.svg",
+                category="Figures",
+                labels={"figure": name.replace("_", " ")},
+                caption="../report/figure.rst",
+            )
+            for name in plugins.names("figures")
+        ],
         expand(
             "results/figures/{name}.{ending}",
             name=plugins.names("figures"),
@@ -77,9 +130,18 @@ rule report:
     input:
         tables=CANONICAL,
         study="results/study",
+        validation="results/validation.csv",
         parts=TABLE_FILES + FIGURE_FILES,
+        changes=CHANGES,
+        exclusions="results/exclusions.jsonl",
+        cdisc=["results/cdisc/contents.csv"] if SETTINGS.cdisc.in_report else [],
     output:
-        report("results/report.html", category="Report", caption="../report/report.rst"),
+        report(
+            "results/report.html",
+            category="Report",
+            labels={"form": "page (HTML)"},
+            caption="../report/report.rst",
+        ),
     log:
         "logs/report.log",
     benchmark:
@@ -89,3 +151,27 @@ rule report:
         choices=typed.as_json(SETTINGS),
     shell:
         "nkinetics report --results results --output {output} > {log} 2>&1"
+
+
+rule pdf:
+    """The report on paper (tagged PDF/UA-1), and the committee brief alone on one page."""
+    input:
+        tables=CANONICAL,
+        study="results/study",
+        parts=TABLE_FILES + FIGURE_FILES,
+    output:
+        report=report(
+            "results/report.pdf", category="Report", caption="../report/report.rst"
+        ),
+        brief=report(
+            "results/brief.pdf", category="Report", caption="../report/brief.rst"
+        ),
+    log:
+        "logs/pdf.log",
+    benchmark:
+        "logs/benchmarks/pdf.tsv"
+    params:
+        code=code("report"),
+        choices=typed.as_json(SETTINGS),
+    shell:
+        "nkinetics report --results results --output {output.report} --brief {output.brief} > {log} 2>&1"

@@ -30,6 +30,7 @@ from nkinetics.results import Context, Results
 from nkinetics.wording import (
     Words,
     dose_names,
+    everyone,
     exposure_title,
     missing,
     profile_name,
@@ -110,7 +111,9 @@ def draw(results: Results, context: Context) -> FigureBody:
         axes.set_title(words.say(f"{title} (exploratory)", f"{title}（探索性）"), fontsize=9)
         alts.append(f"{title}: {_panel(axes, own, results, context, toci, words)}")
     name = profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"])
-    return FigureBody(figure, _notes(results, context, found, shown, words), ". ".join(alts), name)
+    return FigureBody(
+        figure, _notes(results, context, found, shown, words), ". ".join(alts), f"{everyone(results, words)} · {name}"
+    )
 
 
 def _marker(index: int) -> str:

@@ -40,7 +40,7 @@ from nkinetics.figures._style import (
 )
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
-from nkinetics.wording import Words, amount, missing, profile_name, significant, source_footnote, unit_name
+from nkinetics.wording import Words, amount, everyone, missing, profile_name, significant, source_footnote, unit_name
 
 NEEDS = ("population_forecast", "population_forecast_curves", "nca", "observations", "patients")
 COLUMNS, MOST = 4, 8
@@ -105,7 +105,7 @@ def draw(results: Results, context: Context) -> FigureBody:
         *_notes(words, results, numbers, names, beyond, reference, level),
         source_footnote(results, context, NEEDS),
     )
-    subtitle = profile_name(context, assay, specimen, _unit(numbers))
+    subtitle = f"{everyone(results, words)} · " + profile_name(context, assay, specimen, _unit(numbers))
     return FigureBody(figure, notes, _alt(words, numbers, names, beyond, level), subtitle)
 
 

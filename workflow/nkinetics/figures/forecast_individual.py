@@ -36,7 +36,7 @@ from nkinetics.figures._style import (
 )
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
-from nkinetics.wording import Words, days, missing, profile_name, source_footnote
+from nkinetics.wording import Words, days, everyone, missing, profile_name, source_footnote
 
 NEEDS = ("individual_forecast", "individual_forecast_curves", "observations", "patients")
 MOST = 60
@@ -107,7 +107,7 @@ def draw(results: Results, context: Context) -> FigureBody:
         figure,
         (*notes, source_footnote(results, context, NEEDS)),
         _alt(results, rows, words, level),
-        profile_name(context, assay, specimen, units[0] if units else ""),
+        f"{everyone(results, words)} · " + profile_name(context, assay, specimen, units[0] if units else ""),
     )
 
 

@@ -209,11 +209,15 @@ def _errors(
 
 def _numbers(points: pd.DataFrame) -> dict[str, float]:
     known = points["npde"].dropna().to_numpy(dtype=float)
+    residual = points["residual"].dropna().to_numpy(dtype=float)
     return {
         "n": len(points),
         "blq": int(_below(points).sum()),
         "mean": float(known.mean()) if len(known) else float("nan"),
         "sd": float(known.std(ddof=1)) if len(known) > 1 else float("nan"),
+        "residuals": len(residual),
+        "residual_mean": float(residual.mean()) if len(residual) else float("nan"),
+        "residual_sd": float(residual.std(ddof=1)) if len(residual) > 1 else float("nan"),
         "outside": float((np.abs(known) > NORMAL_95).mean()) if len(known) else float("nan"),
     }
 
@@ -230,6 +234,15 @@ def _summary(words: Words, numbers: dict[str, float]) -> str:
 
 
 def _notes(words: Words, context: Context, fit: Shown, numbers: dict[str, float]) -> tuple[str, ...]:
+    weighted = ""
+    if not missing(numbers["residual_sd"]):
+        n, mean, sd = numbers["residuals"], numbers["residual_mean"], numbers["residual_sd"]
+        # Toward 0 as the data of a patient get few: no test of the model, and therefore no panel.
+        weighted = words.say(
+            f"Individual weighted residuals of the {n:.0f} quantified rows: mean {mean:.2f}, SD {sd:.2f}; they shrink "
+            "where a patient has few samples.",
+            f"{n:.0f} 行可定量数据的个体加权残差：均值 {mean:.2f}，SD {sd:.2f}；患者样本少时趋于收缩。",
+        )
     return (
         words.say(
             f"{numbers['n']:.0f} rows, {numbers['blq']:.0f} below their LLOQ (open down-triangles, above drawn at the "
@@ -242,9 +255,9 @@ def _notes(words: Words, context: Context, fit: Shown, numbers: dict[str, float]
         words.say(
             f"{_summary(words, numbers)}. npde: normalised prediction distribution error, standard normal where the "
             "model holds (Brendel et al. 2006); the error of a row below its LLOQ is drawn at random within what the "
-            "row leaves open, and says little about that row alone. Dashed below: where 95 % lie.",
+            f"row leaves open, and says little about that row alone. Dashed below: where 95 % lie. {weighted}",
             f"{_summary(words, numbers)}。npde：标准化预测分布误差，模型成立时服从标准正态（Brendel 等 2006）；"
-            "低于定量下限的行在其区间内随机抽取，单独意义有限。下图虚线：95 % 所在范围。",
+            f"低于定量下限的行在其区间内随机抽取，单独意义有限。下图虚线：95 % 所在范围。{weighted}",
         ),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from nkinetics.figures._events import draw_event, event_keys, lanes_of
 from nkinetics.figures._style import (
     FAINT,
     INK,
@@ -45,8 +46,8 @@ from nkinetics.wording import (
     days,
     dose_levels,
     dose_names,
+    everyone,
     grouped,
-    missing,
     profile_name,
     profiles,
     source_footnote,
@@ -56,7 +57,6 @@ from nkinetics.wording import (
 NEEDS = ("observations", "patients", "infusions", "cytokines", "events")
 STRIP_UP_TO = 14
 """With more patients in a dose level the strip of events would be unreadable and is left out."""
-EVENT_MARKS = {"crs": ("C", 1), "icans": ("N", 4), "infection": ("I", 2), "tocilizumab": ("T", 9), "steroid": ("S", 5)}
 
 
 def draw(results: Results, context: Context) -> FigureBody:
@@ -68,7 +68,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     kind, levels, names = kinds.iloc[0], dose_levels(results)[:4], dose_names(results, context)
     most = max(int((results.patients["dose_level"] == d).sum()) for d in levels)
     strip = most <= STRIP_UP_TO
-    lanes = _lanes(results) if strip else {}
+    lanes = lanes_of(results) if strip else {}
     heights = [sum(_row(lanes[p]) for p in _patients(results, d)) for d in levels] if strip else [0.0]
     profile_height, strip_height, top = 2.75, max(heights), 0.9
     figure = canvas(top + profile_height + (0.18 if strip else 0.0) + strip_height + 0.55)
@@ -91,7 +91,12 @@ def draw(results: Results, context: Context) -> FigureBody:
             _strip(axes, results, _patients(results, dose_level), lanes, strip_height, words)
     figure.text(0.5, 0.1 / figure.get_figheight(), day_label(words), ha="center", fontsize=8)
     name = profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"], kind["analyte"])
-    return FigureBody(figure, _notes(results, context, kind, words, strip), _alt(results, rows, words), name)
+    return FigureBody(
+        figure,
+        _notes(results, context, kind, words, strip),
+        _alt(results, rows, words),
+        f"{everyone(results, words)} · {name}",
+    )
 
 
 def _keys(results: Results, words: Words, strip: bool) -> list[Any]:
@@ -106,26 +111,7 @@ def _keys(results: Results, words: Words, strip: bool) -> list[Any]:
         keys.append(
             key(words.join(sorted(cytokines["agent"].unique())), marker="|", color=palette()[3], markeredgewidth=1.1)
         )
-    said = {
-        "crs": words.say("CRS, grade", "CRS 级别"),
-        "icans": words.say("ICANS, grade", "ICANS 级别"),
-        "infection": words.say("infection, grade", "感染级别"),
-        "tocilizumab": words.say("tocilizumab", "托珠单抗"),
-        "steroid": words.say("steroid", "激素"),
-    }
-    present = set(results.table("events")["event"])
-    for event, (letter, colour) in EVENT_MARKS.items():
-        if event in present:
-            keys.append(
-                key(
-                    f"{letter} {said[event]}",
-                    color=palette()[colour],
-                    linestyle="-",
-                    linewidth=4,
-                    solid_capstyle="butt",
-                )
-            )
-    return keys
+    return [*keys, *event_keys(results, words)]
 
 
 def _profiles(axes: Axes, results: Results, rows: Any, dose_level: str, words: Words) -> None:
@@ -169,25 +155,6 @@ def _row(lanes: list[list[Any]]) -> float:
     return 0.2 + 0.13 * len(lanes)
 
 
-def _lanes(results: Results) -> dict[str, list[list[Any]]]:
-    """Events of each patient in layers, so that no two overprint."""
-    events, width = results.table("events"), 0.045 * last_time(results)
-    shown = events[events["event"].isin(EVENT_MARKS) & events["time"].notna()].sort_values(["time", "event"])
-    found: dict[str, list[list[Any]]] = {p: [] for p in results.patients["patient_id"]}
-    for event in shown.itertuples():
-        layers = found.setdefault(str(event.patient_id), [])
-        free = next((layer for layer in layers if _until(layer[-1], width) <= event.time), None)
-        if free is None:
-            layers.append(free := [])
-        free.append(event)
-    return found
-
-
-def _until(event: Any, width: float) -> float:
-    """Until when the mark of an event takes up room: its end, or the end of its letters."""
-    return max(event.time + width, event.time if missing(event.time_end) else float(event.time_end))
-
-
 def _strip(
     axes: Axes, results: Results, patients: list[str], lanes: dict[str, list[list[Any]]], height: float, words: Words
 ) -> None:
@@ -222,32 +189,11 @@ def _strip(
         )
         for layer, events in enumerate(lanes[patient]):
             for event in events:
-                _event(axes, given_at + 0.14 + 0.13 * layer, event)
+                draw_event(axes, given_at + 0.14 + 0.13 * layer, event)
         y += _row(lanes[patient])
     axes.set_yticks(middles, patients, fontsize=7.2)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-
-
-def _event(axes: Axes, y: float, event: Any) -> None:
-    letter, colour = EVENT_MARKS[str(event.event)]
-    start = float(display(event.time))
-    end = start if missing(event.time_end) else float(display(event.time_end))
-    low, high = axes.get_xlim()
-    end = max(end, start + 0.008 * (high - low))
-    axes.plot([start, end], [y, y], color=palette()[colour], linewidth=6.5, solid_capstyle="butt", alpha=0.6, zorder=2)
-    text = letter + ("" if missing(event.grade) else str(event.grade))
-    axes.text(
-        start + 0.004 * (high - low),
-        y,
-        text,
-        fontsize=6.2,
-        fontweight="bold",
-        ha="left",
-        va="center",
-        color=INK,
-        zorder=5,
-    )
 
 
 def _notes(results: Results, context: Context, kind: Any, words: Words, strip: bool) -> tuple[str, ...]:

@@ -26,11 +26,14 @@ from nkinetics import figures, tables
 from nkinetics.columns import STAGE_TABLES
 from nkinetics.leading import led
 from nkinetics.plugins import TableBody, discover
+from nkinetics.provenance import exclusions, manifest
 from nkinetics.report import patients as by_patient
 from nkinetics.report.methods import glossary, methods
+from nkinetics.report.since import since
+from nkinetics.report.submission import submission
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import Settings
-from nkinetics.store import sha256_of
+from nkinetics.store import records, sha256_of
 from nkinetics.tables._nca import BY_NAME, bounds, values
 from nkinetics.tables.excluded import fate_words
 from nkinetics.tables.persistence import ends
@@ -58,6 +61,10 @@ VALUES = "nca_individual"
 """The listing whose numbers lead to the observations they were made from."""
 QUALITY_TABLES, QUALITY_FIGURES = ("runs", "exports"), ("run_curves",)
 LIBRARIES = ("numpy", "scipy", "pandas", "lmfit", "statsmodels", "matplotlib", "seaborn", "jinja2")
+LYING, UPRIGHT = (271.0, 181.0), (184.0, 268.0)
+"""Width and height of the text on a page of either kind, mm."""
+HEADS, SECTION_HEAD, TALL = 23.0, 15.0, 0.95
+"""Heights of the heads of a figure and of a section, mm; height by width from which a figure stands upright."""
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
 
 
@@ -79,6 +86,90 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
     str
         HTML, the same bytes for the same input.
     """
+    return _rendered(_content(results_folder, settings, version))
+
+
+@dataclass(frozen=True)
+class Printable:
+    """The report for paper.
+
+    Parameters
+    ----------
+    html : str
+        The page of `build` without what only a screen can do; figures are images named ``figure:<id>``.
+    brief : str
+        The same of the committee brief alone.
+    pictures : mapping of str to str
+        SVG text by the name of the image.
+    """
+
+    html: str
+    brief: str
+    pictures: Mapping[str, str]
+
+
+def printable(results_folder: Path, settings: Settings, version: str) -> Printable:
+    """The report as `nkinetics.report.pdf` prints it; see `build`."""
+    page = _content(results_folder, settings, version)
+    shown = [item for item in (page["brief"]["figure"], *page["figures"], *page["quality_figures"]) if item]
+    pictures = {f"figure:{item.anchor}": standalone(item.svg) for item in shown if item.svg}
+    s = page["s"]
+    paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
+    rooms = {i.anchor: room(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
+    details = len(page["patients"]) <= settings.report.pdf_details
+    page |= {"details": details, "printed": True, "style": page["style"] + paper, "rooms": rooms}
+    brief = without_links(_rendered(page | {"whole": False}), "")
+    whole = _rendered(page)
+    return Printable(whole if details else without_links(whole, "obs-"), brief, pictures)
+
+
+def without_links(html: str, to: str) -> str:
+    """The page without the links whose target it does not hold. Texts are escaped: no link but ours looks like this.
+
+    Examples
+    --------
+    >>> without_links('<a href="#obs-1">12</a> <a href="#T-CK-05">5</a>', "obs-")
+    '12 <a href="#T-CK-05">5</a>'
+    """
+    return re.sub(rf'<a href="#{to}[^"]*">(.*?)</a>', r"\1", html, flags=re.S)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a figure stands on paper: upright for tall ones, and how high its drawing may be [mm]."""
+
+    upright: bool
+    height: float
+
+
+def room(item: Item, first: bool) -> Room:
+    """What the page leaves to a drawing below the heads and above its footnotes, so that all three stand together."""
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', item.svg)
+    upright = found is not None and float(found[2]) > TALL * float(found[1])
+    width, height = UPRIGHT if upright else LYING
+    # Letters of 7 points: 1.4 mm wide on the average, Chinese ones 2.5 mm; lines 3.3 mm apart.
+    lines = sum(1 + sum(2.5 if ord(c) > 0x2E80 else 1.4 for c in note) // width for note in item.footnotes)
+    return Room(upright, round(height - HEADS - (SECTION_HEAD if first else 0) - 3.3 * lines, 1))
+
+
+def page_count(words: str) -> str:
+    """The rule that counts the pages, from words with {page} and {pages}.
+
+    Examples
+    --------
+    >>> page_count("page {page} of {pages}")
+    '@page { @bottom-right { content: "page " counter(page) " of " counter(pages) ""; } }'
+    """
+    text = words.replace("{page}", '" counter(page) "').replace("{pages}", '" counter(pages) "')
+    return f'@page {{ @bottom-right {{ content: "{text}"; }} }}'
+
+
+def _rendered(page: Mapping[str, Any]) -> str:
+    return _environment().get_template("report.html.j2").render(page)
+
+
+def _content(results_folder: Path, settings: Settings, version: str) -> dict[str, Any]:
+    """All that the template shows."""
     results, context = Results(Path(results_folder)), Context(settings, version)
     lead = led(results, context)
     s = strings(context.language)
@@ -87,7 +178,10 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
     drawn = {name: _figure(name, results, context) for name in figures.names(context)}
     patients, links = by_patient.sections(results, context, s, built)
     known = _named(results)
-    page = {
+    return {
+        "printed": False,
+        "whole": True,
+        "details": True,
         "s": s,
         "language": {"en": "en", "zh": "zh-Hans"}[context.language],
         "script": Markup(script),  # our own file; its hash stands in the policy
@@ -98,8 +192,10 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "facts": _facts(results, lead, s),
         "answers": answers(results, context, s),
         "flags": flags(results, context, s),
+        "validation": _validation(results),
         "values": discover("tables")[VALUES].id if VALUES in built else "",
         "brief": _brief(built, drawn, context),
+        "since": since(results, context, s),
         "figures": [figure for name, figure in drawn.items() if name not in (BRIEF_FIGURE, *QUALITY_FIGURES)],
         "tables": _items(
             built, context, lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES, known
@@ -110,9 +206,9 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         "patients": patients,
         "methods": methods(lead.settings, s, context.language),
         "glossary": glossary(s),
+        "cdisc": submission(results.folder, settings, s),
         "provenance": _provenance(results, context, s),
     }
-    return _environment().get_template("report.html.j2").render(page)
 
 
 # ------------------------------------------------------------------------------------------------------------- pieces
@@ -341,6 +437,27 @@ def inline(svg: str) -> Markup:
     return Markup(re.sub(r"\n\s*", "\n", svg))  # drawn by our own figures; texts were escaped there
 
 
+def standalone(svg: str) -> str:
+    """An SVG of `inline` as a file of its own, with attributes in place of styles: WeasyPrint draws it sooner.
+
+    Examples
+    --------
+    >>> standalone('<svg id="a"><style type="text/css">#a *{fill: none}</style><path style="stroke: red; opacity: 1"/>')
+    '<svg xmlns="http://www.w3.org/2000/svg" fill="none" id="a"><path stroke="red" opacity="1"/>'
+    """
+    text, root = str(svg), 'xmlns="http://www.w3.org/2000/svg"'
+    rule = re.search(r"<style[^>]*>#[\w-]+ \*\{([^{}<]*)\}</style>", text)
+    if rule:  # the same for every element: as good when the root hands it down
+        text, root = text.replace(rule[0], "", 1), f"{root} {_attributes(rule[1])}"
+    text = re.sub(r'style="([^"]*)"', lambda style: _attributes(style[1]), text)
+    return text.replace("<svg ", f"<svg {root} ", 1)
+
+
+def _attributes(style: str) -> str:
+    pairs = (part.partition(":")[::2] for part in style.split(";") if part.strip())
+    return " ".join(f'{name.strip()}="{value.strip()}"' for name, value in pairs)
+
+
 # --------------------------------------------------------------------------------------------------------- first screen
 
 
@@ -400,6 +517,13 @@ def answers(results: Results, context: Context, s: Mapping[str, Any]) -> tuple[s
     return s["answer_note"].format(assay=assay), lines
 
 
+def answers_by_dose_level(results: Results, settings: Settings, version: str) -> dict[str, str]:
+    """The lines of the first screen, by dose level, for the comparison with another data cut."""
+    context = Context(settings, version)
+    lines = answers(results, context, strings(context.language))[1]
+    return dict(zip(dose_levels(results), lines, strict=True)) if lines else {}
+
+
 def _lasting(
     results: Results, context: Context, s: Mapping[str, Any], kind: Any, dose_level: str, lasts: Sequence[float]
 ) -> str:
@@ -421,6 +545,10 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
     """What to know before reading the numbers: (text, anchor)."""
     found: list[tuple[str, str]] = []
     words = Words(context.language)
+    controls = _validation(results)
+    wrong = [row for row in controls if not row["as_required"]]
+    if wrong:
+        found.append((s["flag_validation"].format(n=len(wrong), total=len(controls)), "validation"))
     runs = results.table("runs")
     refused = sorted(set(runs.loc[~runs["accepted"].fillna(False).astype(bool), "run_id"]))
     if refused:
@@ -447,6 +575,11 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
         if n < context.settings.statistics.summary_n_min:
             found.append((s["flag_few"].format(level=dose_level, n=n), "T-CK-05"))
     return found
+
+
+def _validation(results: Results) -> list[dict[str, Any]]:
+    """Controls of operation with their outcomes, as the workflow carried them out."""
+    return records(results.table("validation"))
 
 
 def _warnings(results: Results, words: Words) -> list[str]:
@@ -518,7 +651,7 @@ def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dic
     stages = [
         (f"{name}.csv", len(results.table(name)), sha256_of(results.path(name)))
         for name in STAGE_TABLES
-        if results.path(name).exists()
+        if results.path(name).exists() and (name != "changes" or context.settings.report.previous)
     ]
     origin = {name: (file, digest) for name, file, digest in results.inputs}
     given = [(file, len(results.table(name)), digest) for name, (file, digest) in origin.items()]
@@ -537,6 +670,8 @@ def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dic
             versions.append((library, metadata.version(library)))
         except metadata.PackageNotFoundError:
             continue
+    run = manifest.run_digest(manifest.facts(results.folder, context.settings, context.version))
+    trail = manifest.read_trail(results.folder)
     configuration = yaml.safe_dump(
         context.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
@@ -548,5 +683,7 @@ def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dic
         "warnings": _warnings(results, words),
         "tables": words.join(file for file, _, _ in given),
         "versions": versions,
+        "run": run,
+        "trail": (len(trail), exclusions.head(trail)) if trail else None,
         "configuration": configuration,
     }

@@ -10,7 +10,7 @@ from nkinetics.results import Context, Results
 from nkinetics.tables._format import absent, analysis_set, body
 from nkinetics.tables._nca import AUC_WINDOW, BY_NAME, Shown
 from nkinetics.tables.nca_parameters import groups, parameter_name, statistics_columns, statistics_row
-from nkinetics.wording import Words, missing, profile_name, profiles
+from nkinetics.wording import Words, blq_footnote, missing, profile_name, profiles
 
 NEEDS = ("nca", "observations", "patients", "infusions")
 SHOWN = ("cmax", "auc_last", "auc_int")
@@ -100,6 +100,7 @@ def _footnotes(context: Context) -> tuple[str, ...]:
             f"几何均值的 {level} CI；"
             f"少于 {n} 个数值时仅列个体值（NR）。几何均值相等即与剂量成比例；判定见剂量比例性表。",
         ),
+        blq_footnote(context),
         words.say(
             "Censored geometric mean: every sampled patient without a quantified level lies below the lowest LLOQ of "
             "the patient's samples (areas: that LLOQ times the length of the window, or of the follow-up), divided by "

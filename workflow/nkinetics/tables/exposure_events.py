@@ -9,7 +9,7 @@ from nkinetics.population.exposure_response import ANY, DESCRIBED, GRADED
 from nkinetics.results import Context, Results
 from nkinetics.tables._exposure import individual, notes, rows_of_factor
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
-from nkinetics.wording import Words, missing, profile_name, profiles
+from nkinetics.wording import Words, blq_footnote, missing, profile_name, profiles
 
 NEEDS = ("exposure_response", "nca", "observations", "patients", "infusions", "events")
 
@@ -40,6 +40,7 @@ def build(results: Results, context: Context) -> TableBody:
             "托珠单抗与激素因扩增及其毒性而使用：仅作描述，不作检验，不反映其作用。",
         ),
         *notes(context, name),
+        blq_footnote(context),
         words.say(
             "CRS: cytokine release syndrome; ICANS: immune effector cell-associated neurotoxicity syndrome; CI: "
             "confidence interval.",

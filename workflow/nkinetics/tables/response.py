@@ -7,7 +7,7 @@ from nkinetics.population.exposure_response import RESPONSES
 from nkinetics.results import Context, Results
 from nkinetics.tables._exposure import individual, notes, rows_of_factor
 from nkinetics.tables._format import absent, analysis_set, body
-from nkinetics.wording import Words, profile_name, profiles
+from nkinetics.wording import Words, blq_footnote, profile_name, profiles
 
 NEEDS = ("exposure_response", "nca", "observations", "patients", "infusions", "events")
 
@@ -35,6 +35,7 @@ def build(results: Results, context: Context) -> TableBody:
             "靶点高表达：dll3_high 列。",
         ),
         *notes(context, profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"])),
+        blq_footnote(context),
     )
     return body(
         results,

@@ -14,6 +14,7 @@ from nkinetics.wording import (
     days,
     dose_levels,
     dose_names,
+    everyone,
     profile_name,
     profiles,
     treated,
@@ -75,7 +76,8 @@ def build(results: Results, context: Context) -> TableBody:
         [head, *columns.values()],
         sources=NEEDS,
         footnotes=notes,
-        subtitle=profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"], kind["analyte"]),
+        subtitle=f"{everyone(results, words)} · "
+        + profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"], kind["analyte"]),
     )
 
 

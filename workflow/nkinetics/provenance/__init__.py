@@ -1,7 +1,10 @@
-"""Where a result comes from: the code behind a stage, as a fingerprint.
+"""Where a result comes from: code behind a stage, manifest of a run, its check, its exclusions, changes between cuts.
 
-Snakemake does not see an edit of an imported package. Each rule therefore carries the fingerprint of the modules that
-its command uses as a parameter, and runs again when one of them changes.
+Here: the code, as a fingerprint. Snakemake does not see an edit of an imported package. Each rule therefore carries the
+fingerprint of the modules that its command uses as a parameter, and runs again when one of them changes.
+
+`changes` compares two cuts, `exclusions` is the trail of what was left out, `manifest` names and checks everything that
+a run read and wrote, `run_log` tells when a run began and ended, `crate` packs a run for an archive.
 """
 
 from __future__ import annotations
@@ -11,18 +14,24 @@ import hashlib
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import metadata
 from pathlib import Path
+from platform import python_version
 
-PACKAGE = Path(__file__).parent
+from nkinetics.errors import InputError, Problem, raise_any
+
+PACKAGE = Path(__file__).parents[1]
 _DISCOVERED = re.compile(r"\bdiscover\(\"(\w+)\"\)")
 
 
 def _module_file(name: str) -> Path | None:
     """File of a module of this package, None for any other name."""
-    parts = name.split(".")
-    if parts[0] != "nkinetics":
-        return None
-    base = PACKAGE.joinpath(*parts[1:])
+    return _file_below(PACKAGE, name) if name.split(".", 1)[0] == "nkinetics" else None
+
+
+@cache
+def _file_below(package: Path, name: str) -> Path | None:
+    base = package.joinpath(*name.split(".")[1:])
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
             return path
@@ -81,7 +90,20 @@ def _imports_of_module(name: str) -> frozenset[str]:
 def _commands() -> dict[str, tuple[ast.FunctionDef, str]]:
     source = _source("nkinetics.cli")
     functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
-    return {f.name: (f, ast.get_source_segment(source, f) or "") for f in functions}
+    # ast.get_source_segment splits the whole source again for every function.
+    lines = source.splitlines(keepends=True)
+    return {f.name: (f, "".join(lines[f.lineno - 1 : f.end_lineno])) for f in functions}
+
+
+def commands() -> tuple[str, ...]:
+    """Names of the commands.
+
+    Examples
+    --------
+    >>> "nca" in commands()
+    True
+    """
+    return tuple(name.removeprefix("_") for name in _commands() if name.startswith("_"))
 
 
 def _command(stage: str) -> tuple[ast.FunctionDef, str]:
@@ -130,3 +152,78 @@ def fingerprint(stage: str) -> str:
             if path.is_file() and path.suffix not in {".py", ".pyc"}:
                 digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+DRIVERS = ("pygments", "snakemake")
+"""Libraries that start the commands and compute nothing."""
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Installed version of every library that this program declares to compute with, by name.
+
+    Raises
+    ------
+    InputError
+        When the program is not installed, so that nothing says what it stands on.
+    """
+    try:
+        declared = metadata.requires("nkinetics") or []
+    except metadata.PackageNotFoundError:
+        mend = "install it, as with pip install -e ."
+        raise InputError(Problem("nkinetics", None, "", "a copy that is not installed", "a package", mend)) from None
+    names = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in declared if "extra ==" not in line}
+    return {name: metadata.version(name) for name in sorted(names) if name not in DRIVERS}
+
+
+def versions(version: str) -> dict[str, str]:
+    """Versions of the program, of Python and of the libraries, by name.
+
+    Parameters
+    ----------
+    version : str
+        Version of the program.
+    """
+    return {"nkinetics": version, "python": python_version(), **packages()}
+
+
+def environment() -> str:
+    """First 16 digits of a sha256 over the versions of Python and of the libraries: other ones compute anew."""
+    text = "|".join(f"{name} {version}" for name, version in versions("").items())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+COMPARED = (
+    *("ingest", "runs", "observations", "nca", "fits", "estimates", "population", "population_comparison"),
+    *("persistence", "dose_proportionality"),
+)
+"""Tables of a results folder that are compared between two data cuts, beside study/."""
+
+KEPT = ("run_config.yaml", "observations.csv", "nca.csv", "study/patients.csv")
+"""Files without which a folder holds no results of a data cut."""
+
+
+def folder_problems(folder: Path) -> list[Problem]:
+    """Why a folder holds no results that can be compared."""
+    mend = "run the workflow there first, or name another folder"
+    if not folder.is_dir():
+        return [Problem(folder.as_posix(), found="no such folder", expected="a folder of results", mend=mend)]
+    return [
+        Problem((folder / name).as_posix(), found="no such file", expected="the results of a whole run", mend=mend)
+        for name in KEPT
+        if not (folder / name).is_file()
+    ]
+
+
+def compared_files(folder: Path) -> list[Path]:
+    """Files of an earlier cut that a comparison reads, those that are there, sorted.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no results.
+    """
+    raise_any(folder_problems(folder))
+    names = {*KEPT, "run_manifest.json", *(f"{name}.csv" for name in COMPARED)}
+    found = {path for name in names if (path := folder / name).is_file()}
+    return sorted(found | set((folder / "study").glob("*.csv")))
