@@ -17,8 +17,11 @@ from nkinetics.results import Context
 from nkinetics.settings import Settings, load
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-AXE_STYLE = "* { background-image: none !important; } .scroll { overflow: visible !important; }"
-"""Contrast cannot be judged before a gradient (ours are shades of white) nor where a cell is scrolled out."""
+AXE_STYLE = (
+    "* { background-image: none !important; content-visibility: visible !important; }"
+    " .scroll { overflow: visible !important; }"
+)
+"""Contrast cannot be judged before a gradient (ours are shades of white), nor of what is scrolled out of its box."""
 
 
 def in_language(settings: Settings, language: str) -> Settings:
@@ -234,8 +237,9 @@ def test_axe_finds_no_violation_of_wcag_a_and_aa(opened: Any, path: Path) -> Non
     found = axe_found(seen.page, "html")
     assert found["violations"] == {}
     assert len(found["passes"]) >= 20 and len(found["passes"]["color-contrast"]) > 300, "axe has really looked"
-    # Over a cell that spans rows axe finds the ground of several and does not choose.
-    assert [html for html in found["incomplete"].get("color-contrast", []) if "rowspan" not in html] == []
+    # Over a cell that spans rows axe finds the ground of several, around a link the link's: it does not choose.
+    undecided = found["incomplete"].get("color-contrast", [])
+    assert [html for html in undecided if "rowspan" not in html and "<a " not in html] == []
 
 
 def test_axe_finds_a_violation_that_is_there(opened: Any, small: dict[str, Path], tmp_path: Path) -> None:

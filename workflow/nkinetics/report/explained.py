@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from nkinetics.nca.explain import Analysis, analysis, difference, explain
 from nkinetics.results import Context, Results
 from nkinetics.tables._nca import AUC_WINDOW, BY_NAME
@@ -28,10 +30,13 @@ def opened(results: Results, context: Context) -> Analysis | None:
 
 
 def explained(
-    made: Analysis | None, results: Results, context: Context, s: Mapping[str, Any], patient: str
+    made: Analysis | None, results: Results, context: Context, s: Mapping[str, Any], patient: str, table: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """For each assay of a patient the parameters that have a value, each with its lines of arithmetic."""
-    words, table, found = Words(context.language), results.table("nca"), []
+    """For each assay of a patient the parameters that have a value, each with its lines of arithmetic.
+
+    `table` holds the patient's rows of nca.csv, with which the values are compared.
+    """
+    words, found = Words(context.language), []
     for kind in profiles(results).itertuples() if made is not None else ():
         key = (patient, str(kind.assay), str(kind.specimen))
         told = []

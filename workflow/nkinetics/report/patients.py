@@ -48,13 +48,16 @@ def sections(
     origins, comments = sources_of(results), _comments(results)
     observed, points, wells = results.table("observations"), _points(results), _wells(results)
     by_patient = {str(p): own for p, own in observed.groupby("patient_id", sort=False)}
+    nca = results.table("nca")
+    nca_of = {str(p): rows for p, rows in nca.groupby("patient_id", sort=False)}
     names, made = dose_names(results, context), opened(results, context)
     found: list[dict[str, Any]] = []
     linked: dict[tuple[str, str, str], str] = {}
     for patient in results.patients.to_dict("records"):
         identifier = str(patient["patient_id"])
         own = by_patient.get(identifier, observed.iloc[:0])
-        peaks = {**_peaks(results, own), **_firsts(own, points)}
+        values = nca_of.get(identifier, nca.iloc[:0])
+        peaks = {**_peaks(values, own), **_firsts(own, points)}
         links = _links(peaks, context, results)
         linked |= {(identifier, title, column): href for (title, column), href in links.items()}
         found.append(
@@ -63,7 +66,7 @@ def sections(
                 "dose_level": names[str(patient["dose_level"])],
                 "facts": _facts(patient, s),
                 "parameters": _turned(built.get("nca_individual"), identifier, 3, links),
-                "explained": explained(made, results, context, s, identifier),
+                "explained": explained(made, results, context, s, identifier, values),
                 "model": _turned(built.get("model_parameters"), identifier, 3, {}),
                 "evidence": _turned(built.get("model_evidence"), identifier, 4, {}),
                 "averages": _turned(built.get("model_averages"), identifier, 3, {}),
@@ -128,11 +131,9 @@ def _points(results: Results) -> dict[str, set[str]]:
     return used
 
 
-def _peaks(results: Results, own: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+def _peaks(nca: pd.DataFrame, own: pd.DataFrame) -> dict[tuple[str, str, str], str]:
     """The observation behind Cmax, Clast and t_blq: the quantified one at Tmax, at Tlast, the one below at t_blq."""
-    nca = results.table("nca")
-    patient = own["patient_id"].iloc[0] if len(own) else ""
-    nca = nca[(nca["patient_id"] == patient) & (nca["window"] == "overall") & nca["parameter"].isin(TIME_OF.values())]
+    nca = nca[(nca["window"] == "overall") & nca["parameter"].isin(TIME_OF.values())]
     own = own[own["reportable"].fillna(False).astype(bool)]
     quantified, below = own[own["status"] == "quantified"], own[own["status"].isin(("blq", "not_detected"))]
     found = {}
