@@ -257,7 +257,8 @@ def against_minpack(n: int, n_starts: int) -> None:
                 best[i] = min(best[i], end) if inside else best[i]
     seen = np.isfinite(best)
     behind = (found - best)[seen]
-    print(f"whole search against the best of {n_starts} random starts of MINPACK within the limits ({seen.sum()} patients):")
+    print(f"whole search against the best of {n_starts} random starts of MINPACK within the limits, ", end="")
+    print(f"{seen.sum()} patients:")
     print(f"  -ln L higher by more than 1e-6 in {100 * np.mean(behind > 1e-6):.1f} %, by more than 0.01 in ", end="")
     print(f"{100 * np.mean(behind > 0.01):.1f} %; lower by more than 0.01 in {100 * np.mean(behind < -0.01):.1f} %")
     for i in np.flatnonzero(seen)[behind > 1e-6]:
