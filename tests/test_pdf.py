@@ -184,6 +184,15 @@ def test_the_brief_is_one_page(language, kept, folder, results_small, context_sm
         assert [round(float(s)) for s in document.pages[0].mediabox] == [0, 0, 595, 842]
 
 
+def test_of_many_patients_samples_and_arithmetic_stay_on_the_screen_and_the_paper_says_so(folder, context_small):
+    few = context_small.settings.report.model_copy(update={"pdf_details": 5})
+    made = report.printable(folder, context_small.settings.model_copy(update={"report": few}), "0.1.0")
+    assert 'class="observations"' not in made.html and 'class="explained"' not in made.html
+    assert made.html.count(html.strings("en")["details_on_screen"]) == 6
+    targets = set(re.findall(r'href="#([^"]*)"', made.html))
+    assert targets and targets <= set(re.findall(r' id="([^"]*)"', made.html))
+
+
 def test_chinese_is_written_in_an_embedded_font(on_paper_zh):
     pages = pages_of(on_paper_zh[1])
     assert "安全监察委员会简报" in squeezed(pages[1]) and f"第1页，共{len(pages)}页" in squeezed(pages[0])

@@ -7,7 +7,10 @@ from functools import cache
 from importlib.util import find_spec
 
 PANGO = ("libpango-1.0.so.0", "libpango-1.0.dylib", "libpango-1.0-0.dll", "pango-1.0-0")
-PANGO_LINE = "apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core fonts-wqy-zenhei"
+PANGO_LINE = (
+    "apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core fonts-dejavu-extra "
+    "fonts-wqy-zenhei"
+)
 """What Debian and Ubuntu call the libraries and fonts that WeasyPrint draws with."""
 
 
