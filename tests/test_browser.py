@@ -220,9 +220,9 @@ def axe_found(page: Any, within: str) -> dict[str, dict[str, list[str]]]:
     # Axe cannot judge the contrast of what is drawn, and takes minutes to say so: pictures stay with their names alone.
     page.evaluate("document.querySelectorAll('.drawing svg > :not(title, desc)').forEach(e => e.remove())")
     return page.evaluate(
-        """([within, tags]) => axe.run(within, {runOnly: tags}).then(r =>
+        """([within, tags]) => axe.run(within, {runOnly: tags, elementRef: true}).then(r =>
         Object.fromEntries(['violations', 'incomplete', 'passes'].map(outcome => [outcome, Object.fromEntries(
-        r[outcome].map(rule => [rule.id, rule.nodes.map(node => node.html.slice(0, 200))]))])))""",
+        r[outcome].map(rule => [rule.id, rule.nodes.map(node => node.element.outerHTML)]))])))""",
         [within, WCAG],
     )
 
