@@ -148,8 +148,8 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str], str], ...]:
     made = []
     for english, chinese in sorted(sentences().items(), key=lambda pair: (-len(pair[0]), pair[0])):
         parts = re.split(r"(\{\w\})", english)
-        # What a sentence begins with never holds a colon: before it stands whom or what the sentence is about.
-        places = [r"[^;；:：\n]+?" if parts[0] == "" else r"[^;；\n]+?", *[r"[^;；\n]+?"] * (len(parts) // 2)]
+        # A sentence never begins with a colon or bracket: before them stands whom or what it is about.
+        places = [r"[^;；:：()（）\n]+?" if parts[0] == "" else r"[^;；\n]+?", *[r"[^;；\n]+?"] * (len(parts) // 2)]
         pattern = "".join(
             f"(?P<{part[1]}>{places[i // 2]})" if i % 2 else re.escape(part).replace(r"\ ", r"\s+")
             for i, part in enumerate(parts)
