@@ -34,6 +34,7 @@ STAGES = (
     "conformance",
     "diff",
     "manifest",
+    "qualify",
 )
 
 
