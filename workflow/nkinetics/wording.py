@@ -415,6 +415,34 @@ def treated(results: Results) -> pd.DataFrame:
     return patients[patients["patient_id"].isin(infusions.loc[given > 0, "patient_id"])].reset_index(drop=True)
 
 
+FOLLOW_UP_ENDS = {
+    "death": {"en": "death", "zh": "死亡"},
+    "withdrawal": {"en": "withdrawal", "zh": "退出"},
+    "data_cut": {"en": "data cut", "zh": "数据截止"},
+    "ongoing": {"en": "ongoing", "zh": "继续随访"},
+}
+"""How follow-up ends, in words."""
+
+
+def follow_up_ends(results: Results) -> dict[str, tuple[float, str]]:
+    """End of follow-up [d] and how it ended: from patients.csv, a death of events.csv, else the last sample."""
+    observed, events = results.table("observations"), results.table("events")
+    taken = observed[observed["time_actual"].notna() & (observed["status"] != "not_done")]
+    latest = taken.groupby("patient_id")["time_actual"].max()
+    deaths = events[events["event"] == "death"].groupby("patient_id")["time"].min().dropna()
+    found = {}
+    for patient in results.patients.itertuples():
+        identifier = str(patient.patient_id)
+        status = "ongoing" if missing(patient.status_end) else str(patient.status_end)
+        end = float("nan") if missing(patient.time_end) else float(str(patient.time_end))
+        if identifier in deaths.index:
+            status, end = "death", float(deaths[identifier])
+        if missing(end):
+            end = float(latest.get(identifier, 0.0))
+        found[identifier] = (max(0.0, end), status)
+    return found
+
+
 def everyone(results: Results, words: Words) -> str:
     """The analysis set of what shows all patients, for the subtitle."""
     n = len(results.patients)

@@ -42,11 +42,13 @@ from nkinetics.figures._style import (
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
 from nkinetics.wording import (
+    FOLLOW_UP_ENDS,
     Words,
     days,
     dose_levels,
     dose_names,
     everyone,
+    follow_up_ends,
     grouped,
     profile_name,
     profiles,
@@ -55,6 +57,11 @@ from nkinetics.wording import (
 )
 
 NEEDS = ("observations", "patients", "infusions", "cytokines", "events")
+LEFT: dict[str, dict[str, Any]] = {
+    "death": {"marker": "X", "color": INK, "markersize": 5},
+    "withdrawal": {"marker": "s", "markerfacecolor": "white", "markeredgecolor": INK, "markersize": 4},
+}
+"""Marks of those who left."""
 STRIP_UP_TO = 14
 """With more patients in a dose level the strip of events would be unreadable and is left out."""
 
@@ -111,6 +118,8 @@ def _keys(results: Results, words: Words, strip: bool) -> list[Any]:
         keys.append(
             key(words.join(sorted(cytokines["agent"].unique())), marker="|", color=palette()[3], markeredgewidth=1.1)
         )
+    left = {status for _, status in follow_up_ends(results).values()}
+    keys += [key(words.pick(FOLLOW_UP_ENDS[status]), **look) for status, look in LEFT.items() if status in left]
     return [*keys, *event_keys(results, words)]
 
 
@@ -162,6 +171,7 @@ def _strip(
     axes.set_ylim(height, 0)
     day_axis(axes, first_time(results), last_time(results), most=7)
     seen, infusions, cytokines = reportable(results), results.table("infusions"), results.table("cytokines")
+    ends = follow_up_ends(results)
     middles, y = [], 0.0
     for patient in patients:
         given_at = y + 0.09
@@ -174,6 +184,11 @@ def _strip(
         else:
             text, right = words.say("no reportable sample", "无可报告样本"), float(display(last_time(results)))
             axes.text(right, given_at, text, fontsize=6.8, color=MUTED, style="italic", ha="right", va="center")
+        end, status = ends[patient]
+        if status in LEFT:
+            start = times.max() if len(times) else 0.0
+            axes.plot(display([start, end]), [given_at] * 2, color="#d5dae0", linewidth=0.9, zorder=1)
+            axes.plot(display([end]), [given_at], linestyle="none", clip_on=False, zorder=5, **LEFT[status])
         look: dict[str, Any] = {"linestyle": "none", "zorder": 4}
         given = infusions.loc[infusions["patient_id"] == patient, "time"].dropna()
         axes.plot(display(given), np.full(len(given), given_at - 0.03), marker="v", color=INK, markersize=4.2, **look)

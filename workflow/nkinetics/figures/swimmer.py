@@ -33,9 +33,11 @@ from nkinetics.figures._style import (
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
 from nkinetics.wording import (
+    FOLLOW_UP_ENDS,
     Words,
     days,
     dose_names,
+    follow_up_ends,
     grouped,
     missing,
     profile_name,
@@ -51,12 +53,6 @@ MARKED_UP_TO = 60
 """With more patients the samples have no mark of their own, and rows are lower."""
 LETTERS = 0.24
 """Room of the letters of an event [inches]."""
-ENDS = {
-    "death": {"en": "death", "zh": "死亡"},
-    "withdrawal": {"en": "withdrawal", "zh": "退出"},
-    "data_cut": {"en": "data cut", "zh": "数据截止"},
-    "ongoing": {"en": "ongoing", "zh": "继续随访"},
-}
 END_MARKS: dict[str, dict[str, Any]] = {
     "death": {"marker": "X", "color": INK, "markersize": 6},
     "withdrawal": {"marker": "s", "markerfacecolor": "white", "markeredgecolor": INK, "markersize": 5},
@@ -82,7 +78,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     if not len(kinds):
         none = words.say("No assay has a result.", "无检测结果。")
         return FigureBody(None, note=none, footnotes=(source_footnote(results, context, NEEDS),))
-    kind, ends = kinds.iloc[0], _ends(results)
+    kind, ends = kinds.iloc[0], follow_up_ends(results)
     last = max([1.0, *(end for end, _ in ends.values())])
     parts = [(0.0, SPLIT, 0.6), (SPLIT, last, 0.4)] if last > LONG else [(0.0, last, 1.0)]
     left, right, across = 1.0, WIDTH - 0.2, 0.25
@@ -111,25 +107,6 @@ def draw(results: Results, context: Context) -> FigureBody:
     n = len(results.patients)
     subtitle = words.say(f"All patients (n = {n})", f"全部患者（n = {n}）") + f" · {name}"
     return FigureBody(figure, _notes(results, context, kind, parts, words), _alt(results, seen, ends, words), subtitle)
-
-
-def _ends(results: Results) -> dict[str, tuple[float, str]]:
-    """End of follow-up [d] and how it ended: from patients.csv, a death of events.csv, else the last sample."""
-    observed, events = results.table("observations"), results.table("events")
-    taken = observed[observed["time_actual"].notna() & (observed["status"] != "not_done")]
-    latest = taken.groupby("patient_id")["time_actual"].max()
-    deaths = events[events["event"] == "death"].groupby("patient_id")["time"].min().dropna()
-    found = {}
-    for patient in results.patients.itertuples():
-        identifier = str(patient.patient_id)
-        status = "ongoing" if missing(patient.status_end) else str(patient.status_end)
-        end = float("nan") if missing(patient.time_end) else float(str(patient.time_end))
-        if identifier in deaths.index:
-            status, end = "death", float(deaths[identifier])
-        if missing(end):
-            end = float(latest.get(identifier, 0.0))
-        found[identifier] = (max(0.0, end), status)
-    return found
 
 
 def _room(parts: list[tuple[float, float, float]], inches: float) -> Callable[[float], float]:
@@ -291,7 +268,7 @@ def _keys(results: Results, words: Words, ends: dict[str, tuple[float, str]]) ->
     if "therapy" in present:
         keys.append(key(words.say("Rx: subsequent therapy", "Rx：后续治疗"), marker="s", markersize=6, **hollow))
     used = {status for _, status in ends.values()}
-    return [*keys, *(key(words.pick(ENDS[s]), **look) for s, look in END_MARKS.items() if s in used)]
+    return [*keys, *(key(words.pick(FOLLOW_UP_ENDS[s]), **look) for s, look in END_MARKS.items() if s in used)]
 
 
 def _notes(
@@ -344,7 +321,7 @@ def _alt(results: Results, seen: pd.DataFrame, ends: dict[str, tuple[float, str]
         mine = events[(events["patient_id"] == identifier) & events["event"].isin(("crs", "icans"))]
         said = [f"{e.event.upper()} {'' if missing(e.grade) else e.grade}".strip() for e in mine.itertuples()]
         end, status = ends[identifier]
-        close = f"{words.pick(ENDS[status])} {days(end)} d"
+        close = f"{words.pick(FOLLOW_UP_ENDS[status])} {days(end)} d"
         parts.append(f"{identifier} ({patient.dose_level}): {words.join([last, *said, close])}")
     return words.say("; ", "；").join(parts)
 

@@ -83,7 +83,8 @@ def close(found: float, expected: float, tolerance: float = 1e-9) -> Outcome:
     """
     scale = abs(expected) or 1.0
     met = math.isfinite(found) and abs(found - expected) <= tolerance * scale
-    return Outcome(met, number(found), f"{number(expected)} within {tolerance:g}{' (relative)' if expected else ''}")
+    within = f"within {tolerance:g}{' (relative)' if expected else ''} of {number(expected)}"
+    return Outcome(met, number(found), within)
 
 
 def all_close(pairs: Iterable[tuple[str, float, float]], tolerance: float) -> Outcome:

@@ -214,8 +214,8 @@ def _exact_marginal() -> Outcome:
     met = abs(found.log_likelihood - exact) <= 4 * found.error + 1e-9
     return Outcome(
         bool(met),
-        f"{found.log_likelihood:.3f}, Monte-Carlo error {found.error:.3f}",
-        f"{exact:.3f} within four Monte-Carlo errors",
+        f"ln L {found.log_likelihood:.3f}, Monte-Carlo error {found.error:.3f}",
+        f"within four Monte-Carlo errors of {exact:.3f}",
     )
 
 
@@ -284,7 +284,7 @@ def _unknown_key() -> Outcome:
     try:
         section("nca", '{"auc_rulle": "linear"}')
     except InputError as error:
-        return Outcome(False, str(error.problems[0]), "accepted")
+        return Outcome(False, f"refused: {error.problems[0]}", "accepted")
     return Outcome(True, "accepted", "accepted")
 
 
@@ -295,7 +295,7 @@ def _two_at_one_time() -> Outcome:
     try:
         profile([0, 1, 1], [1, 2, 3])
     except InputError as error:
-        return Outcome(False, str(error.problems[0]), "accepted")
+        return Outcome(False, f"refused: {error.problems[0]}", "accepted")
     return Outcome(True, "accepted", "accepted")
 
 

@@ -39,19 +39,23 @@ from nkinetics.tables.excluded import fate_words
 from nkinetics.tables.persistence import ends
 from nkinetics.tables.topline import cell as topline_cell
 from nkinetics.wording import (
+    FOLLOW_UP_ENDS,
     Words,
     days,
     dose_levels,
     dose_names,
+    follow_up_ends,
     grouped,
     kind_of,
     missing,
     number_of,
     profile_name,
     profiles,
+    significant,
     title_of,
     treated,
     unit_name,
+    verdict_words,
 )
 
 BRIEF_TABLES, BRIEF_FIGURE = ("topline", "safety"), "overview"
@@ -191,6 +195,7 @@ def _content(results_folder: Path, settings: Settings, version: str) -> dict[str
         "title": settings.study.title or settings.study.id,
         "facts": _facts(results, lead, s),
         "answers": answers(results, context, s),
+        "compared": compared(results, context, s),
         "flags": flags(results, context, s),
         "validation": _validation(results),
         "values": discover("tables")[VALUES].id if VALUES in built else "",
@@ -517,6 +522,45 @@ def answers(results: Results, context: Context, s: Mapping[str, Any]) -> tuple[s
     return s["answer_note"].format(assay=assay), lines
 
 
+def compared(results: Results, context: Context, s: Mapping[str, Any]) -> list[str]:
+    """What the data say of a dose level against the lowest: Cmax by the amount given, in the first assay."""
+    kinds, words = profiles(results), Words(context.language)
+    rows = results.table("dose_proportionality")
+    if not len(kinds) or not len(rows):
+        return []
+    kind = kinds.iloc[0]
+    own = (rows["assay"] == kind["assay"]) & (rows["specimen"] == kind["specimen"])
+    own &= (rows["parameter"] == "cmax") & (rows["window"] == "overall") & (rows["analysis"] == "ratio")
+    lines = []
+    for row in rows[own].itertuples():
+        levels = {"upper": row.dose_level, "lower": row.reference_level}
+        if missing(row.estimate):
+            lines.append(s["compared_not"].format(**levels, why=words.told(str(row.reason))))
+            continue
+        ratio, low, high = (significant(float(str(v))) for v in (row.estimate, row.ci_lower, row.ci_upper))
+        pct = f"{100 * float(str(row.confidence)):g}"
+        told = {"ratio": ratio, "ci": f"{low} {words.say('to', '至')} {high}", "pct": pct, "n": row.n_by_level}
+        lines.append(s["compared"].format(**levels, **told, verdict=verdict_words(words, str(row.verdict))))
+    return lines
+
+
+def _left(results: Results, words: Words) -> list[str]:
+    """Patients who died or withdrew, with the day."""
+    level = dict(zip(results.patients["patient_id"], results.patients["dose_level"], strict=True))
+    found = []
+    for status in ("death", "withdrawal"):
+        name = words.pick(FOLLOW_UP_ENDS[status])
+        found += [
+            words.say(
+                f"{patient} ({level[patient]}) {name}, day {days(end)}",
+                f"{patient}（{level[patient]}）{name}，第 {days(end)} 天",
+            )
+            for patient, (end, how) in sorted(follow_up_ends(results).items())
+            if how == status
+        ]
+    return found
+
+
 def answers_by_dose_level(results: Results, settings: Settings, version: str) -> dict[str, str]:
     """The lines of the first screen, by dose level, for the comparison with another data cut."""
     context = Context(settings, version)
@@ -549,6 +593,9 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
     wrong = [row for row in controls if not row["as_required"]]
     if wrong:
         found.append((s["flag_validation"].format(n=len(wrong), total=len(controls)), "validation"))
+    left = _left(results, words)
+    if left:
+        found.append((s["flag_left"].format(who=words.say("; ", "；").join(left)), "patients"))
     runs = results.table("runs")
     refused = sorted(set(runs.loc[~runs["accepted"].fillna(False).astype(bool), "run_id"]))
     if refused:

@@ -11,9 +11,9 @@ from nkinetics.results import Context, Results
 from nkinetics.tables._events import EVENT_NAMES, event_words, worst_grade
 from nkinetics.tables._format import absent, analysis_set, body
 from nkinetics.tables._nca import AUC_WINDOW, BY_NAME, printed, reason_words, values
-from nkinetics.wording import Words, grouped, profile_name, profiles
+from nkinetics.wording import FOLLOW_UP_ENDS, Words, days, follow_up_ends, grouped, profile_name, profiles
 
-NEEDS = ("nca", "events", "patients")
+NEEDS = ("nca", "events", "patients", "observations")
 SHOWN = ("cmax", "tmax", "auc_int")
 
 
@@ -24,7 +24,7 @@ def build(results: Results, context: Context) -> TableBody:
         return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
     kind = kinds.iloc[0]
     frames = {p: values(results, BY_NAME[p], kind["assay"], kind["specimen"]).set_index("patient_id") for p in SHOWN}
-    rows = []
+    rows, ends = [], follow_up_ends(results)
     for patient in results.patients.itertuples():
         identifier = str(patient.patient_id)
         row = {
@@ -40,6 +40,7 @@ def build(results: Results, context: Context) -> TableBody:
             )
         for event in ("infection", "tocilizumab", "steroid"):
             row[words.pick(EVENT_NAMES[event])] = event_words(results, context, identifier, event)
+        row[words.say("Death or withdrawal", "死亡或退出")] = _ended(*ends[identifier], words)
         rows.append(row)
     not_calculable = _reasons(context, frames)
     notes = [
@@ -74,6 +75,14 @@ def build(results: Results, context: Context) -> TableBody:
         row_header=2,
         patients=list(results.patients["patient_id"]),
     )
+
+
+def _ended(day: float, status: str, words: Words) -> str:
+    """How and when a patient left, “none” for one who did not."""
+    if status not in ("death", "withdrawal"):
+        return words.say("none", "无")
+    name = words.pick(FOLLOW_UP_ENDS[status])
+    return words.say(f"{name}, day {days(day)}", f"{name}，第 {days(day)} 天")
 
 
 def _reasons(context: Context, frames: Mapping[str, pd.DataFrame]) -> list[str]:
