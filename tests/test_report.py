@@ -157,6 +157,41 @@ def test_first_screen_says_what_it_is_and_flags_what_to_know(text):
     assert "1 of 37 results are not analysed: 1 replaced by another result that is analysed." in first
 
 
+def test_who_died_or_withdrew_stands_on_the_first_screen_and_in_the_brief(text, folder, context_small):
+    first = text[: text.index('id="brief"')]
+    assert "Left the study: 006 (DL2) death, day 28.00; 002 (DL1) withdrawal, day 2.00." in first
+    brief = text[text.index('id="brief"') : text.index('id="figures"')]
+    assert brief.count("death, day 28.00") == 1 and brief.count("withdrawal, day 2.00") == 1
+    drawn = brief[brief.index("<svg") : brief.index("</svg>")]
+    assert ">death</text>" in drawn and ">withdrawal</text>" in drawn, "their marks have keys"
+
+
+def test_dose_levels_are_compared_in_a_sentence_and_what_cannot_be_says_why(results_small, context_small, tmp_path):
+    from nkinetics.columns import SCHEMAS
+    from nkinetics.report.html import compared, strings
+    from nkinetics.store import read_table, write_table
+
+    shutil.copytree(results_small, tmp_path / "r")
+    path = tmp_path / "r" / "dose_proportionality.csv"
+    rows = read_table(path, SCHEMAS["dose_proportionality"])
+    ratio = (rows["analysis"] == "ratio") & (rows["parameter"] == "cmax") & (rows["window"] == "overall")
+    ratio &= rows["assay"] == "qpcr"
+    assert ratio.sum() == 1
+    rows.loc[ratio, ["estimate", "ci_lower", "ci_upper", "confidence"]] = [0.61234, 0.071, 4.94, 0.9]
+    rows.loc[ratio, ["verdict", "n_by_level"]] = ["inconclusive (CI wider than the criterion)", "DL1 3; DL2 5"]
+    write_table(rows, path, SCHEMAS["dose_proportionality"])
+    (line,) = compared(Results(tmp_path / "r"), context_small, strings("en"))
+    assert line == (
+        "DL2 against DL1: Cmax per cell given is 0.612 times as high (90 % CI 0.0710 to 4.94; DL1 3; DL2 5): "
+        "inconclusive (CI wider than the criterion)."
+    )
+    rows.loc[ratio, "estimate"] = float("nan")
+    rows.loc[ratio, "reason"] = "n = 1 in a dose level: a ratio needs 2 in each"
+    write_table(rows, path, SCHEMAS["dose_proportionality"])
+    (line,) = compared(Results(tmp_path / "r"), context_small, strings("en"))
+    assert line == "DL2 against DL1: Cmax cannot be compared (n = 1 in a dose level: a ratio needs 2 in each)."
+
+
 def test_only_measured_patients_are_called_informative_and_those_without_a_result_missing(text):
     first = text[: text.index('id="brief"')]
     informative = first[first.index("Measured, and never quantified in any assay") :]
