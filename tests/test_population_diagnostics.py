@@ -298,7 +298,8 @@ def test_structures_are_listed_by_method_with_the_choice_and_its_reason(results,
 
 
 def test_a_patient_without_data_keeps_his_row_among_the_individuals(results, context_small):
-    told = {"剂量水平": "无数据：首次输注后无可纳入的样本 (样本清单中无该患者的样本)", "Dose level": "no sample of this patient"}
+    none = "无数据：首次输注后无可纳入的样本 (样本清单中无该患者的样本)"
+    told = {"剂量水平": none, "Dose level": "no sample of this patient"}
     for context, head in ((chinese(context_small), "剂量水平"), (context_small, "Dose level")):
         made = tables.build("population_individuals", results, context)
         assert list(made.patients) == [str(p) for p in results.patients["patient_id"]]
