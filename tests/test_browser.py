@@ -47,7 +47,7 @@ def bundled(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     for name in ("config", "data"):
         shutil.copytree(root / name, folder / name)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder)]
-    command += ["--profile", str(root / "profiles/default"), "--cores", "2"]
+    command += ["--profile", str(root / "profiles/default"), "--cores", "2", "results/report.html"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stdout + done.stderr
     made = {"en": folder / "results" / "report.html", "zh": folder / "zh.html"}

@@ -35,6 +35,7 @@ def study_copy(root: Path, folder: Path) -> Path:
     shutil.copytree(root / "tests" / "data" / "small", folder, dirs_exist_ok=True)
     with (folder / "config" / "config.yaml").open("a", encoding="utf-8") as handle:
         handle.write("models: {default: decay, candidates: [decay], band_points: 10}\n")
+        handle.write("report: {pdf: false, rtf: false}\n")
     return folder
 
 
