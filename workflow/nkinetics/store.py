@@ -319,6 +319,23 @@ def read_table(path: Path, schema: Schema, *, foreign: bool = False) -> pd.DataF
     return frame
 
 
+def row_ranges(numbers: Iterable[int], dash: str = "–") -> str:
+    """Row numbers with runs drawn together.
+
+    Examples
+    --------
+    >>> row_ranges([14, 12, 13, 20])
+    '12–14, 20'
+    """
+    groups: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if groups and number == groups[-1][-1] + 1:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}{dash}{g[-1]}" for g in groups)
+
+
 def defused(text: str) -> str:
     """Text that a spreadsheet will not run: a leading ``= + - @`` gets an apostrophe in front, numbers excepted.
 

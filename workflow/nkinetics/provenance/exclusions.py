@@ -20,6 +20,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nkinetics.store import row_ranges
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -59,23 +61,6 @@ def decided(reason: str) -> tuple[str, str]:
     return min(found)[1:] if found else ("rule", "")
 
 
-def ranges(numbers: Iterable[int]) -> str:
-    """Row numbers with runs drawn together.
-
-    Examples
-    --------
-    >>> ranges([14, 12, 13, 20])
-    '12-14, 20'
-    """
-    groups: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if groups and number == groups[-1][-1] + 1:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups)
-
-
 def entries(
     ingest: pd.DataFrame, runs: pd.DataFrame, observations: pd.DataFrame, settings: Settings
 ) -> list[dict[str, Any]]:
@@ -103,7 +88,7 @@ def entries(
         found.append(_entry("file", str(row.reason), source_file=row.source_file, source_sha256=row.source_sha256))
     for (file, digest, reason), own in aside[~whole].groupby(["source_file", "source_sha256", "reason"], sort=True):
         numbers = [int(n) for n in own["source_row"]]
-        where = {"source_file": file, "source_sha256": digest, "rows": ranges(numbers), "n": len(set(numbers))}
+        where = {"source_file": file, "source_sha256": digest, "rows": row_ranges(numbers, "-"), "n": len(set(numbers))}
         found.append(_entry("rows", str(reason), **where))
     refused = runs[~runs["accepted"].fillna(False).astype(bool)]
     for row in refused.itertuples():

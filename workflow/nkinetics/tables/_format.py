@@ -99,20 +99,3 @@ def analysis_set(results: Results, context: Context) -> str:
     levels = words.join(f"{names[d]} n = {counts[d]}" for d in dose_levels(results))
     n = len(results.patients)
     return words.colon(words.say(f"All patients (n = {n})", f"全部患者（n = {n}）"), levels)
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Whole numbers with runs drawn together.
-
-    Examples
-    --------
-    >>> ranges([12, 13, 14, 20])
-    '12–14, 20'
-    """
-    groups: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if groups and number == groups[-1][-1] + 1:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}–{g[-1]}" for g in groups)

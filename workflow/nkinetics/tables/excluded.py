@@ -8,7 +8,8 @@ import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
-from nkinetics.tables._format import analysis_set, body, ranges
+from nkinetics.store import row_ranges
+from nkinetics.tables._format import analysis_set, body
 from nkinetics.wording import STATUS_CODES, Words, days, level, missing, profile_name, unit_name
 
 NEEDS = ("observations", "observation_sources", "runs", "patients")
@@ -187,7 +188,7 @@ def sources_of(results: Results) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for key, rows in frame.groupby(["observation_id", "source_file"], sort=True):
         observation, file = (str(k) for k in pd.Series(key))
-        found.setdefault(observation, []).append(f"{file}: {ranges(int(r) for r in rows['source_row'])}")
+        found.setdefault(observation, []).append(f"{file}: {row_ranges(int(r) for r in rows['source_row'])}")
     return {observation: "; ".join(files) for observation, files in found.items()}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
-from nkinetics.tables._format import absent, body, ranges
+from nkinetics.store import row_ranges
+from nkinetics.tables._format import absent, body
 from nkinetics.wording import Words
 
 NEEDS = ("ingest",)
@@ -35,7 +36,7 @@ def build(results: Results, context: Context) -> TableBody:
         for reason, group in aside.groupby("reason", sort=True):
             numbers = [int(r) for r in group["source_row"].dropna()]
             why = str(reason) or words.say("no reason recorded", "未记录原因")
-            cells = [f"{why} ({len(group)})", ranges(numbers) or words.say("whole file", "整个文件")]
+            cells = [f"{why} ({len(group)})", row_ranges(numbers) or words.say("whole file", "整个文件")]
             rows.append(dict(zip(columns, [*head, *cells], strict=True)))
     total, total_used = len(rows_read), int(used.sum())
     return body(
