@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from nkinetics import figures, report, tables
 from nkinetics.errors import InputError
-from nkinetics.figures import _style, swimmer
+from nkinetics.figures import _style
 from nkinetics.figures.exposure_by_dose import FIGURE as EXPOSURE
 from nkinetics.figures.typical_level import FIGURE as TYPICAL
 from nkinetics.figures.typical_level import middles, together
@@ -22,6 +22,7 @@ from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import validated
 from nkinetics.store import SCHEMAS, read_table, write_table
 from nkinetics.tables._protocol import Plan, plans
+from nkinetics.wording import follow_up_ends
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -360,7 +361,7 @@ def test_follow_up_ends_with_the_death_of_the_events_else_as_the_patients_say(re
         frame.loc[frame["patient_id"] == "004", ["time_end"]] = np.nan
         return frame
 
-    ends = swimmer._ends(edited(results_small, tmp_path / "r", events=died, patients=unknown))
+    ends = follow_up_ends(edited(results_small, tmp_path / "r", events=died, patients=unknown))
     assert ends["003"] == (25.0, "death") and ends["002"] == (2.0, "withdrawal") and ends["006"] == (28.0, "death")
     assert ends["004"] == (28.0, "data_cut")  # the last sample
 

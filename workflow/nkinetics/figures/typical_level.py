@@ -90,8 +90,8 @@ def middles(rows: pd.DataFrame) -> list[Middle]:
     --------
     >>> rows = pd.DataFrame({"time_nominal": 1.0, "level": [4.0, 16.0, np.nan], "lloq": 2.0,
     ...                      "status": ["quantified", "quantified", "blq"]})
-    >>> [(m.n, m.n_below, m.median, np.isnan(m.geo_mean)) for m in middles(rows)]
-    [(3, 1, 4.0, True)]
+    >>> [(m.n, m.n_below, m.median, m.geo_mean) for m in middles(rows)]
+    [(3, 1, 4.0, nan)]
     """
     found = []
     for time, own in rows[rows["time_nominal"].notna()].groupby("time_nominal"):
