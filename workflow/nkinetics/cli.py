@@ -227,7 +227,7 @@ def _design(args: argparse.Namespace) -> int:
 def _population(args: argparse.Namespace) -> int:
     from nkinetics import columns, inputs, observations, settings
     from nkinetics.population.comparison import compare
-    from nkinetics.store import write_json, write_table
+    from nkinetics.store import sha256_of, write_json, write_table
 
     infusions = inputs.load_infusions(args.infusions) if args.infusions else None
     choices, models = settings.section("population", args.settings), settings.section("models", args.constants)
@@ -258,7 +258,9 @@ def _population(args: argparse.Namespace) -> int:
         (columns.POPULATION_COMPARISON, done.comparison),
     ):
         write_table(table, args.output_dir / f"{schema.name}.csv", schema)
-    write_json(made.fit | {"chosen": done.chosen}, args.output_dir / "population_fit.json")
+    cut = settings.load(args.config).study.data_cut if args.config else None
+    of = {"data": {"observations": sha256_of(args.observations), "data_cut": cut}}
+    write_json(made.fit | {"chosen": done.chosen} | of, args.output_dir / "population_fit.json")
     return DONE
 
 
@@ -730,6 +732,7 @@ def _parser() -> argparse.ArgumentParser:
     population.add_argument(
         "--full", action="store_true", help="every candidate by both methods; which structure, and why"
     )
+    path(population, "--config", "the study's configuration: its data cut is noted in population_fit.json")
     one_section(population, "--settings", "population")
     one_section(population, "--constants", "models")
     one_section(population, "--blq", "blq")

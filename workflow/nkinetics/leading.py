@@ -6,12 +6,14 @@ population stage compared candidates, the report of each patient leads with its 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import pandas as pd
 
 from nkinetics.plugins import Parameter, discover
 from nkinetics.results import Context, Results
+from nkinetics.store import sha256_of
 from nkinetics.wording import Words, profile_name
 
 METHOD_NAMES = {"saem": "SAEM", "bayes": "Bayes"}
@@ -140,7 +142,35 @@ def subtitle_of(results: Results, context: Context, fit: Shown) -> str:
     known = discover("models").get(fit.model)
     title = words.pick(known.title) if known else fit.model
     method = METHOD_NAMES.get(fit.method, fit.method)
-    return " · ".join([words.say(f"All patients (n = {n})", f"全部患者（n = {n}）"), name, f"{title}, {method}"])
+    said = [words.say(f"All patients (n = {n})", f"全部患者（n = {n}）"), name, f"{title}, {method}"]
+    if older_data(results, context):
+        said.append(words.say("estimated from earlier data", "估计自较早的数据"))
+    return " · ".join(said)
+
+
+def older_data(results: Results, context: Context) -> str:
+    """Says that the population was estimated from other data than the report shows; empty where it was not.
+
+    `population.refit: false` keeps estimates while data arrive.
+    """
+    path = results.folder / "population_fit.json"
+    of = json.loads(path.read_text(encoding="utf-8")).get("data") if path.exists() else None
+    now = results.path("observations")
+    if not of or not now.exists() or of["observations"] == sha256_of(now):
+        return ""
+    words = Words(context.language)
+
+    def cut(date: str | None) -> str:
+        return words.say(f"data cut {date}, ", f"数据截止 {date}，") if date else ""
+
+    then, today = f"{cut(of['data_cut'])}observations.csv {of['observations'][:8]}", context.settings.study.data_cut
+    return words.say(
+        f"The population estimates come from earlier data ({then}) than the rest of this report "
+        f"({cut(today)}observations.csv {sha256_of(now)[:8]}): population.refit is off. "
+        "`snakemake --forcerun population` estimates anew.",
+        f"群体估计来自较早的数据（{then}），而本报告其余部分的数据为 {cut(today)}observations.csv "
+        f"{sha256_of(now)[:8]}：population.refit 已关闭。`snakemake --forcerun population` 可重新估计。",
+    )
 
 
 def none_fitted(results: Results, context: Context, fit: Shown | None) -> str:

@@ -597,6 +597,12 @@ class Population(Section):
     candidates: tuple[str, ...] = Field(
         (), description="Models compared where structure is chosen; empty = models.candidates."
     )
+    refit: bool = Field(
+        True,
+        description="Estimate again whenever data change. false, for large studies: the estimates of the last run "
+        "stay, and the report names the data cut they come from, until `snakemake --forcerun population` or a changed "
+        "setting or program.",
+    )
 
 
 class DoseProportionality(Section):

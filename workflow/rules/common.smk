@@ -78,6 +78,19 @@ def section(name):
     return typed.as_json(getattr(SETTINGS, name))
 
 
+def population_choices():
+    """The section `population` without the choice of when to estimate, which changes no estimate."""
+    choices = SETTINGS.population.model_dump(mode="json")
+    return json.dumps(
+        {k: v for k, v in choices.items() if k != "refit"}, sort_keys=True
+    )
+
+
+def kept(path):
+    """An input of the population fit: newer data ask for another one only where the configuration says so."""
+    return path if SETTINGS.population.refit else ancient(path)
+
+
 def sections(*names):
     """Several sections as JSON."""
     return json.dumps(

@@ -43,8 +43,8 @@ rule persistence:
 rule population:
     """One model on the primary assay, all patients together."""
     input:
-        observations="results/observations.csv",
-        study="results/study",
+        observations=kept("results/observations.csv"),
+        study=kept("results/study"),
     output:
         expand(
             "results/{table}.csv",
@@ -57,15 +57,16 @@ rule population:
         "logs/benchmarks/population.tsv"
     params:
         code=code("population"),
-        settings=section("population"),
+        settings=population_choices(),
         constants=section("models"),
         blq=section("blq"),
+        data_cut=SETTINGS.study.data_cut if SETTINGS.population.refit else "",
         folder=subpath(output.fit, parent=True),
     shell:
         "nkinetics population --observations {input.observations}"
         " --infusions {input.study}/infusions.csv --cytokines {input.study}/cytokines.csv"
         " --patients {input.study}/patients.csv --settings {params.settings:q}"
-        " --constants {params.constants:q} --blq {params.blq:q}"
+        " --constants {params.constants:q} --blq {params.blq:q} --config results/run_config.yaml"
         " --output-dir {params.folder} > {log} 2>&1"
 
 
@@ -86,15 +87,16 @@ rule population_full:
         "logs/benchmarks/population_full.tsv"
     params:
         code=code("population"),
-        settings=section("population"),
+        settings=population_choices(),
         constants=section("models"),
         blq=section("blq"),
+        data_cut=SETTINGS.study.data_cut,
         folder=subpath(output.fit, parent=True),
     shell:
         "nkinetics population --full --observations {input.observations}"
         " --infusions {input.study}/infusions.csv --cytokines {input.study}/cytokines.csv"
         " --patients {input.study}/patients.csv --settings {params.settings:q}"
-        " --constants {params.constants:q} --blq {params.blq:q}"
+        " --constants {params.constants:q} --blq {params.blq:q} --config results/run_config.yaml"
         " --output-dir {params.folder} > {log} 2>&1"
 
 

@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 from nkinetics import figures, tables
 from nkinetics.columns import STAGE_TABLES
-from nkinetics.leading import led
+from nkinetics.leading import led, older_data
 from nkinetics.plugins import TableBody, discover
 from nkinetics.provenance import exclusions, manifest
 from nkinetics.report import patients as by_patient
@@ -617,6 +617,9 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
     if n_out:
         found.append((s["flag_excluded"].format(n=n_out, total=total, became=became), "L-16.2.5.5"))
     found += _model_flags(results, led(results, context), s)
+    earlier = older_data(results, context)
+    if earlier:
+        found.append((earlier, "T-CK-14"))
     for dose_level in dose_levels(results):
         n = int((results.patients["dose_level"] == dose_level).sum())
         if n < context.settings.statistics.summary_n_min:

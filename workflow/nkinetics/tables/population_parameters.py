@@ -12,6 +12,7 @@ from nkinetics.leading import (
     METHOD_NAMES,
     Shown,
     none_fitted,
+    older_data,
     ordered,
     parameter_name,
     parameter_of,
@@ -65,7 +66,10 @@ def build(results: Results, context: Context) -> TableBody:
         rows,
         list(rows[0]),
         sources=NEEDS,
-        footnotes=_footnotes(context, words, fit, by_method, common),
+        footnotes=(
+            *filter(None, [older_data(results, context)]),
+            *_footnotes(context, words, fit, by_method, common),
+        ),
         subtitle=subtitle_of(results, context, fit),
         row_header=2,
     )
