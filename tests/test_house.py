@@ -44,7 +44,7 @@ def test_the_fingerprint_covers_every_module_that_a_stage_imports(root: Path, st
     code = (
         "import ast, sys\n"
         "from nkinetics import provenance\n"
-        f"node = provenance._command({stage!r})[0]\n"
+        f"node = ast.parse(provenance._command({stage!r}))\n"
         "for part in ast.walk(node):\n"
         "    if isinstance(part, (ast.Import, ast.ImportFrom)):\n"
         "        exec(compile(ast.Module([part], []), 'stage', 'exec'))\n"

@@ -20,7 +20,7 @@ from nkinetics.figures.typical_level import middles, together
 from nkinetics.plugins import TableBody, discover, item_ids
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import validated
-from nkinetics.store import SCHEMAS, read_table, write_table
+from nkinetics.store import SCHEMAS, read_table, sha256_of, write_table
 from nkinetics.tables._protocol import Plan, plans
 from nkinetics.wording import follow_up_ends
 
@@ -364,6 +364,21 @@ def test_follow_up_ends_with_the_death_of_the_events_else_as_the_patients_say(re
     ends = follow_up_ends(edited(results_small, tmp_path / "r", events=died, patients=unknown))
     assert ends["003"] == (25.0, "death") and ends["002"] == (2.0, "withdrawal") and ends["006"] == (28.0, "death")
     assert ends["004"] == (28.0, "data_cut")  # the last sample
+
+
+def test_estimates_from_earlier_data_say_so_with_their_data_cut(results_small, context_small, tmp_path):
+    folder = tmp_path / "r"
+    shutil.copytree(results_small, folder)
+    now = sha256_of(folder / "observations.csv")
+    notes = {}
+    for digest in (now, "0123456789abcdef"):
+        fit = {"data": {"observations": digest, "data_cut": "2026-01-31"}}
+        (folder / "population_fit.json").write_text(json.dumps(fit), encoding="utf-8")
+        body = discover("tables")["population_parameters"].build(Results(folder), context_small)
+        notes[digest] = [n for n in body.footnotes if "earlier data" in n], "earlier data" in body.subtitle
+    assert notes[now] == ([], False)
+    (note,), in_subtitle = notes["0123456789abcdef"]
+    assert in_subtitle and "data cut 2026-01-31, observations.csv 01234567" in note and now[:8] in note
 
 
 def test_swimmer_shows_grades_responses_and_ends_and_splits_a_long_follow_up(results_small, context_small, tmp_path):

@@ -99,4 +99,9 @@ def test_a_key_between_two_is_named_with_both_and_messages_read_as_sentences(tmp
     path.write_text("batches:\t1\n\tstrict: true\n")
     with pytest.raises(InputError) as caught:
         settings.load(path)
-    assert "found found" not in str(caught.value) and "found character" in str(caught.value)
+    assert "found found" not in str(caught.value) and "found a tab character" in str(caught.value)
+    path.write_text("nca: {}\nbatches: 1\nnca: {auc_rule: linear}\nassays:\n  flow: {lod_events: 1, lod_events: 2}\n")
+    with pytest.raises(InputError) as caught:
+        settings.load(path)
+    rows = [(p.row, p.column, p.mend) for p in caught.value.problems]
+    assert rows == [(3, "nca", "merge it with line 1"), (5, "assays.flow.lod_events", "merge it with line 5")]

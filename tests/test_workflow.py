@@ -314,6 +314,22 @@ def test_a_changed_setting_runs_the_stages_that_use_it_and_the_plan_says_why(
     assert first and all("Input files updated by another job" in reasons[rule] for rule in CHANGES[change] - first)
 
 
+def test_estimates_of_the_population_stay_where_the_configuration_says_so(
+    root: Path, bundled: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(bundled, folder, symlinks=True)
+    path = folder / "config/config.yaml"
+    text = path.read_text(encoding="utf-8").replace('data_cut: "2026-10-31"', 'data_cut: "2026-09-30"')
+    path.write_text(text, encoding="utf-8")
+    assert {"ingest", "population", "predict"} <= jobs(run(root, folder, "--dry-run", PAGE)).keys()
+    path.write_text(f"{text}\npopulation: {{refit: false}}\n", encoding="utf-8")
+    kept = jobs(run(root, folder, "--dry-run", PAGE)).keys()
+    assert {"ingest", "predict", "nca", "report"} <= kept and "population" not in kept
+    asked = jobs(run(root, folder, "--dry-run", "--forcerun", "population", "--", PAGE)).keys()
+    assert "population" in asked
+
+
 def test_what_an_interrupted_job_was_to_make_again_is_made_again(root: Path, bundled: Path, tmp_path: Path) -> None:
     """Such a job has lost its files and their record; what was made from the old ones still stands below them."""
     folder = tmp_path / "study"

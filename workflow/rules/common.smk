@@ -45,6 +45,9 @@ def say(line):
     print(line, file=sys.stderr)
 
 
+SOURCES_READ = Path(".snakemake/nkinetics_sources.json")
+provenance.remember(SOURCES_READ)
+
 # Jobs that snakemake starts through a snakemake of their own take no lock.
 if workflow.is_main_process:
     RUNNING = running.enter(Path.cwd(), say)

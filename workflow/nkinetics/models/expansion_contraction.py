@@ -24,7 +24,6 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.special import expit
 
 from nkinetics.models._algebra import (
     LN2,
@@ -113,6 +112,9 @@ def _gate(
     h = constants.gate_width
     now, begin = (np.maximum(time, lag) - tmax) / h, (lag - tmax) / h
     losing = h * (np.logaddexp(0.0, now) - np.logaddexp(0.0, begin))
+    # Here, because the settings ask every model for its constants: the workflow would load SciPy at every start.
+    from scipy.special import expit
+
     turned = expit(now) - expit(begin)
     return np.maximum(time, lag) - lag - losing, losing, turned, turned
 
@@ -143,6 +145,8 @@ def _base(parameters: np.ndarray, constants: Any) -> tuple[np.ndarray, np.ndarra
         return rho * np.maximum(tmax - constants.t_lag, 0.0), tmax * np.where(tmax > constants.t_lag, rho, 0.0)
     h = constants.gate_width
     u = (tmax - constants.t_lag) / h
+    from scipy.special import expit
+
     return rho * h * np.logaddexp(0.0, u), tmax * rho * expit(u)
 
 

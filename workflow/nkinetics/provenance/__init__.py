@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
+from typing import Any
 
 from nkinetics.errors import InputError, Problem, raise_any
 
@@ -56,16 +59,61 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _statements(handler.body)
 
 
-def _imports(body: list[ast.stmt], source: str) -> set[str]:
-    """Modules of this package that a piece of code imports, wherever in it, families by `discover` included."""
+_READ: dict[str, Any] = {}
+"""What sources import and where the functions of cli.py stand, by sha256 of the source: parsing costs half a second."""
+
+
+def remember(file: Path) -> None:
+    """Take up what an earlier run read in the sources; a damaged or foreign file counts as none."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept["by"] == _digest(_source("nkinetics.provenance")):
+            _READ.update(kept["read"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+
+
+def keep(file: Path) -> None:
+    """Note what this run read in the sources, for the next one; where that cannot be written, the next reads anew."""
+    text = json.dumps({"by": _digest(_source("nkinetics.provenance")), "read": _READ}, sort_keys=True)
+    try:
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_name(f"{file.name}.{os.getpid()}.part")
+            part.write_text(text, encoding="utf-8")
+            part.replace(file)
+    except OSError:
+        return
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _named(source: str) -> list[str]:
+    """Names that a piece of code imports, wherever in it; families by `discover` end in an asterisk."""
+    key = _digest(source)
+    if key not in _READ:
+        found: set[str] = set()
+        for node in _statements(ast.parse(source).body):
+            if isinstance(node, ast.Import):
+                found |= {a.name for a in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+        found |= {f"{family}.*" for family in _DISCOVERED.findall(source)}
+        _READ[key] = sorted(found)
+    return list(_READ[key])
+
+
+def _imports(source: str) -> set[str]:
+    """Modules of this package that a piece of code imports, families by `discover` included."""
     found: set[str] = set()
-    for node in _statements(body):
-        if isinstance(node, ast.Import):
-            found |= {a.name for a in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
-    for family in _DISCOVERED.findall(source):
-        found |= {f"nkinetics.{family}.{p.stem}" for p in (PACKAGE / family).glob("*.py")}
+    for name in _named(source):
+        if name.endswith(".*"):
+            family = name.removesuffix(".*")
+            found |= {f"nkinetics.{family}.{p.stem}" for p in (PACKAGE / family).glob("*.py")}
+        else:
+            found.add(name)
     return {m for name in found for m in _with_parents(name) if _module_file(m)}
 
 
@@ -78,8 +126,7 @@ def _source(name: str) -> str:
 
 @cache
 def _imports_of_module(name: str) -> frozenset[str]:
-    source = _source(name)
-    found = _imports(ast.parse(source).body, source)
+    found = _imports(_source(name))
     if name == "nkinetics.settings":
         # Settings ask each model for its own constants; that a model changed does not change what another stage does.
         found = {m for m in found if not m.startswith("nkinetics.models")}
@@ -87,12 +134,16 @@ def _imports_of_module(name: str) -> frozenset[str]:
 
 
 @cache
-def _commands() -> dict[str, tuple[ast.FunctionDef, str]]:
+def _commands() -> dict[str, str]:
+    """Source of every function of cli.py by its name."""
     source = _source("nkinetics.cli")
-    functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
+    key = f"functions of {_digest(source)}"
+    if key not in _READ:
+        functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
+        _READ[key] = {f.name: [f.lineno - 1, f.end_lineno] for f in functions}
     # ast.get_source_segment splits the whole source again for every function.
     lines = source.splitlines(keepends=True)
-    return {f.name: (f, "".join(lines[f.lineno - 1 : f.end_lineno])) for f in functions}
+    return {name: "".join(lines[first:last]) for name, (first, last) in _READ[key].items()}
 
 
 def commands() -> tuple[str, ...]:
@@ -106,7 +157,7 @@ def commands() -> tuple[str, ...]:
     return tuple(name.removeprefix("_") for name in _commands() if name.startswith("_"))
 
 
-def _command(stage: str) -> tuple[ast.FunctionDef, str]:
+def _command(stage: str) -> str:
     return _commands()[f"_{stage}"]
 
 
@@ -123,8 +174,7 @@ def modules(stage: str) -> tuple[str, ...]:
     >>> "nkinetics.nca" in modules("nca"), "nkinetics.fitting" in modules("nca")
     (True, False)
     """
-    function, text = _command(stage)
-    todo = sorted(_imports(function.body, text))
+    todo = sorted(_imports(_command(stage)))
     seen: set[str] = set()
     while todo:
         name = todo.pop()
@@ -137,7 +187,7 @@ def modules(stage: str) -> tuple[str, ...]:
 @cache
 def fingerprint(stage: str) -> str:
     """First 16 digits of a sha256 over the code of a command and of all modules and data files behind it."""
-    digest = hashlib.sha256(_command(stage)[1].encode())
+    digest = hashlib.sha256(_command(stage).encode())
     folders = set()
     for name in modules(stage):
         digest.update(name.encode() + b"\0" + _source(name).encode())
