@@ -320,14 +320,16 @@ def test_estimates_of_the_population_stay_where_the_configuration_says_so(
     folder = tmp_path / "study"
     shutil.copytree(bundled, folder, symlinks=True)
     path = folder / "config/config.yaml"
-    text = path.read_text(encoding="utf-8").replace('data_cut: "2026-10-31"', 'data_cut: "2026-09-30"')
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"{text}\npopulation: {{refit: false}}\n", encoding="utf-8")
+    assert "population" not in jobs(run(root, folder, "--dry-run", PAGE)), "the choice itself changes no estimate"
+    assert "population" in jobs(run(root, folder, "--dry-run", "--forcerun", "population", "--", PAGE))
+    text = text.replace('data_cut: "2026-10-31"', 'data_cut: "2026-09-30"')
     path.write_text(text, encoding="utf-8")
     assert {"ingest", "population", "predict"} <= jobs(run(root, folder, "--dry-run", PAGE)).keys()
     path.write_text(f"{text}\npopulation: {{refit: false}}\n", encoding="utf-8")
     kept = jobs(run(root, folder, "--dry-run", PAGE)).keys()
     assert {"ingest", "predict", "nca", "report"} <= kept and "population" not in kept
-    asked = jobs(run(root, folder, "--dry-run", "--forcerun", "population", "--", PAGE)).keys()
-    assert "population" in asked
 
 
 def test_what_an_interrupted_job_was_to_make_again_is_made_again(root: Path, bundled: Path, tmp_path: Path) -> None:

@@ -45,13 +45,18 @@ class Problem:
             where += f", row {self.row}"
         if self.column:
             where += f", column {self.column}"
-        text = f"{where}: found {self.found}"
+        text = f"{where}: found {_cut(self.found)}"
         if self.expected:
-            text += f"; expected {self.expected}"
+            text += f"; expected {_cut(self.expected)}"
         text = text.rstrip(".") + "."
         if self.mend:
             text += f" To mend: {self.mend}" + ("" if self.mend.endswith(("?", ".")) else ".")
         return printable(text)
+
+
+def _cut(text: str) -> str:
+    """A text that a person can take in: of one longer than a paragraph its beginning and its length."""
+    return text if len(text) <= 600 else f"{text[:200]}... ({len(text)} characters)"
 
 
 def printable(text: str) -> str:

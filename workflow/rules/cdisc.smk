@@ -6,7 +6,7 @@ rule cdisc:
             "results/{table}.csv",
             table=["observations", "nca", "nca_points", "persistence_patients"],
         ),
-        study="results/study",
+        study=study_files,
     output:
         contents="results/cdisc/contents.csv",
         checks="results/cdisc/checks.csv",

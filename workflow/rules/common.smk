@@ -163,6 +163,29 @@ def named_outputs(wildcards, input):
     return [path for path in input if path not in set(input.parts)]
 
 
+def study_table(name):
+    """A user's table as ingest wrote it, known once the checkpoint has run.
+
+    By the file and through the checkpoint: a folder is compared by its time, not by its content, and a job that is
+    planned before the checkpoint runs again whatever came of it.
+    """
+
+    def path(wildcards):
+        return f"{checkpoints.ingest.get().output.study}/{name}.csv"
+
+    return path
+
+
+STUDY_FILES = [f"{name}.csv" for name in typed.INPUT_TABLES]
+STUDY_FILES += ["inputs.txt", "exports.txt"]
+
+
+def study_files(wildcards):
+    """Every table of the user as ingest wrote it, with the account of what was read."""
+    folder = checkpoints.ingest.get().output.study
+    return [f"{folder}/{name}" for name in STUDY_FILES]
+
+
 def batch_file(wildcards):
     """Observations of a batch, known once the checkpoint has run."""
     return f"{checkpoints.ingest.get().output.batches}/{wildcards.batch}.csv"
@@ -175,6 +198,12 @@ def batch_table(name):
         return f"{checkpoints.ingest.get().output.study}/{wildcards.batch}/{name}.csv"
 
     return path
+
+
+def batch_parts(wildcards):
+    """The parts of a table, one of each batch, known once the checkpoint has run; see `study_table`."""
+    checkpoints.ingest.get()
+    return [f"results/parts/{batch}/{wildcards.table}.csv" for batch in batches()]
 
 
 def write_run_config():

@@ -68,7 +68,7 @@ rule fit:
 rule gather:
     """Join the batches of one table."""
     input:
-        expand("results/parts/{batch}/{{table}}.csv", batch=batches()),
+        batch_parts,
     output:
         "results/{table}.csv",
     log:

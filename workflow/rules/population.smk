@@ -21,7 +21,8 @@ rule persistence:
     input:
         nca="results/nca.csv",
         observations="results/observations.csv",
-        study="results/study",
+        infusions=study_table("infusions"),
+        patients=study_table("patients"),
     output:
         persistence="results/persistence.csv",
         patients="results/persistence_patients.csv",
@@ -36,7 +37,7 @@ rule persistence:
         settings=section("statistics"),
     shell:
         "nkinetics persistence --nca {input.nca} --observations {input.observations}"
-        " --infusions {input.study}/infusions.csv --patients {input.study}/patients.csv"
+        " --infusions {input.infusions} --patients {input.patients}"
         " --settings {params.settings:q} --output {output.persistence} > {log} 2>&1"
 
 
@@ -44,7 +45,9 @@ rule population:
     """One model on the primary assay, all patients together."""
     input:
         observations=kept("results/observations.csv"),
-        study=kept("results/study"),
+        infusions=kept(study_table("infusions")),
+        cytokines=kept(study_table("cytokines")),
+        patients=kept(study_table("patients")),
     output:
         expand(
             "results/{table}.csv",
@@ -64,8 +67,8 @@ rule population:
         folder=subpath(output.fit, parent=True),
     shell:
         "nkinetics population --observations {input.observations}"
-        " --infusions {input.study}/infusions.csv --cytokines {input.study}/cytokines.csv"
-        " --patients {input.study}/patients.csv --settings {params.settings:q}"
+        " --infusions {input.infusions} --cytokines {input.cytokines}"
+        " --patients {input.patients} --settings {params.settings:q}"
         " --constants {params.constants:q} --blq {params.blq:q} --config results/run_config.yaml"
         " --output-dir {params.folder} > {log} 2>&1"
 
@@ -74,7 +77,9 @@ rule population_full:
     """Every candidate model by both methods, and which structure the study supports."""
     input:
         observations="results/observations.csv",
-        study="results/study",
+        infusions=study_table("infusions"),
+        cytokines=study_table("cytokines"),
+        patients=study_table("patients"),
     output:
         expand(
             "results/population_full/{table}.csv",
@@ -94,8 +99,8 @@ rule population_full:
         folder=subpath(output.fit, parent=True),
     shell:
         "nkinetics population --full --observations {input.observations}"
-        " --infusions {input.study}/infusions.csv --cytokines {input.study}/cytokines.csv"
-        " --patients {input.study}/patients.csv --settings {params.settings:q}"
+        " --infusions {input.infusions} --cytokines {input.cytokines}"
+        " --patients {input.patients} --settings {params.settings:q}"
         " --constants {params.constants:q} --blq {params.blq:q} --config results/run_config.yaml"
         " --output-dir {params.folder} > {log} 2>&1"
 
@@ -105,7 +110,9 @@ rule statistics:
     input:
         nca="results/nca.csv",
         observations="results/observations.csv",
-        study="results/study",
+        infusions=study_table("infusions"),
+        patients=study_table("patients"),
+        events=study_table("events"),
     output:
         dose="results/dose_proportionality.csv",
         assays="results/assay_agreement.csv",
@@ -120,8 +127,8 @@ rule statistics:
         folder=subpath(output[0], parent=True),
     shell:
         "nkinetics statistics --nca {input.nca} --observations {input.observations}"
-        " --infusions {input.study}/infusions.csv --patients {input.study}/patients.csv"
-        " --events {input.study}/events.csv"
+        " --infusions {input.infusions} --patients {input.patients}"
+        " --events {input.events}"
         " --settings {params.settings:q} --output-dir {params.folder} > {log} 2>&1"
 
 
@@ -129,7 +136,9 @@ rule predict:
     """New patients at every dose level and the next, and each patient from the last sample on."""
     input:
         observations="results/observations.csv",
-        study="results/study",
+        infusions=study_table("infusions"),
+        cytokines=study_table("cytokines"),
+        patients=study_table("patients"),
         population="results/population.csv",
         draws="results/population_draws.csv",
         fit="results/population_fit.json",

@@ -5,7 +5,7 @@ if PREVIOUS:
         input:
             previous=previous_cut(),
             tables=expand("results/{table}.csv", table=provenance.COMPARED),
-            study="results/study",
+            study=study_files,
         output:
             "results/changes.csv",
         log:

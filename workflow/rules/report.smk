@@ -39,7 +39,7 @@ rule tables:
     """Every report table, with its footnotes."""
     input:
         tables=CANONICAL,
-        study="results/study",
+        study=study_files,
     output:
         [
             report(
@@ -74,7 +74,7 @@ rule tables_rtf:
     """All tables in one RTF document, for medical writers."""
     input:
         tables=CANONICAL,
-        study="results/study",
+        study=study_files,
     output:
         rtf=report(
             "results/tables.rtf",
@@ -97,7 +97,7 @@ rule figures:
     """Every report figure as SVG and PNG, with its footnotes."""
     input:
         tables=CANONICAL,
-        study="results/study",
+        study=study_files,
     output:
         [
             report(
@@ -129,7 +129,7 @@ rule report:
     """The report that the committee reads: one self-contained HTML file."""
     input:
         tables=CANONICAL,
-        study="results/study",
+        study=study_files,
         validation="results/validation.csv",
         parts=TABLE_FILES + FIGURE_FILES,
         changes=CHANGES,
@@ -157,7 +157,7 @@ rule pdf:
     """The report on paper (tagged PDF/UA-1), and the committee brief alone on one page."""
     input:
         tables=CANONICAL,
-        study="results/study",
+        study=study_files,
         validation="results/validation.csv",
         parts=TABLE_FILES + FIGURE_FILES,
         changes=CHANGES,
