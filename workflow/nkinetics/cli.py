@@ -258,8 +258,8 @@ def _population(args: argparse.Namespace) -> int:
         (columns.POPULATION_COMPARISON, done.comparison),
     ):
         write_table(table, args.output_dir / f"{schema.name}.csv", schema)
-    cut = settings.load(args.config).study.data_cut if args.config else None
-    of = {"data": {"observations": sha256_of(args.observations), "data_cut": cut}}
+    cut = args.data_cut.read_text(encoding="utf-8").strip() if args.data_cut else ""
+    of = {"data": {"observations": sha256_of(args.observations), "data_cut": cut or None}}
     write_json(made.fit | {"chosen": done.chosen} | of, args.output_dir / "population_fit.json")
     return DONE
 
@@ -732,7 +732,7 @@ def _parser() -> argparse.ArgumentParser:
     population.add_argument(
         "--full", action="store_true", help="every candidate by both methods; which structure, and why"
     )
-    path(population, "--config", "the study's configuration: its data cut is noted in population_fit.json")
+    path(population, "--data-cut", "file that holds the data cut, as study/data_cut.txt, for population_fit.json")
     one_section(population, "--settings", "population")
     one_section(population, "--constants", "models")
     one_section(population, "--blq", "blq")

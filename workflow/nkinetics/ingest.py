@@ -1061,9 +1061,10 @@ def write(ingested: Ingested, folder: Path) -> None:
         What `run` made.
     folder : Path
         Results folder: ingest.csv, runs.csv, calibrators.csv, observations.csv, observation_sources.csv, warnings.txt,
-        exclusions.jsonl, study/ (with inputs.txt and exports.txt: hash, name or reader, and path of every table and
-        export that was read) and batches/.
+        exclusions.jsonl, study/ (with data_cut.txt; and inputs.txt and exports.txt: hash, name or reader, and path of
+        every table and export that was read) and batches/.
     """
+    settings = ingested.settings
     write_table(ingested.ingest, folder / "ingest.csv", INGEST)
     write_table(ingested.runs, folder / "runs.csv", RUNS)
     write_table(ingested.calibrators, folder / "calibrators.csv", CALIBRATORS)
@@ -1072,11 +1073,11 @@ def write(ingested: Ingested, folder: Path) -> None:
     write_text(folder / "warnings.txt", "".join(f"{printable(line)}\n" for line in ingested.warnings))
     lines = [f"{digest}  {name}  {file}\n" for name, file, digest in ingested.inputs]
     write_text(folder / "study" / "inputs.txt", "".join(lines))
+    write_text(folder / "study" / "data_cut.txt", f"{settings.study.data_cut or ''}\n")
     read = sorted((one.label, one.reader or "not_read", one.sha256) for one in ingested.file_reports)
     write_text(folder / "study" / "exports.txt", "".join(f"{sha}  {reader}  {file}\n" for file, reader, sha in read))
     left_out = exclusions.entries(ingested.ingest, ingested.runs, ingested.observations, ingested.settings)
     write_text(folder / exclusions.FILE, exclusions.text(exclusions.sealed(left_out)))
-    settings = ingested.settings
     study = {name: carried(getattr(ingested.study, name), schema, settings) for name, schema in USER_TABLES.items()}
     for name, schema in USER_TABLES.items():
         write_table(study[name], folder / "study" / f"{name}.csv", schema)
@@ -1086,14 +1087,15 @@ def write(ingested: Ingested, folder: Path) -> None:
         for p in {*ingested.study.patients["patient_id"], *ingested.observations["patient_id"]}
     }
 
-    def part(frame: pd.DataFrame, batch: str) -> pd.DataFrame:
-        return frame[np.array([of_patient.get(p) == batch for p in frame["patient_id"]], dtype=bool)]
+    def parts(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        own = {str(batch): rows for batch, rows in frame.groupby(frame["patient_id"].map(of_patient), sort=False)}
+        return {batch: own.get(batch, frame.iloc[:0]) for batch in batches}
 
-    for batch in batches:
-        write_table(part(ingested.observations, batch), folder / "batches" / f"{batch}.csv", OBSERVATIONS)
-        for name in ("patients", "infusions", "cytokines"):
-            frame = part(study[name], batch)
-            write_table(frame, folder / "study" / batch / f"{name}.csv", USER_TABLES[name])
+    for batch, rows in parts(ingested.observations).items():
+        write_table(rows, folder / "batches" / f"{batch}.csv", OBSERVATIONS)
+    for name in ("patients", "infusions", "cytokines"):
+        for batch, rows in parts(study[name]).items():
+            write_table(rows, folder / "study" / batch / f"{name}.csv", USER_TABLES[name])
     for stale in (folder / "batches").glob("*.csv"):
         if stale.stem not in batches and stale.stem.isdigit():
             stale.unlink()

@@ -163,7 +163,7 @@ def named_outputs(wildcards, input):
     return [path for path in input if path not in set(input.parts)]
 
 
-def study_table(name):
+def study_table(name, ending="csv"):
     """A user's table as ingest wrote it, known once the checkpoint has run.
 
     By the file and through the checkpoint: a folder is compared by its time, not by its content, and a job that is
@@ -171,7 +171,7 @@ def study_table(name):
     """
 
     def path(wildcards):
-        return f"{checkpoints.ingest.get().output.study}/{name}.csv"
+        return f"{checkpoints.ingest.get().output.study}/{name}.{ending}"
 
     return path
 

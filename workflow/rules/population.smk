@@ -48,6 +48,7 @@ rule population:
         infusions=kept(study_table("infusions")),
         cytokines=kept(study_table("cytokines")),
         patients=kept(study_table("patients")),
+        data_cut=kept(study_table("data_cut", "txt")),
     output:
         expand(
             "results/{table}.csv",
@@ -63,13 +64,12 @@ rule population:
         settings=population_choices(),
         constants=section("models"),
         blq=section("blq"),
-        data_cut=SETTINGS.study.data_cut if SETTINGS.population.refit else "",
         folder=subpath(output.fit, parent=True),
     shell:
         "nkinetics population --observations {input.observations}"
         " --infusions {input.infusions} --cytokines {input.cytokines}"
         " --patients {input.patients} --settings {params.settings:q}"
-        " --constants {params.constants:q} --blq {params.blq:q} --config results/run_config.yaml"
+        " --constants {params.constants:q} --blq {params.blq:q} --data-cut {input.data_cut}"
         " --output-dir {params.folder} > {log} 2>&1"
 
 
@@ -80,6 +80,7 @@ rule population_full:
         infusions=study_table("infusions"),
         cytokines=study_table("cytokines"),
         patients=study_table("patients"),
+        data_cut=study_table("data_cut", "txt"),
     output:
         expand(
             "results/population_full/{table}.csv",
@@ -95,13 +96,12 @@ rule population_full:
         settings=population_choices(),
         constants=section("models"),
         blq=section("blq"),
-        data_cut=SETTINGS.study.data_cut,
         folder=subpath(output.fit, parent=True),
     shell:
         "nkinetics population --full --observations {input.observations}"
         " --infusions {input.infusions} --cytokines {input.cytokines}"
         " --patients {input.patients} --settings {params.settings:q}"
-        " --constants {params.constants:q} --blq {params.blq:q} --config results/run_config.yaml"
+        " --constants {params.constants:q} --blq {params.blq:q} --data-cut {input.data_cut}"
         " --output-dir {params.folder} > {log} 2>&1"
 
 
