@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= all
 
-.PHONY: run test test-long setup setup-test lint reference lock clean
+.PHONY: run test test-long torture setup setup-test lint reference lock clean
 
 run: setup
 	$(BIN)/snakemake --cores $(JOBS)
@@ -40,6 +40,10 @@ $(VENV)/.installed-test: requirements-test.lock requirements-oracle.lock pyproje
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-oracle.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@ $(VENV)/.installed
+
+# Damaged exports, tables, files and injections, with counts: tried, refused, survived, lost (some minutes).
+torture: setup-test
+	$(BIN)/python tests/torture.py --exports 2000 --tables 500
 
 lint: setup-test
 	$(BIN)/ruff check

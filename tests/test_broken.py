@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,3 +219,31 @@ def test_nothing_is_written_when_the_input_is_wrong(study: Path, broken: Path, t
     with pytest.raises(InputError):
         ingest.write(ingested(study), tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.long
+def test_a_short_torture_loses_nothing_and_a_planted_loss_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """`make torture` in small: every broken file and injection, some damaged tables and exports."""
+    spec = importlib.util.spec_from_file_location("torture", Path(__file__).with_name("torture.py"))
+    assert spec and spec.loader
+    torture = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "torture", torture)
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    spec.loader.exec_module(torture)
+    assert torture.main(["--exports", "10", "--tables", "25", "--json", str(tmp_path / "counts.json")]) == 0
+    counts = json.loads((tmp_path / "counts.json").read_text(encoding="utf-8"))
+    assert counts["broken"] == {"refused": len([p for p in torture.DATA.glob("broken/**/*") if p.is_file()])}
+    assert {family: sum(own.values()) for family, own in counts.items()} | {"broken": 0, "injections": 0} == {
+        "broken": 0,
+        "injections": 0,
+        "tables": 25,
+        "exports": 10,
+    }
+    assert all("lost" not in own for own in counts.values())
+    # The control: a reader of tables that forgets a patient is found out.
+    monkeypatch.setattr(torture, "typed", lambda path, key: {"nobody"})
+    capsys.readouterr()
+    assert torture.main(["--only", "tables", "--tables", "5"]) == 1
+    assert "patients without a row: nobody" in capsys.readouterr().out

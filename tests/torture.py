@@ -389,18 +389,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tables", type=int, default=500, help="damaged tables and configurations")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shared", type=Path, help="folder with further exports to damage")
+    parser.add_argument("--only", nargs="*", choices=("broken", "injections", "tables", "exports"))
     parser.add_argument("--json", type=Path, help="file for the counts")
     options = parser.parse_args(arguments)
     shared = options.shared.resolve() if options.shared else None
     counts: dict[str, Counter[str]] = {}
-    families = (
-        broken(),
-        injections(),
-        tables(options.tables, options.seed),
-        exports(options.exports, options.seed, shared),
-    )
-    for cases in families:
-        for case in cases:
+    families = {
+        "broken": broken(),
+        "injections": injections(),
+        "tables": tables(options.tables, options.seed),
+        "exports": exports(options.exports, options.seed, shared),
+    }
+    for family in options.only or families:
+        for case in families[family]:
             counts.setdefault(case.family, Counter())[case.result] += 1
             if case.result == "lost":
                 print(f"LOST {case.family} {case.name} (--seed {options.seed}): {case.why}\n", flush=True)

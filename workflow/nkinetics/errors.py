@@ -96,7 +96,7 @@ class InputError(Exception):
         n = len(self.problems)
         head = f"{n} problem{'s' if n != 1 else ''} in the input:"
         self.warnings = tuple(sorted(set(warnings)))
-        also = ["Warnings:", *(f"  {printable(w)}" for w in self.warnings)] if self.warnings else []
+        also = ["Warnings:", *(f"  {_cut(printable(w))}" for w in self.warnings)] if self.warnings else []
         super().__init__("\n".join([head, *(f"  {p}" for p in self.problems), *also]))
 
 
