@@ -105,3 +105,16 @@ def test_a_key_between_two_is_named_with_both_and_messages_read_as_sentences(tmp
         settings.load(path)
     rows = [(p.row, p.column, p.mend) for p in caught.value.problems]
     assert rows == [(3, "nca", "merge it with line 1"), (5, "assays.flow.lod_events", "merge it with line 5")]
+
+
+def test_a_configuration_that_is_no_text_is_refused_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for content, row in (("study: {title: \u00fcber}".encode("latin-1"), 1), ("batches: 1\n".encode("utf-16"), 1)):
+        path.write_bytes(content)
+        for read in (settings.load, settings.readable, lambda p: settings.section("nca", str(p))):
+            with pytest.raises(InputError) as caught:
+                read(path)
+            (problem,) = caught.value.problems
+            assert problem.row == row and "not UTF-8" in problem.found and problem.mend == "save the file as UTF-8"
+    with pytest.raises(InputError, match="found a folder"):
+        settings.load(tmp_path)

@@ -998,7 +998,7 @@ def parsed(text: str, file: str) -> dict[str, Any]:
         what = (getattr(error, "problem", None) or "text that is not YAML").removeprefix("found ")
         expected = "YAML"
         if what.startswith("did not find expected "):
-            what, expected = "something else", what.removeprefix("did not find expected ")
+            what, expected = "something else", what.removeprefix("did not find expected ").replace("key", "a key")
         raise InputError(Problem(file, row, "", what, expected, "correct the indentation or quotes")) from None
     finally:
         if loader is not None:
@@ -1028,6 +1028,35 @@ To mend: did you mean auc_rule?
         raise InputError(_problems(error, Settings, file, _lines(text) if text else {})) from None
 
 
+def _text(path: Path, expected: str, mend: str) -> str:
+    """Text of a file; one that is absent, a folder, or not UTF-8 becomes an `InputError`."""
+    file = path.as_posix()
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(Problem(file, found="no such file", expected=expected, mend=mend)) from None
+    except IsADirectoryError:
+        raise InputError(Problem(file, found="a folder", expected=expected, mend=mend)) from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content[: error.start].count(b"\n") + 1
+        found = f"the byte 0x{content[error.start]:02x}, which is not UTF-8"
+        raise InputError(Problem(file, row, "", found, "text in UTF-8", "save the file as UTF-8")) from None
+
+
+def readable(path: Path | str) -> None:
+    """Stop at a configuration that is no text or no YAML, before somebody else's reader says so in its own words.
+
+    Raises
+    ------
+    InputError
+        As `load` does.
+    """
+    file = Path(path)
+    parsed(_text(file, "a configuration", ""), file.as_posix())
+
+
 def load(path: Path | str) -> Settings:
     """The settings of a configuration file.
 
@@ -1037,13 +1066,7 @@ def load(path: Path | str) -> Settings:
         When the file is absent, is not YAML, or has a wrong key or value.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        mend = "name the configuration with --config, or begin with nkinetics init"
-        raise InputError(
-            Problem(path.as_posix(), found="no such file", expected="a configuration", mend=mend)
-        ) from None
+    text = _text(path, "a configuration", "name the configuration with --config, or begin with nkinetics init")
     return validated(parsed(text, path.as_posix()), path.as_posix(), text)
 
 
@@ -1070,11 +1093,7 @@ def section(name: str, source: str | None) -> Any:
     if inline:
         text = source
     else:
-        try:
-            text = Path(source).read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            mend = "name a file or give JSON text"
-            raise InputError(Problem(source, found="no such file", expected="settings", mend=mend)) from None
+        text = _text(Path(source), "settings", "name a file or give JSON text")
     try:
         return model(**parsed(text, file))
     except ValidationError as error:

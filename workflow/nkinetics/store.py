@@ -25,6 +25,8 @@ from nkinetics.columns import SCHEMAS, Schema, schema_problems
 from nkinetics.errors import InputError, Problem, raise_any
 
 _DTYPES = {"text": "str", "float": "float64", "int": "Int64", "bool": "boolean"}
+MOST_WHOLE = 2.0**53
+"""A float holds every whole number up to here; no count of a study is larger."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -205,7 +207,7 @@ def text_to_typed(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Serie
             bad = (number.isna() | ~np.isfinite(number)) & (text != "")
             wanted, mend = "a number with a decimal point", "write the number with a point and no unit"
             if column.kind == "int":
-                bad |= number.notna() & (number != number.round())
+                bad |= number.notna() & ((number != number.round()) | (number.abs() > MOST_WHOLE))
                 wanted, mend = "a whole number", "write a whole number"
                 values = number.where(~bad).round().astype("Int64")
             else:
