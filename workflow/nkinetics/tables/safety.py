@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from nkinetics.findings import crs_note
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._events import EVENT_NAMES, event_words, worst_grade
@@ -44,6 +45,7 @@ def build(results: Results, context: Context) -> TableBody:
         rows.append(row)
     not_calculable = _reasons(context, frames)
     notes = [
+        *filter(None, [crs_note(results, context)]),
         words.say(
             "Exploratory. "
             f"{profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}; Tmax in days, AUC over "
