@@ -212,9 +212,9 @@ def limit_note(results: Results, context: Context) -> str:
     shown, patient = significant(observed), highest["patient_id"]
     return words.say(
         f"Limit of Cmax, {significant(limit)}: the highest peak of a patient's curve (its median). The highest "
-        f"observed Cmax is {shown} (patient {patient}, day {day}), {ratio} times the limit: one sample with its measurement "
-        "error, picked because it is the highest, while a curve goes through the middle of all samples of its patient. "
-        "Forecasts are of curves and are compared with curves.",
+        f"observed Cmax is {shown} (patient {patient}, day {day}), {ratio} times the limit: one sample with its "
+        "measurement error, picked because it is the highest, while a curve goes through the middle of all samples of "
+        "its patient. Forecasts are of curves and are compared with curves.",
         f"Cmax 限值 {significant(limit)}：各患者曲线峰值（中位数）中的最高者。实测最高 Cmax 为 "
         f"{shown}（患者 {patient}，第 {day} 天），为限值的 {ratio} 倍："
         "单个样本含测量误差且因其最高而入选，曲线则居于该患者全部样本之中。预测的是曲线，故与曲线比较。",

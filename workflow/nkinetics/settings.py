@@ -836,6 +836,11 @@ class Report(Section):
         description="Results folder of the data cut before this one, kept outside results/ (as cuts/2026-08-31): the "
         "report tells what changed since. Empty = no earlier cut.",
     )
+    references: str | None = Field(
+        None,
+        description="Folder with numbers of other programs (as nkinetics qualify oq --references reads it): the "
+        "validation section compares with them. Empty = none.",
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Report:

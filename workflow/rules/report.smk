@@ -23,6 +23,8 @@ CHANGES = ["results/changes.csv"] if PREVIOUS else []
 
 rule validation:
     """Controls with known answers and planted defects, carried out by the very code that makes this report."""
+    input:
+        references=reference_numbers(),
     output:
         "results/validation.csv",
     log:
@@ -31,8 +33,13 @@ rule validation:
         "logs/benchmarks/validation.tsv"
     params:
         code=code("qualify"),
+        references=(
+            ["--references", SETTINGS.report.references]
+            if SETTINGS.report.references
+            else []
+        ),
     shell:
-        "nkinetics qualify oq --table {output} > {log} 2>&1"
+        "nkinetics qualify oq {params.references:q} --table {output} > {log} 2>&1"
 
 
 rule tables:

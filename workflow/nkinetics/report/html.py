@@ -555,7 +555,7 @@ def compared(results: Results, context: Context, s: Mapping[str, Any]) -> list[s
 def _left(results: Results, words: Words) -> dict[str, str]:
     """Patients who died or withdrew, with the day."""
     level = dict(zip(results.patients["patient_id"], results.patients["dose_level"], strict=True))
-    found = {}
+    found: dict[str, str] = {}
     for status in ("death", "withdrawal"):
         name = words.pick(FOLLOW_UP_ENDS[status])
         found |= {

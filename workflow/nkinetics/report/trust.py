@@ -9,9 +9,9 @@ import pandas as pd
 
 from nkinetics.leading import led
 from nkinetics.results import Context, Results
-from nkinetics.tables._fates import KEY, fates, of_samples
+from nkinetics.tables._fates import KEY, NAMED_UP_TO, fates, of_samples
 from nkinetics.tables._nca import BY_NAME, OUTSIDE, values
-from nkinetics.tables.model_parameters import undetermined
+from nkinetics.tables.model_parameters import QUANTITY_NAMES, undetermined
 from nkinetics.wording import Words, missing, profile_name, profiles, significant
 
 BLQ_SHARE = 0.5
@@ -71,7 +71,8 @@ class Trust:
             fact += self.words.say(", ", "，") + s["trust_refused"].format(n=len(on_refused), runs=runs)
         without = own[own["_fate"].isin(("pending", "failed", "by_rule"))]
         names = list(dict.fromkeys(without["sample_id"]))
-        return fact, s["trust_without"].format(n=len(names), samples=self.words.join(names)) if names else ""
+        told = self.words.join(names[:NAMED_UP_TO]) + (f" … ({len(names)})" if len(names) > NAMED_UP_TO else "")
+        return fact, s["trust_without"].format(samples=told) if names else ""
 
     def _blq(self, own: pd.DataFrame) -> tuple[str, str]:
         """Share of the analysed results below the LLOQ."""
@@ -106,5 +107,6 @@ class Trust:
         fit = self.fits.loc[key]
         if missing(fit["converged"]) or not bool(fit["converged"]):
             return "", s["trust_no_fit"]
-        loose = self.loose.get(key, ())
+        names = {q: self.words.pick(title) for q, title in QUANTITY_NAMES.items()}
+        loose = [names.get(q, q) for q in self.loose.get(key, ())]
         return ("", s["trust_loose"].format(names=self.words.join(loose))) if loose else (s["trust_determined"], "")

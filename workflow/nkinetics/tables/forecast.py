@@ -83,8 +83,10 @@ def printed(value: float) -> str:
     return NOT_CALCULABLE if missing(value) else significant(value)
 
 
-def with_ends(words: Words, middle: float, lower: float, upper: float) -> str:
+def with_ends(words: Words, middle: float, lower: float, upper: float, *, forecast: bool = True) -> str:
     """A forecast and its interval; in words where the interval is too wide to be of use, and an open end as such.
+
+    An estimate of the typical patient is no forecast: its number stays, however wide its confidence interval.
 
     Examples
     --------
@@ -99,7 +101,7 @@ def with_ends(words: Words, middle: float, lower: float, upper: float) -> str:
         ends = words.say(f"{low} and more", f"{low} 及以上")
     else:
         ends = words.say(f"{low} to {high}", f"{low} 至 {high}")
-    shown = printed(middle) if useful(lower, upper) else words.say("no useful forecast", "无有用预测")
+    shown = printed(middle) if useful(lower, upper) or not forecast else words.say("no useful forecast", "无有用预测")
     return f"{shown} ({ends})"
 
 
@@ -138,7 +140,7 @@ def _row(words: Words, row: pd.Series, level: str, everywhere: set[str]) -> dict
         words.say("Quantity", "指标"): quantity_name(words, quantity, str(row["unit"])),
         words.say(f"Typical patient ({level} CI)", f"典型患者（{level} CI）"): "–"
         if share
-        else with_ends(words, row["typical"], row["typical_lower"], row["typical_upper"]),
+        else with_ends(words, row["typical"], row["typical_lower"], row["typical_upper"], forecast=False),
         words.say(f"New patient ({level} PI)", f"新患者（{level} PI）"): "–"
         if share
         else with_ends(words, row["median"], row["lower"], row["upper"]),
