@@ -612,7 +612,8 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
     runs = results.table("runs")
     refused = runs[~runs["accepted"].fillna(False).astype(bool)].drop_duplicates(["assay", "run_id"])
     if len(refused):
-        key, refused = "flag_run" if len(refused) == 1 else "flag_runs", refused.sort_values(["run_id", "assay"])
+        key = "flag_run" if len(refused) == 1 else "flag_runs"
+        refused = refused.sort_values(["run_id", "assay"])
         fates = [fate_of_run(results, words, str(r.run_id), str(r.assay)) for r in refused.itertuples()]
         fate = words.say(" (", "（") + fates[0] + words.say(")", "）") if len(fates) == 1 and fates[0] else ""
         flag(s[key].format(n=len(refused), runs=words.join(refused["run_id"]), fate=fate), "T-CK-16")
@@ -752,14 +753,14 @@ def _model_flags(results: Results, context: Context, s: Mapping[str, Any]) -> li
     done = keys_of(fits[converged])
     first = [k for k in done if fitted & set(loose.get(k, ()))]
     only_derived = [k for k in done if k in loose and k not in first]
-    texts, concerned = [], []
-    for key, those in (("flag_not_identifiable", first), ("flag_not_identifiable_derived", only_derived)):
-        if those and (first or key != "flag_not_identifiable_derived"):
-            who, more = named(those)
-            texts.append(s[key].format(n=len(those), total=len(done), who=who))
-            concerned += more
-    if texts:
-        found.append((words.say(" ", "").join(texts), list(dict.fromkeys(concerned))))
+    if first:
+        who, concerned = named(first)
+        text = s["flag_not_identifiable"].format(n=len(first), total=len(done), who=who)
+        if only_derived:
+            more, others = named(only_derived)
+            told = s["flag_not_identifiable_derived"].format(n=len(only_derived), who=more)
+            text, concerned = f"{text}{words.say(' ', '')}{told}", list(dict.fromkeys([*concerned, *others]))
+        found.append((text, concerned))
     return found
 
 

@@ -92,9 +92,9 @@ class Trust:
             return "", s["trust_no_slope"].format(reason=why)
         n, span, fit, beyond = (self.slope.get((*key, name), float("nan")) for name in SLOPE)
         fact = s["trust_slope"].format(
-            n=int(n),
-            span=significant(span, 2),
-            fit=f"{fit:.2f}",
+            n="–" if missing(n) else int(n),
+            span="–" if missing(span) else significant(span, 2),
+            fit="–" if missing(fit) else f"{fit:.2f}",
             pct="–" if missing(beyond) else significant(beyond, 2),
         )
         return fact, s["trust_outside"].format(reason=why) if OUTSIDE in str(row["reason"]) else ""

@@ -31,7 +31,6 @@ def build(results: Results, context: Context) -> TableBody:
     name = profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"])
     level = f"{100 * context.settings.statistics.confidence:g} %"
     footnotes = (
-        *filter(None, [crs_note(results, context)]),
         words.say(
             f"Patients with the event: exact (Clopper-Pearson) two-sided {level} interval; where nobody had it, the "
             f"one-sided {level} upper bound, 1 − {1 - context.settings.statistics.confidence:.2g}^(1/n). Tocilizumab "
@@ -42,6 +41,7 @@ def build(results: Results, context: Context) -> TableBody:
             "托珠单抗与激素因扩增及其毒性而使用：仅作描述，不作检验，不反映其作用。",
         ),
         *notes(context, name),
+        *filter(None, [crs_note(results, context)]),
         blq_footnote(context),
         words.say(
             "CRS: cytokine release syndrome; ICANS: immune effector cell-associated neurotoxicity syndrome; CI: "

@@ -176,8 +176,8 @@ def _between(context: Context, rows: pd.DataFrame) -> str:
 def _footnotes(results: Results, context: Context) -> tuple[str, ...]:
     words, k = Words(context.language), context.settings.nca.consecutive_blq
     notes = [
-        *filter(None, [persistence_note(results, context)]),
         windows_note(results, context),
+        *filter(None, [persistence_note(results, context)]),
         words.say(
             "Median: Kaplan-Meier, with log-log confidence interval. Event: loss, "
             + (

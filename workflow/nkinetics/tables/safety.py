@@ -45,7 +45,6 @@ def build(results: Results, context: Context) -> TableBody:
         rows.append(row)
     not_calculable = _reasons(context, frames)
     notes = [
-        *filter(None, [crs_note(results, context)]),
         words.say(
             "Exploratory. "
             f"{profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}; Tmax in days, AUC over "
@@ -57,6 +56,7 @@ def build(results: Results, context: Context) -> TableBody:
             f"{AUC_WINDOW.replace('-', '–')}。托珠单抗与激素因扩增和毒性而使用："
             "并列的暴露量不反映其作用。时间为首次输注开始后的天数。",
         ),
+        *filter(None, [crs_note(results, context)]),
         words.say(
             "AUC: area under the curve; CRS: cytokine release syndrome; ICANS: immune "
             "effector cell-associated neurotoxicity syndrome.",
