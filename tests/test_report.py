@@ -252,7 +252,8 @@ def test_flags_are_absent_where_there_is_nothing_to_know(results_small, context_
         path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
     results, s = Results(tmp_path / "r"), html.strings("en")
     anchors = {anchor for _, links in html.flags(results, context_small, s) for _, anchor in links}
-    assert anchors == {"patients", "T-CK-05"}  # nobody has a sample any more, and DL1 has two patients
+    # Nobody has a sample any more, and DL1 has two patients.
+    assert anchors == {"T-CK-05", *(f"patient-{patient}" for patient in PATIENTS)}
 
 
 def test_every_table_figure_and_listing_of_the_configuration_is_there_once(page, context_small):

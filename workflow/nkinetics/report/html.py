@@ -732,7 +732,8 @@ def _model_flags(results: Results, context: Context, s: Mapping[str, Any]) -> li
 
     def named(keys: Sequence[tuple[str, str, str]]) -> tuple[str, list[str]]:
         by: dict[str, list[str]] = {}
-        for patient, assay, _ in keys:
+        order = {kind.assay: i for i, kind in enumerate(profiles(results).itertuples())}
+        for patient, assay, _ in sorted(keys, key=lambda k: (k[0], order.get(k[1], len(order)), k[2])):
             by.setdefault(patient, []).append(words.assay(assay))
         if not 0 < len(by) <= NAMED_UP_TO:
             return "", list(by)

@@ -97,7 +97,7 @@ def fate_of_run(results: Results, words: Words, run: str, assay: str) -> str:
     Returns
     -------
     str
-        As ``43 samples: 40 assayed again on run Q04 and analysed; 3 without a result (005-D21, 006-D6, 006-D17)``;
+        As ``43 samples: 40 assayed again on run Q04 and analysed; 3 without an analysed result (005-D21, 006-D6, 006-D17)``;
         empty for a run without a sample.
     """
     observed = of_samples(results)
@@ -119,7 +119,7 @@ def fate_of_run(results: Results, words: Words, run: str, assay: str) -> str:
     none = list(other.loc[~again, "sample_id"])
     if none:
         named = words.say(f" ({words.join(none)})", f"（{words.join(none)}）") if len(none) <= NAMED_UP_TO else ""
-        parts.append(words.say(f"{len(none)} without a result{named}", f"{len(none)} 份无结果{named}"))
+        parts.append(words.say(f"{len(none)} without an analysed result{named}", f"{len(none)} 份无可分析结果{named}"))
     told = words.say("; ", "；").join(parts)
     n = len(own)
     return words.colon(words.say(f"{n} sample{'s' * (n > 1)}", f"{n} 份样本"), told)
