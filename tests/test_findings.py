@@ -265,7 +265,7 @@ def test_every_patient_with_a_result_has_a_line_that_says_how_far_to_trust_the_n
     assert "with care: " in lines["006"] and "no half-life (no quantified level)" in lines["006"]
     assert "5 of 5 analysed results below the LLOQ (100 %)" in lines["006"]
     assert "half-life outside acceptance: adjusted R2 0.70 below 0.80" in lines["005"]
-    assert "1 of them on a refused run (plate_3)" in lines["005"]
+    assert "1 on a refused run (plate_3)" in lines["005"]
     assert "without an analysed result: 004-D2" in lines["004"]
     assert all("results analysed" in line for line in lines.values())
     assert "须谨慎" in dict(Trust(results, in_chinese(context_small), html.strings("zh")).of("006"))["定量 PCR、外周血"]

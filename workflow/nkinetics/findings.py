@@ -65,7 +65,8 @@ def persistence_note(results: Results, context: Context) -> str:
             shown = words.say("not reached", "未达到") if missing(median) else f"{days(median)} d"
             told.append(f"{dose_level} {shown}")
     name = profile_name(context, kind["assay"], kind["specimen"])
-    values = f" ({name}: {words.join(told)})" if told else ""
+    listed = words.colon(name, words.join(told))
+    values = words.say(f" ({listed})", f"（{listed}）") if told else ""
     return words.say(
         "Persistence is one number throughout: the Kaplan-Meier median of the time to loss below the LLOQ"
         f"{values}. Other times are other quantities: Tlast is the last sample still above, before the loss; "

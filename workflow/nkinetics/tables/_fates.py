@@ -97,8 +97,8 @@ def fate_of_run(results: Results, words: Words, run: str, assay: str) -> str:
     Returns
     -------
     str
-        As ``43 samples: 40 assayed again on run Q04 and analysed; 3 without an analysed result (005-D21, 006-D6, 006-D17)``;
-        empty for a run without a sample.
+        As ``43 samples: 40 assayed again on run Q04 and analysed; 3 without an analysed result (005-D21 ...)``; empty
+        for a run without a sample.
     """
     observed = of_samples(results)
     observed = observed[(observed["assay"] == assay) & (observed["sample_id"] != "")]
