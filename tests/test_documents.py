@@ -71,7 +71,7 @@ def test_titles_and_footnotes_stand_around_the_cells(made, context_small, result
     body = tables.build("nca_parameters", Results(results_small), context_small)
     sheet = book[discover("tables")["nca_parameters"].id]
     texts = [str(row[0]) for row in sheet.iter_rows(max_col=1, values_only=True) if row[0] is not None]
-    assert "14.4.5" in texts[0] and texts[1] == body.subtitle
+    assert "14.4.1.5" in texts[0] and texts[1] == body.subtitle
     assert texts[-len(body.footnotes) :] == list(body.footnotes)
 
 

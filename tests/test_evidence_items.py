@@ -37,13 +37,13 @@ def rows(results, context_small):
 
 def test_the_evidence_gives_counts_weight_and_what_is_identifiable(rows):
     one = rows("model_evidence", "003").iloc[0]
-    assert one["Model"] == "decay" and (one["n"], one["BLQ (%)"]) == ("5", "2 (40.0)")
+    assert one["Model"] == "decay" and (one["n"], one["BLQ (%)"]) == ("5", "2 (40)")
     assert (one["ln L"], one["AICc"], one["Weight"]) == ("-5.00", "NC", "0.90")
     assert one["Identifiable parameters"] == "scale, sigma; not: delta"
     assert one["Role"] == "shown, lowest AICc" and one["Remarks"] == "AICc undefined: too few samples"
     assert one["Converged"] == "yes"
     never = rows("model_evidence", "006").iloc[0]
-    assert (never["n"], never["BLQ (%)"], never["Converged"], never["ln L"]) == ("4", "4 (100.0)", "–", "NC")
+    assert (never["n"], never["BLQ (%)"], never["Converged"], never["ln L"]) == ("4", "4 (100)", "–", "NC")
     assert never["Remarks"] == "no quantified level"
 
 

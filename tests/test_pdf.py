@@ -113,7 +113,7 @@ def test_the_document_is_tagged_named_and_has_a_language(paper):
             heads = [item.title for item in outline.root]
             below = [child.title for item in outline.root for child in item.children]
     assert heads[:3] == ["At a glance", "Brief for the safety monitoring committee", "Figures"]
-    assert any("14.4.5" in title for title in below) and len(below) > 40
+    assert any("14.4.1.5" in title for title in below) and len(below) > 40
 
 
 def test_every_figure_is_told_in_words_and_every_table_has_heads(paper, folder, context_small):

@@ -154,7 +154,10 @@ def test_first_screen_says_what_it_is_and_flags_what_to_know(text):
     assert "2 in DL1 (2×10⁹ cells)" in first and "4 in DL2 (4×10⁹ cells)" in first
     assert "1 assay run refused: plate_3" in first
     assert "1 export set aside whole: readme.docx (no reader knows this file)" in first
-    assert "1 of 37 results are not analysed: 1 replaced by another result that is analysed." in first
+    assert (
+        "1 of 37 results (1 of " in first
+        and " samples) are not analysed: 1 replaced by another result that is analysed." in first
+    )
 
 
 def test_who_died_or_withdrew_stands_on_the_first_screen_and_in_the_brief(text, folder, context_small):
@@ -216,14 +219,15 @@ def test_first_screen_leads_with_an_answer_per_dose_level(text):
 
 
 def test_counts_of_results_agree_between_first_screen_and_listing(text, folder, context_small):
-    from nkinetics.tables.excluded import fate_words
+    from nkinetics.tables._fates import counts
     from nkinetics.wording import Words
 
-    assert fate_words(Results(folder), Words("en")) == (37, 1, "1 replaced by another result that is analysed")
+    n = counts(Results(folder), Words("en"))
+    assert (n.results, n.results_out, n.became) == (37, 1, "1 replaced by another result that is analysed")
     first = text[: text.index('id="brief"')]
-    assert "36 analysed of 37" in first and "1 not analysed: 1 replaced" in first
+    assert f"36 analysed of 37, of {n.samples} samples" in first and "1 not analysed: 1 replaced" in first
     listing = tables.build("excluded", Results(folder), context_small)
-    assert "1 of 37 results" in listing.subtitle
+    assert f"1 of 37 results, of 1 of {n.samples} samples" in listing.subtitle
     assert any(note.startswith("Not analysed: 1 replaced") for note in listing.footnotes)
     assert any("2 more rows stand for patients without any sample" in note for note in listing.footnotes)
 
@@ -236,7 +240,9 @@ def test_warnings_of_the_reading_stand_on_the_first_screen(results_small, contex
     told = told[: told.index("</p>")]
     assert "<li>The amount given of 005 is empty.</li>" in told and "To mend: " in told
     flags = html.flags(Results(tmp_path / "r"), context_small, html.strings("en"))
-    assert ("While reading the input: The amount given of 005 is empty.", "warnings") in flags
+    (links,) = [links for text, links in flags if text == "While reading the input: The amount given of 005 is empty."]
+    # What concerns one patient leads to that patient.
+    assert links == [("Look there", "patient-005"), ("What was said", "warnings")]
 
 
 def test_flags_are_absent_where_there_is_nothing_to_know(results_small, context_small, tmp_path):
@@ -245,8 +251,9 @@ def test_flags_are_absent_where_there_is_nothing_to_know(results_small, context_
         path = tmp_path / "r" / name
         path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
     results, s = Results(tmp_path / "r"), html.strings("en")
-    anchors = {anchor for _, anchor in html.flags(results, context_small, s)}
-    assert anchors == {"patients", "T-CK-05"}  # nobody has a sample any more, and DL1 has two patients
+    anchors = {anchor for _, links in html.flags(results, context_small, s) for _, anchor in links}
+    # Nobody has a sample any more, and DL1 has two patients.
+    assert anchors == {"T-CK-05", *(f"patient-{patient}" for patient in PATIENTS)}
 
 
 def test_every_table_figure_and_listing_of_the_configuration_is_there_once(page, context_small):

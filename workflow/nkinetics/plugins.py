@@ -7,6 +7,7 @@ units and settings model.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -74,7 +75,7 @@ class Table:
     id : str
         Stable id, as T-CK-05.
     number : str
-        Number under the configured prefix, as 4.5 in 14.4.5.
+        Number under the configured prefix, as 5 in 14.4.1.5.
     title : mapping
         Title by language, en and zh.
     needs : tuple of str
@@ -407,6 +408,27 @@ def item_ids() -> tuple[str, ...]:
 
 
 _ITEM_ID = re.compile(r'\bid="((?:[TF]-CK|L)-[\d.]+)"')
+
+
+@cache
+def listed(family: Literal["tables", "figures"]) -> Mapping[str, tuple[str, str]]:
+    """Stable id and English title of each table or figure, by module name, without importing any of them.
+
+    Snakemake labels its files with them while it reads the rules: only the last statement of each file is parsed.
+
+    Examples
+    --------
+    >>> listed("tables")["nca_parameters"][0]
+    'T-CK-05'
+    """
+    found = {}
+    for name in names(family):
+        text = (Path(__file__).parent / family / f"{name}.py").read_text(encoding="utf-8")
+        statement = ast.parse(text[text.rindex(f"\n{FAMILIES[family]} = ") :]).body[0]
+        assert isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call)
+        said = {k.arg: k.value for k in statement.value.keywords}
+        found[name] = str(ast.literal_eval(said["id"])), str(ast.literal_eval(said["title"])["en"])
+    return found
 
 
 @cache

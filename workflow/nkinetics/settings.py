@@ -699,6 +699,12 @@ class Prediction(Section):
     )
     confidence: Fraction = Field(0.95, description="Confidence of the prediction intervals.")
 
+    @field_validator("days")
+    @classmethod
+    def _in_time(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        # Written with sorted names they come back as D14, D21, D7: days are shown in order of time.
+        return dict(sorted(value.items(), key=lambda day: (day[1], day[0])))
+
     @model_validator(mode="after")
     def _consistent(self) -> Prediction:
         names = [s.name for s in self.scenarios]
@@ -755,14 +761,16 @@ class Statistics(Section):
                 raise ValueError(f"{name!r} is no name of a day, as D28")
             if not 0 < earliest <= time <= latest:
                 raise ValueError(f"{name} is [day, earliest, latest] with 0 < earliest <= day <= latest")
-        return value
+        return dict(sorted(value.items(), key=lambda day: (day[1], day[0])))
 
 
 class Numbering(Section):
     """Prefixes of item numbers (ICH E3)."""
 
-    table: str = Field("14.4", description="Prefix of tables.")
-    figure: str = Field("14.4", description="Prefix of figures.")
+    table: str = Field("14.4.1", description="Prefix of tables.")
+    figure: str = Field(
+        "14.4.2", description="Prefix of figures; another than that of tables, or a table and a figure share a number."
+    )
     listing: str = Field("16.2.5", description="Prefix of listings.")
 
 
@@ -827,6 +835,11 @@ class Report(Section):
         None,
         description="Results folder of the data cut before this one, kept outside results/ (as cuts/2026-08-31): the "
         "report tells what changed since. Empty = no earlier cut.",
+    )
+    references: str | None = Field(
+        None,
+        description="Folder with numbers of other programs (as nkinetics qualify oq --references reads it): the "
+        "validation section compares with them. Empty = none.",
     )
 
     @model_validator(mode="after")

@@ -308,7 +308,7 @@ def level(row: Mapping[str, object] | pd.Series) -> str:
 
 
 def number_of(item: Table | Figure, context: Context) -> str:
-    """Number of an item under the configured prefix, as 14.4.5 or 16.2.5.5."""
+    """Number of an item under the configured prefix, as 14.4.1.5 or 16.2.5.5."""
     numbering = context.settings.report.numbering
     prefix = numbering.listing if item.id.startswith("L-") else _prefix(item, context)
     return f"{prefix}.{item.number}"

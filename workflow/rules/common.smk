@@ -153,6 +153,16 @@ def previous_cut():
     return [str(path) for path in PREVIOUS]
 
 
+def reference_numbers():
+    """Files of other programs' numbers that the validation section compares with; none where no folder is named."""
+    folder = SETTINGS.report.references
+    return (
+        sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
+        if folder
+        else []
+    )
+
+
 def final_outputs(wildcards):
     """Everything that the main job is asked for, without the manifest that names it."""
     return [path for path in rules.all.input if path != MANIFEST]

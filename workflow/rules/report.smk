@@ -23,6 +23,8 @@ CHANGES = ["results/changes.csv"] if PREVIOUS else []
 
 rule validation:
     """Controls with known answers and planted defects, carried out by the very code that makes this report."""
+    input:
+        references=reference_numbers(),
     output:
         "results/validation.csv",
     log:
@@ -31,8 +33,13 @@ rule validation:
         "logs/benchmarks/validation.tsv"
     params:
         code=code("qualify"),
+        references=(
+            ["--references", SETTINGS.report.references]
+            if SETTINGS.report.references
+            else []
+        ),
     shell:
-        "nkinetics qualify oq --table {output} > {log} 2>&1"
+        "nkinetics qualify oq {params.references:q} --table {output} > {log} 2>&1"
 
 
 rule tables:
@@ -46,16 +53,16 @@ rule tables:
                 f"results/tables/{name}.csv",
                 category="Tables",
                 subcategory="One by one (CSV)",
-                labels={"table": name.replace("_", " ")},
+                labels={"id": id, "title": title},
                 caption="../report/table.rst",
             )
-            for name in plugins.names("tables")
+            for name, (id, title) in plugins.listed("tables").items()
         ],
         expand("results/tables/{name}.json", name=plugins.names("tables")),
         xlsx=report(
             "results/tables.xlsx",
             category="Tables",
-            labels={"table": "all, as a workbook"},
+            labels={"id": "all", "title": "All tables as a workbook (XLSX)"},
             caption="../report/workbook.rst",
         ),
     log:
@@ -79,7 +86,7 @@ rule tables_rtf:
         rtf=report(
             "results/tables.rtf",
             category="Tables",
-            labels={"table": "all, for medical writers"},
+            labels={"id": "all", "title": "All tables for medical writers (RTF)"},
             caption="../report/workbook.rst",
         ),
     log:
@@ -103,10 +110,10 @@ rule figures:
             report(
                 f"results/figures/{name}.svg",
                 category="Figures",
-                labels={"figure": name.replace("_", " ")},
+                labels={"id": id, "title": title},
                 caption="../report/figure.rst",
             )
-            for name in plugins.names("figures")
+            for name, (id, title) in plugins.listed("figures").items()
         ],
         expand(
             "results/figures/{name}.{ending}",

@@ -23,6 +23,7 @@ from nkinetics.figures._style import (
     say_in,
     words_of,
 )
+from nkinetics.findings import crs_note
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.population.exposure import BELOW, VALUE, exposures, people
 from nkinetics.population.exposure_response import UNKNOWN, groups, wanted
@@ -200,6 +201,7 @@ def _notes(
             "托珠单抗因扩增及其毒性而使用：圆环仅表示使用者，不作为因素。",
         )
     ]
+    notes += filter(None, [crs_note(results, context)])
     out = sorted(set(found["patient_id"]) - set(shown.loc[shown["rank"].notna(), "patient_id"]))
     if out:
         few = words.join(out) if len(out) <= 8 else str(len(out))

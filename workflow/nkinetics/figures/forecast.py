@@ -38,6 +38,7 @@ from nkinetics.figures._style import (
     say_in,
     words_of,
 )
+from nkinetics.findings import limit_note, usefulness_note
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
 from nkinetics.wording import Words, amount, everyone, missing, profile_name, significant, source_footnote, unit_name
@@ -103,6 +104,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     figure.text(0.5, 0.06 / figure.get_figheight(), day_label(words), ha="center", fontsize=8)
     notes = (
         *_notes(words, results, numbers, names, beyond, reference, level),
+        *filter(None, [usefulness_note(results, context), limit_note(results, context)]),
         source_footnote(results, context, NEEDS),
     )
     subtitle = f"{everyone(results, words)} · " + profile_name(context, assay, specimen, _unit(numbers))

@@ -25,6 +25,7 @@ from nkinetics.figures._style import (
     say_in,
     words_of,
 )
+from nkinetics.findings import persistence_note
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
 from nkinetics.wording import Words, days, dose_levels, dose_names, missing, profile_name, profiles, source_footnote
@@ -220,6 +221,7 @@ def _notes(results: Results, context: Context, words: Words) -> tuple[str, ...]:
     k, least = context.settings.nca.consecutive_blq, context.settings.statistics.summary_n_min
     level = f"{100 * context.settings.statistics.confidence:g} %"
     return (
+        *filter(None, [persistence_note(results, context)]),
         words.say(
             f"Event: loss, the first {'sample' if k == 1 else 'of two consecutive samples'} "
             "below the limit after the last above it. Ticks: censored, still above the limit: patients who died or "

@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from nkinetics import figures, tables
 from nkinetics.columns import STAGE_TABLES
+from nkinetics.findings import ends, persistence_counts, persistence_rows
 from nkinetics.leading import led, older_data
 from nkinetics.plugins import TableBody, discover
 from nkinetics.provenance import exclusions, manifest
@@ -34,9 +35,10 @@ from nkinetics.report.submission import submission
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import Settings
 from nkinetics.store import records, sha256_of
+from nkinetics.tables._fates import Counts, counts, fate_of_run
 from nkinetics.tables._nca import BY_NAME, bounds, values
-from nkinetics.tables.excluded import fate_words
-from nkinetics.tables.persistence import ends
+from nkinetics.tables.excluded import bridge
+from nkinetics.tables.model_parameters import undetermined
 from nkinetics.tables.topline import cell as topline_cell
 from nkinetics.wording import (
     FOLLOW_UP_ENDS,
@@ -59,6 +61,8 @@ from nkinetics.wording import (
 )
 
 BRIEF_TABLES, BRIEF_FIGURE = ("topline", "safety"), "overview"
+NAMED_UP_TO = 12
+"""More patients than these are not named in a flag."""
 COMPACT, LONG = 24, 60
 """Characters up to which a cell is never broken, and from which a column is given room."""
 VALUES = "nca_individual"
@@ -197,7 +201,10 @@ def _content(results_folder: Path, settings: Settings, version: str) -> dict[str
         "answers": answers(results, context, s),
         "compared": compared(results, context, s),
         "flags": flags(results, context, s),
+        "bridge": bridge(results, Words(context.language)) if len(results.table("ingest")) else "",
+        "bridge_links": _numbered(("T-CK-17", "L-16.2.5.2", "L-16.2.5.5"), built, context),
         "validation": _validation(results),
+        "references": _references(results, s),
         "values": discover("tables")[VALUES].id if VALUES in built else "",
         "brief": _brief(built, drawn, context),
         "since": since(results, context, s),
@@ -470,24 +477,25 @@ def _facts(results: Results, context: Context, s: Mapping[str, Any]) -> list[tup
     study, words = context.settings.study, Words(context.language)
     names, observed = dose_names(results, context), results.table("observations")
     reportable = observed["reportable"].fillna(False).astype(bool)
-    counts = results.patients["dose_level"].value_counts()
-    total, n_out, became = fate_words(results, words)
+    in_level = results.patients["dose_level"].value_counts()
+    n = counts(results, words)
     model = discover("models").get(context.settings.models.default)
     facts = [(s["product"], [study.product])] if study.product else []
     return [
         *facts,
         (s["study"], [study.id]),
         (s["data_cut"], [study.data_cut or s["none_set"]]),
-        (s["patients"], [s["patients_of"].format(n=counts[d], level=names[d]) for d in dose_levels(results)]),
+        (s["patients"], [s["patients_of"].format(n=in_level[d], level=names[d]) for d in dose_levels(results)]),
         (
             s["results_counted"],
             [
                 s["results_text"].format(
                     reportable=int(reportable.sum()),
-                    total=total,
+                    total=n.results,
+                    samples=n.samples,
                     quantified=int((reportable & (observed["status"] == "quantified")).sum()),
                 ),
-                *([s["results_out"].format(n=n_out, became=became)] if n_out else []),
+                *([s["results_out"].format(n=n.results_out, became=n.became)] if n.results_out else []),
             ],
         ),
         (
@@ -544,20 +552,20 @@ def compared(results: Results, context: Context, s: Mapping[str, Any]) -> list[s
     return lines
 
 
-def _left(results: Results, words: Words) -> list[str]:
+def _left(results: Results, words: Words) -> dict[str, str]:
     """Patients who died or withdrew, with the day."""
     level = dict(zip(results.patients["patient_id"], results.patients["dose_level"], strict=True))
-    found = []
+    found: dict[str, str] = {}
     for status in ("death", "withdrawal"):
         name = words.pick(FOLLOW_UP_ENDS[status])
-        found += [
-            words.say(
+        found |= {
+            patient: words.say(
                 f"{patient} ({level[patient]}) {name}, day {days(end)}",
                 f"{patient}（{level[patient]}）{name}，第 {days(end)} 天",
             )
             for patient, (end, how) in sorted(follow_up_ends(results).items())
             if how == status
-        ]
+        }
     return found
 
 
@@ -572,59 +580,106 @@ def _lasting(
     results: Results, context: Context, s: Mapping[str, Any], kind: Any, dose_level: str, lasts: Sequence[float]
 ) -> str:
     """Persistence of a dose level: the Kaplan-Meier median, or for few patients the days last quantified."""
-    rows = results.table("persistence")
-    rows = rows[(rows["assay"] == kind["assay"]) & (rows["specimen"] == kind["specimen"])]
-    rows = rows[(rows["dose_level"] == dose_level) & (rows["limit"] == "lloq")].sort_values("time")
+    rows = persistence_rows(results, kind["assay"], kind["specimen"], dose_level)
     words = Words(context.language)
-    n = 0 if not len(rows) or missing(rows["n_at_risk"].max()) else int(rows["n_at_risk"].max())
+    n, events, _ = persistence_counts(rows)
     if n < context.settings.statistics.summary_n_min:
         return s["answer_tlast"].format(days=words.join(days(t) for t in lasts)) if lasts else str(s["answer_none"])
-    first, events = rows.iloc[0], int(rows["n_events"].fillna(0).sum())
+    first = rows.iloc[0]
     if missing(first["median"]):
         return str(s["answer_not_reached"].format(events=events, n=n))
     return str(s["answer_median"].format(median=days(first["median"]), ci=ends(words, first), events=events, n=n))
 
 
-def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What to know before reading the numbers: (text, anchor)."""
-    found: list[tuple[str, str]] = []
+def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What to know before reading the numbers: the text, and where to look: words and anchor of each link.
+
+    What concerns one patient leads to that patient.
+    """
+    found: list[tuple[str, list[tuple[str, str]]]] = []
     words = Words(context.language)
+
+    def flag(text: str, anchor: str, concerned: Sequence[str] = ()) -> None:
+        found.append((text, _where(text, anchor, concerned, s)))
+
     controls = _validation(results)
     wrong = [row for row in controls if not row["as_required"]]
     if wrong:
-        found.append((s["flag_validation"].format(n=len(wrong), total=len(controls)), "validation"))
+        flag(s["flag_validation"].format(n=len(wrong), total=len(controls)), "validation")
     left = _left(results, words)
     if left:
-        found.append((s["flag_left"].format(who=words.say("; ", "；").join(left)), "patients"))
+        flag(s["flag_left"].format(who=words.say("; ", "；").join(left.values())), "patients", list(left))
     runs = results.table("runs")
-    refused = sorted(set(runs.loc[~runs["accepted"].fillna(False).astype(bool), "run_id"]))
-    if refused:
+    refused = runs[~runs["accepted"].fillna(False).astype(bool)].drop_duplicates(["assay", "run_id"])
+    if len(refused):
         key = "flag_run" if len(refused) == 1 else "flag_runs"
-        found.append((s[key].format(n=len(refused), runs=words.join(refused)), "T-CK-16"))
+        refused = refused.sort_values(["run_id", "assay"])
+        fates = [fate_of_run(results, words, str(r.run_id), str(r.assay)) for r in refused.itertuples()]
+        fate = words.say(" (", "（") + fates[0] + words.say(")", "）") if len(fates) == 1 and fates[0] else ""
+        flag(s[key].format(n=len(refused), runs=words.join(refused["run_id"]), fate=fate), "T-CK-16")
     aside = _files_aside(results, words)
     if aside:
         key = "flag_file" if len(aside) == 1 else "flag_files"
-        found.append((s[key].format(n=len(aside), files=words.join(aside)), "T-CK-17"))
+        flag(s[key].format(n=len(aside), files=words.join(aside)), "T-CK-17")
     below, nothing = _never_quantified(results, words)
     if below:
-        found.append((s["flag_unquantified"].format(reasons=grouped(below, words)), "patients"))
+        flag(s["flag_unquantified"].format(reasons=grouped(below, words)), "patients", list(below))
     if nothing:
         # Who is missing comes before why: the reader looks for a patient.
         told = words.say("; ", "；").join(f"{patient} ({reason})" for patient, reason in nothing.items())
-        found.append((s["flag_no_result"].format(reasons=told), "patients"))
-    found += [(s["flag_warning"].format(text=line), "warnings") for line in _warnings(results, words)]
-    total, n_out, became = fate_words(results, words)
-    if n_out:
-        found.append((s["flag_excluded"].format(n=n_out, total=total, became=became), "L-16.2.5.5"))
-    found += _model_flags(results, led(results, context), s)
+        flag(s["flag_no_result"].format(reasons=told), "patients", list(nothing))
+    for line in _warnings(results, words):
+        flag(s["flag_warning"].format(text=line), "warnings", _told_of(line, results))
+    n = counts(results, words)
+    if n.results_out:
+        flag(_excluded(n, s), "L-16.2.5.5")
+    for text, concerned in _model_flags(results, led(results, context), s):
+        flag(text, "T-CK-07", concerned)
     earlier = older_data(results, context)
     if earlier:
-        found.append((earlier, "T-CK-14"))
+        flag(earlier, "T-CK-14")
     for dose_level in dose_levels(results):
-        n = int((results.patients["dose_level"] == dose_level).sum())
-        if n < context.settings.statistics.summary_n_min:
-            found.append((s["flag_few"].format(level=dose_level, n=n), "T-CK-05"))
+        few = int((results.patients["dose_level"] == dose_level).sum())
+        if few < context.settings.statistics.summary_n_min:
+            flag(s["flag_few"].format(level=dose_level, n=few), "T-CK-05")
     return found
+
+
+def _where(text: str, anchor: str, concerned: Sequence[str], s: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Links of a flag: to the one patient whom it concerns, to each of a few, else to its place."""
+    if len(concerned) == 1:
+        own = [(str(s["more"]), f"patient-{concerned[0]}")]
+        return own if anchor == "patients" or anchor.startswith("T-") else [*own, (str(s["more_of"]), anchor)]
+    if anchor == "patients" and 1 < len(concerned) <= NAMED_UP_TO:
+        return [(f"{s['patient']} {patient}", f"patient-{patient}") for patient in concerned]
+    return [(str(s["more"]), anchor)]
+
+
+def _told_of(line: str, results: Results) -> list[str]:
+    """The patients whom a text names. An id of one character is no name: it may be a number of the text."""
+    known = [str(p) for p in results.patients["patient_id"] if len(str(p)) > 1]
+    return [p for p in known if re.search(rf"(?<![\w.-]){re.escape(p)}(?![\w-]|\.\w)", line)]
+
+
+def _excluded(n: Counts, s: Mapping[str, Any]) -> str:
+    told = {"n": n.results_out, "total": n.results, "samples": n.samples, "samples_out": n.samples_out}
+    return str(s["flag_excluded"].format(**told, became=n.became))
+
+
+def _numbered(ids: Sequence[str], built: Mapping[str, TableBody], context: Context) -> list[tuple[str, str]]:
+    """Kind and number of the items that are shown, each with its anchor."""
+    items = [discover("tables")[name] for name in built]
+    return [(f"{kind_of(i, context)} {number_of(i, context)}", i.id) for wanted in ids for i in items if i.id == wanted]
+
+
+def _references(results: Results, s: Mapping[str, Any]) -> str:
+    """Whether this run was compared with other programs' numbers, and how that came out."""
+    rows = [row for row in _validation(results) if str(row["control"]).startswith("OQ-REF")]
+    if not rows:
+        return str(s["validation_no_others"])
+    agree = sum(bool(row["as_required"]) for row in rows)
+    titles = "; ".join(f"{row['title']}: {row['found']}" for row in rows)
+    return str(s["validation_others"].format(agree=agree, n=len(rows), titles=titles))
 
 
 def _validation(results: Results) -> list[dict[str, Any]]:
@@ -668,16 +723,45 @@ def _never_quantified(results: Results, words: Words) -> tuple[dict[str, str], d
     return below, nothing
 
 
-def _model_flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tuple[str, str]]:
-    fits = results.table("fits")
-    fits = fits[(fits["model"] == context.settings.models.default) & (fits["n_obs"].fillna(0) > 0)]
+def _model_flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """What the fits of the model shown leave open, each with the patients concerned."""
+    words, model = Words(context.language), context.settings.models.default
+    fits, estimates = results.table("fits"), results.table("estimates")
+    fits = fits[(fits["model"] == model) & (fits["n_obs"].fillna(0) > 0)]
     converged = fits["converged"].fillna(False).astype(bool)
-    loose = fits[converged & ~fits["identifiable"].fillna(False).astype(bool)]
-    found = []
+
+    def named(keys: Sequence[tuple[str, str, str]]) -> tuple[str, list[str]]:
+        by: dict[str, list[str]] = {}
+        order = {kind.assay: i for i, kind in enumerate(profiles(results).itertuples())}
+        for patient, assay, _ in sorted(keys, key=lambda k: (k[0], order.get(k[1], len(order)), k[2])):
+            by.setdefault(patient, []).append(words.assay(assay))
+        if not 0 < len(by) <= NAMED_UP_TO:
+            return "", list(by)
+        told = words.say("; ", "；").join(f"{p} {words.join(a)}" for p, a in by.items())
+        return words.say(f" ({told})", f"（{told}）"), list(by)
+
+    def keys_of(frame: Any) -> list[tuple[str, str, str]]:
+        return [(str(r.patient_id), str(r.assay), str(r.specimen)) for r in frame.itertuples()]
+
+    found: list[tuple[str, list[str]]] = []
     if len(fits) and not converged.all():
-        found.append((s["flag_unfitted"].format(n=int((~converged).sum()), total=len(fits)), "T-CK-07"))
-    if len(loose):
-        found.append((s["flag_not_identifiable"].format(n=len(loose), total=int(converged.sum())), "T-CK-07"))
+        who, concerned = named(keys_of(fits[~converged]))
+        text = s["flag_unfitted"].format(n=int((~converged).sum()), total=len(fits), who=who)
+        found.append((text, concerned))
+    # The same cells as the table of model parameters calls not identifiable.
+    loose = undetermined(estimates[estimates["model"] == model])
+    fitted = set(estimates.loc[estimates["kind"] == "fitted", "parameter"])
+    done = keys_of(fits[converged])
+    first = [k for k in done if fitted & set(loose.get(k, ()))]
+    only_derived = [k for k in done if k in loose and k not in first]
+    if first:
+        who, concerned = named(first)
+        text = s["flag_not_identifiable"].format(n=len(first), total=len(done), who=who)
+        if only_derived:
+            more, others = named(only_derived)
+            told = s["flag_not_identifiable_derived"].format(n=len(only_derived), who=more)
+            text, concerned = f"{text}{words.say(' ', '')}{told}", list(dict.fromkeys([*concerned, *others]))
+        found.append((text, concerned))
     return found
 
 
@@ -734,6 +818,12 @@ def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dic
         "tables": words.join(file for file, _, _ in given),
         "versions": versions,
         "run": run,
-        "trail": (len(trail), exclusions.head(trail)) if trail else None,
+        "trail": (len(trail), exclusions.head(trail), _kinds(trail, s, words)) if trail else None,
         "configuration": configuration,
     }
+
+
+def _kinds(trail: Sequence[Mapping[str, Any]], s: Mapping[str, Any], words: Words) -> str:
+    """Entries of the trail by kind."""
+    kinds = [str(entry.get("kind", "")) for entry in trail]
+    return words.join(s["trail_kinds"][k].format(n=kinds.count(k)) for k in sorted(set(kinds)) if k in s["trail_kinds"])

@@ -10,6 +10,7 @@ import pandas as pd
 from nkinetics.leading import led, preference
 from nkinetics.plugins import TableBody
 from nkinetics.report.explained import explained, opened
+from nkinetics.report.trust import Trust
 from nkinetics.results import Context, Results
 from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS
 from nkinetics.tables.excluded import measured, sources_of, with_curve
@@ -52,6 +53,7 @@ def sections(
     nca_of = {str(p): rows for p, rows in nca.groupby("patient_id", sort=False)}
     names, made = dose_names(results, context), opened(results, context)
     found: list[dict[str, Any]] = []
+    trust = Trust(results, context, s)
     linked: dict[tuple[str, str, str], str] = {}
     for patient in results.patients.to_dict("records"):
         identifier = str(patient["patient_id"])
@@ -65,6 +67,7 @@ def sections(
                 "id": identifier,
                 "dose_level": names[str(patient["dose_level"])],
                 "facts": _facts(patient, s),
+                "trust": trust.of(identifier),
                 "parameters": _turned(built.get("nca_individual"), identifier, 3, links),
                 "explained": explained(made, results, context, s, identifier, values),
                 "model": _turned(built.get("model_parameters"), identifier, 3, {}),
@@ -306,11 +309,12 @@ def _sentences(results: Results, context: Context, s: Mapping[str, Any], patient
 def _told(row: pd.Series, s: Mapping[str, Any], words: Words, model: str, confidence: str) -> str:
     name = quantity_name(words, model, str(row["parameter"]))
     ends = interval(words, row)
+    if missing(row["estimate"]):
+        # It does not exist: NC with its reason, as in the table; not identifiable is what has a value.
+        return str(s["word_not_calculable"].format(name=name, reason=words.told(str(row["reason"]))))
     if not missing(row["identifiable"]) and not bool(row["identifiable"]):
         within = s["word_within"].format(interval=ends) if ends else ""
         return str(s["word_not_identifiable"].format(name=name, interval=within))
-    if missing(row["estimate"]):
-        return str(s["word_no_fit"].format(reason=f"{name}: {words.told(str(row['reason']))}"))
     values = {"name": name, "estimate": estimate(row), "unit": unit_name(str(row["unit"]))}
     if not ends:
         return str(s["word_no_interval"].format(**values)).replace(" ,", ",")

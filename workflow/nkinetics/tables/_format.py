@@ -63,9 +63,32 @@ def statistic(value: float, digits: int = 3) -> str:
     return NOT_CALCULABLE if math.isnan(value) else significant(value, digits)
 
 
-def percentage(value: float) -> str:
-    """A CV with 1 decimal, NC where it cannot be had."""
-    return NOT_CALCULABLE if math.isnan(value) else percent(value)
+FEW = 10
+"""Below so many values a percentage over them is printed without decimals."""
+
+
+def percentage(value: float, n: int) -> str:
+    """A CV over n values: 1 decimal, none over few values; NC where it cannot be had.
+
+    Examples
+    --------
+    >>> percentage(108.46, 3), percentage(108.46, 10), percentage(float("nan"), 1)
+    ('108', '108.5', 'NC')
+    """
+    if math.isnan(value):
+        return NOT_CALCULABLE
+    return f"{value:.0f}" if n < FEW else percent(value)
+
+
+def share(value: float, n: int) -> str:
+    """A share of n patients as a percentage: no decimals below 100 patients, where one patient is more than 1 %.
+
+    Examples
+    --------
+    >>> share(2 / 3, 3), share(2 / 3, 300)
+    ('67', '66.7')
+    """
+    return f"{100 * value:.0f}" if n < 100 else percent(100 * value)
 
 
 def interval(lower: float, upper: float) -> str:

@@ -6,9 +6,9 @@ import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
-from nkinetics.tables._format import NOT_CALCULABLE, NOT_REPORTED, absent, analysis_set, body
+from nkinetics.tables._format import NOT_CALCULABLE, NOT_REPORTED, absent, analysis_set, body, share
 from nkinetics.tables.persistence import ALL, days_of, windows_note
-from nkinetics.wording import Words, dose_levels, missing, percent, profile_name, profiles
+from nkinetics.wording import Words, dose_levels, missing, profile_name, profiles
 
 NEEDS = ("detectability", "observations", "patients", "infusions")
 
@@ -63,10 +63,8 @@ def _share(words: Words, row: pd.Series, level: str, least: int) -> dict[str, st
         return dict.fromkeys(heads, NOT_CALCULABLE)
     if int(row["n_sampled"]) < least:
         return dict.fromkeys(heads, NOT_REPORTED)
-    low, high = percent(100 * row["ci_lower"]), percent(100 * row["ci_upper"])
-    return dict(
-        zip(heads, (percent(100 * row["share"]), words.say(f"{low} to {high}", f"{low} 至 {high}")), strict=True)
-    )
+    shown, low, high = (share(float(row[c]), int(row["n_sampled"])) for c in ("share", "ci_lower", "ci_upper"))
+    return dict(zip(heads, (shown, words.say(f"{low} to {high}", f"{low} 至 {high}")), strict=True))
 
 
 def _footnotes(results: Results, context: Context, level: str) -> tuple[str, ...]:

@@ -11,11 +11,11 @@ from nkinetics.observations import FAR, OUTSIDE_WINDOW
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._events import EVENT_NAMES, collected
+from nkinetics.tables._fates import fates
 from nkinetics.tables._format import analysis_set, body
 from nkinetics.tables._nca import AUC_WINDOW
 from nkinetics.tables._protocol import Plan, plans, schedule_words
 from nkinetics.tables._visits import RESULTS, outcomes, planned, visit_names, without_samples
-from nkinetics.tables.excluded import fates
 from nkinetics.wording import Words, amount, days, missing, percent, profiles
 
 NEEDS = ("patients", "infusions", "cytokines", "events", "samples", "observations", "nca", "nca_points", "runs")
@@ -364,8 +364,8 @@ def _runs(results: Results, words: Words) -> Iterator[Deviation]:
         own = became[observed.loc[became.index, "run_id"] == run]
         replaced, rest = int((own == "replaced").sum()), int((own != "replaced").sum())
         touches = words.say(
-            f"{len(own)} results: {replaced} replaced by another run, {rest} lost",
-            f"{len(own)} 个结果：{replaced} 个由其他批次取代，{rest} 个丢失",
+            f"{len(own)} results: {replaced} replaced by another run, {rest} without another that is analysed",
+            f"{len(own)} 个结果：{replaced} 个由其他批次取代，{rest} 个无其他结果",
         )
         yield Deviation(
             words.say("run refused", "批次被拒"), float("nan"), words.colon(str(run), why) if why else str(run), touches

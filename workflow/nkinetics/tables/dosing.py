@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
@@ -147,8 +145,11 @@ def _footnotes(results: Results, context: Context) -> tuple[str, ...]:
     return tuple(notes)
 
 
-_TITLE: Mapping[str, str] = {
-    "en": "Dosing, co-medication and events actually recorded",
-    "zh": "实际给药、合并用药与事件",
-}
-TABLE = Table(name="dosing", id="T-CK-02", number="2", title=_TITLE, needs=NEEDS, build=build)
+TABLE = Table(
+    name="dosing",
+    id="T-CK-02",
+    number="2",
+    title={"en": "Dosing, co-medication and events actually recorded", "zh": "实际给药、合并用药与事件"},
+    needs=NEEDS,
+    build=build,
+)

@@ -1,55 +1,21 @@
-"""L-16.2.5.5: what was not analysed, and why: samples, then rows of exports that belong to no sample."""
+"""L-16.2.5.5: which results are not analysed, and why: those of refused runs under their run, then single ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.store import row_ranges
+from nkinetics.tables._fates import counts, fate_of_run
 from nkinetics.tables._format import analysis_set, body
 from nkinetics.wording import STATUS_CODES, Words, days, level, missing, profile_name, unit_name
 
-NEEDS = ("observations", "observation_sources", "runs", "patients")
+NEEDS = ("observations", "observation_sources", "runs", "ingest", "patients")
 EMPTY = "–"
-FATES = ("replaced", "pending", "lost", "by_rule")
-"""What became of a result that is not analysed, in the order of display."""
-
-
-def fates(results: Results) -> pd.Series:
-    """What became of every result, by the index of the observations.
-
-    Returns
-    -------
-    Series of str
-        ``analysed``; ``replaced`` by another result of the same sample and assay, which is analysed; ``pending`` or not
-        done; ``lost`` (failed, not replaced); ``by_rule`` (measured, and left out by a rule of the study). A patient
-        without any sample has no result: the row that stands for him is not here.
-    """
-    observed = results.table("observations")
-    observed = observed[~((observed["status"] == "not_done") & (observed["sample_id"] == ""))]
-    analysed = observed["reportable"].fillna(False).astype(bool)
-    same = pd.MultiIndex.from_frame(observed[["patient_id", "assay", "specimen", "sample_id"]])
-    replaced = same.isin(same[analysed.to_numpy()]) & (observed["sample_id"] != "")
-    found = pd.Series("by_rule", index=observed.index, dtype="str")
-    found = found.mask(observed["status"] == "failed", "lost").mask(observed["status"] == "not_done", "pending")
-    return found.mask(replaced, "replaced").mask(analysed, "analysed")
-
-
-def fate_words(results: Results, words: Words) -> tuple[int, int, str]:
-    """How many results there are, how many are not analysed, and what became of those."""
-    counts = fates(results).value_counts()
-    names = {
-        "replaced": words.say("replaced by another result that is analysed", "已由纳入分析的另一结果取代"),
-        "pending": words.say("not done or pending", "未检测或待检测"),
-        "lost": words.say("lost (failed, not replaced)", "丢失（失败且未取代）"),
-        "by_rule": words.say("measured, left out by a rule", "已测得，按规则排除"),
-    }
-    shown = words.join(f"{counts[fate]} {names[fate]}" for fate in FATES if fate in counts)
-    total = int(counts.sum())
-    return total, total - int(counts.get("analysed", 0)), shown
 
 
 def with_curve(results: Results) -> set[str]:
@@ -92,18 +58,38 @@ def measured(record: Mapping[str, object], context: Context, curves: set[str]) -
 
 
 def build(results: Results, context: Context) -> TableBody:
-    """One row per observation that is not analysed; patients without one stand in a footnote."""
+    """Results of refused runs under a row for each run, then the others; patients without one stand in a footnote."""
     words = Words(context.language)
     observed = results.table("observations")
     left_out = observed[~observed["reportable"].fillna(False).astype(bool)]
-    rows, patients = [], []
-    origins = sources_of(results)
-    curves = with_curve(results)
-    for patient in results.patients.itertuples():
-        own = left_out[left_out["patient_id"] == patient.patient_id].sort_values(["time_actual", "assay", "sample_id"])
-        for record in own.to_dict("records"):
-            rows.append(_row(context, record, str(patient.dose_level), origins, curves))
-            patients.append(str(patient.patient_id))
+    order = {str(p): i for i, p in enumerate(results.patients["patient_id"])}
+    left_out = left_out.assign(_place=left_out["patient_id"].map(order)).dropna(subset=["_place"])
+    left_out = left_out.sort_values(["_place", "time_actual", "assay", "sample_id"], kind="stable")
+    levels = dict(zip(results.patients["patient_id"], results.patients["dose_level"], strict=True))
+    runs, origins, curves = results.table("runs"), sources_of(results), with_curve(results)
+    refused = runs[~runs["accepted"].fillna(False).astype(bool)].drop_duplicates(["assay", "run_id"])
+    rows, patients, shown = [], [], pd.Series(False, index=left_out.index)
+    for run in refused.sort_values(["assay", "run_id"]).itertuples():
+        mine = (left_out["assay"] == run.assay) & (left_out["run_id"] == run.run_id)
+        if not mine.any():
+            continue
+        group = words.say(f"Run {run.run_id}, not accepted", f"批次 {run.run_id}，未被接受")
+        rows.append(_run_row(results, words, group, str(run.run_id), str(run.assay), left_out[mine]))
+        patients.append("")
+        said = runs.loc[(runs["assay"] == run.assay) & (runs["run_id"] == run.run_id), "reason"]
+        for record in left_out[mine].to_dict("records"):
+            # The run's own reason stands once, in the row of the run.
+            reason = str(record["exclusion_reason"])
+            for why in sorted({str(w) for w in said if not missing(w)}, key=len, reverse=True):
+                reason = reason.removeprefix(f"run not accepted: {why}").removeprefix("; ")
+            record["exclusion_reason"] = reason or words.say("no other result is analysed", "无其他结果纳入分析")
+            rows.append(_row(context, record, group, str(levels[record["patient_id"]]), origins, curves))
+            patients.append(str(record["patient_id"]))
+        shown |= mine
+    group = words.say("Single results", "单个结果")
+    for record in left_out[~shown].to_dict("records"):
+        rows.append(_row(context, record, group, str(levels[record["patient_id"]]), origins, curves))
+        patients.append(str(record["patient_id"]))
     complete = [p for p in results.patients["patient_id"] if p not in set(patients)]
     notes = [
         words.say(
@@ -112,10 +98,11 @@ def build(results: Results, context: Context) -> TableBody:
             "如有测得结果则列出（即使该批次被拒，仍按该批次曲线计算），但不纳入分析。行号包含表头。",
         )
     ]
-    total, n_out, became = fate_words(results, words)
-    if became:
-        notes.append(words.colon(words.say("Not analysed", "未纳入分析"), became) + words.say(".", "。"))
-    unsampled = len(rows) - n_out
+    n = counts(results, words)
+    if n.became:
+        notes.append(words.colon(words.say("Not analysed", "未纳入分析"), n.became) + words.say(".", "。"))
+        notes.append(bridge(results, words))
+    unsampled = int((left_out["sample_id"].eq("") & left_out["status"].eq("not_done")).sum())
     if unsampled:
         notes.append(
             words.say(
@@ -127,8 +114,8 @@ def build(results: Results, context: Context) -> TableBody:
     if complete:
         notes.append(
             words.say(
-                f"Patients without an excluded sample: {words.join(complete)}.",
-                f"无排除样本的患者：{words.join(complete)}。",
+                f"Patients without an excluded result: {words.join(complete)}.",
+                f"无排除结果的患者：{words.join(complete)}。",
             )
         )
     return body(
@@ -139,14 +126,66 @@ def build(results: Results, context: Context) -> TableBody:
         sources=NEEDS,
         footnotes=notes,
         subtitle=f"{analysis_set(results, context)} · "
-        + words.say(f"{n_out} of {total} results", f"{total} 个结果中 {n_out} 个"),
-        row_header=2,
+        + words.say(
+            f"{n.results_out} of {n.results} results, of {n.samples_out} of {n.samples} samples",
+            f"{n.results} 个结果中 {n.results_out} 个（{n.samples} 份样本中 {n.samples_out} 份）",
+        ),
+        row_header=3,
         patients=patients,
     )
 
 
+def bridge(results: Results, words: Words) -> str:
+    """From rows of exports to results to samples, in one sentence: numbers that are easily taken for one another."""
+    n, rows = counts(results, words), results.table("ingest")
+    used = int(rows["used"].fillna(False).astype(bool).sum())
+    without = words.say(
+        f"{n.without} sample{'s have' if n.without != 1 else ' has'} no analysed result in an assay",
+        f"{n.without} 份样本在某检测中无可分析结果",
+    )
+    return words.say(
+        f"How the counts hang together: {len(rows)} rows of exports were read, {len(rows) - used} set aside before any "
+        f"result was made and {used} used; these and the samples still due make {n.results} results of {n.samples} "
+        f"samples (a sample assayed by several assays, or twice, has several); {n.results_out} results, of "
+        f"{n.samples_out} samples, are not analysed, so that {without}.",
+        f"各计数的关系：读取导出文件 {len(rows)} 行，其中搁置 {len(rows) - used} 行（未成结果），使用 {used} 行；"
+        f"连同尚待检测的样本，得 {n.samples} 份样本的 {n.results} 个结果（同一样本可由多种检测或多次检测）；"
+        f"未纳入分析 {n.results_out} 个结果，涉及 {n.samples_out} 份样本，因此{without}。",
+    )
+
+
+def _run_row(results: Results, words: Words, group: str, run: str, assay: str, own: pd.DataFrame) -> dict[str, str]:
+    """The row that stands for a refused run: why, what became of its samples, and the rows of its export."""
+    runs = results.table("runs")
+    here = runs[(runs["run_id"] == run) & (runs["assay"] == assay)]
+    why = "; ".join(dict.fromkeys(str(r) for r in here["reason"] if not missing(r)))
+    fate = fate_of_run(results, words, run, assay)
+    sources = results.table("observation_sources")
+    sources = sources[sources["observation_id"].isin(own["observation_id"]) & sources["source_row"].notna()]
+    sources = sources[sources["role"].isin(("replicate", "reference"))]
+    rows = [
+        f"{file}: {row_ranges(sorted({int(r) for r in mine['source_row']}))}"
+        for file, mine in sources.groupby("source_file", sort=True)
+    ]
+    n = len(own)
+    cells = [
+        group,
+        EMPTY,
+        words.say("whole run", "整个批次"),
+        words.assay(assay),
+        words.say(f"{n} result{'s' * (n > 1)}", f"{n} 个结果"),
+        EMPTY,
+        EMPTY,
+        words.say("not analysed", "未分析"),
+        words.say(". ", "。").join(part for part in (why, fate) if part),
+        "; ".join(rows) or EMPTY,
+    ]
+    return dict(zip(_columns(words), cells, strict=True))
+
+
 def _columns(words: Words) -> list[str]:
     return [
+        words.say("Group", "分组"),
         words.say("Dose level", "剂量水平"),
         words.say("Patient", "患者"),
         words.say("Assay", "检测方法"),
@@ -160,7 +199,7 @@ def _columns(words: Words) -> list[str]:
 
 
 def _row(
-    context: Context, record: dict[str, object], dose_level: str, origins: dict[str, str], curves: set[str]
+    context: Context, record: dict[str, Any], group: str, dose_level: str, origins: dict[str, str], curves: set[str]
 ) -> dict[str, str]:
     words = Words(context.language)
     time = record["time_actual"]
@@ -168,6 +207,7 @@ def _row(
     if shown not in STATUS_CODES.values():
         shown = f"{shown} {unit_name(str(record['level_unit']))}"
     cells = [
+        group,
         dose_level,
         str(record["patient_id"]),
         profile_name(context, str(record["assay"]), str(record["specimen"])),
@@ -196,7 +236,7 @@ TABLE = Table(
     name="excluded",
     id="L-16.2.5.5",
     number="5",
-    title={"en": "Samples not analysed, with reasons", "zh": "未纳入分析的样本及原因"},
+    title={"en": "Results not analysed, with reasons", "zh": "未纳入分析的结果及原因"},
     needs=NEEDS,
     build=build,
 )

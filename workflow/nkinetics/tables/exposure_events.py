@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nkinetics.findings import crs_note
 from nkinetics.plugins import Table, TableBody
 from nkinetics.population.exposure_response import ANY, DESCRIBED, GRADED
 from nkinetics.results import Context, Results
 from nkinetics.tables._exposure import individual, notes, rows_of_factor
-from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
+from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body, share
 from nkinetics.wording import Words, blq_footnote, missing, profile_name, profiles
 
 NEEDS = ("exposure_response", "nca", "observations", "patients", "infusions", "events")
@@ -40,6 +41,7 @@ def build(results: Results, context: Context) -> TableBody:
             "托珠单抗与激素因扩增及其毒性而使用：仅作描述，不作检验，不反映其作用。",
         ),
         *notes(context, name),
+        *filter(None, [crs_note(results, context)]),
         blq_footnote(context),
         words.say(
             "CRS: cytokine release syndrome; ICANS: immune effector cell-associated neurotoxicity syndrome; CI: "
@@ -60,15 +62,15 @@ def build(results: Results, context: Context) -> TableBody:
 
 
 def _incidence(words: Words, rows: pd.DataFrame) -> str:
-    """By dose level and in all, as DL1 1/3 (0.8–90.6 %)."""
+    """By dose level and in all, as DL1 1/3 (1–91 %)."""
     parts = []
     for row in rows.sort_values("dose_level", key=lambda d: d.map(lambda x: (x == "all", x))).itertuples():
         label = words.say("all", "全部") if row.dose_level == "all" else str(row.dose_level)
         if missing(row.n_events):
             parts.append(f"{label} {NOT_CALCULABLE}/{row.n_patients}")
             continue
-        lower, upper = 100 * float(str(row.ci_lower)), 100 * float(str(row.ci_upper))
-        span = f"≤ {upper:.1f} %" if int(str(row.n_events)) == 0 else f"{lower:.1f}–{upper:.1f} %"
+        lower, upper = (share(float(str(end)), int(str(row.n_patients))) for end in (row.ci_lower, row.ci_upper))
+        span = f"≤ {upper} %" if int(str(row.n_events)) == 0 else f"{lower}–{upper} %"
         parts.append(f"{label} {row.n_events}/{row.n_patients} ({span})")
     return "; ".join(parts)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nkinetics.findings import limit_note, useful, usefulness_note
 from nkinetics.plugins import Table, TableBody, discover
 from nkinetics.results import Context, Results
-from nkinetics.tables._format import NOT_CALCULABLE, absent, body, percentage
-from nkinetics.wording import Words, days, missing, profile_name, significant, unit_name
+from nkinetics.tables._format import NOT_CALCULABLE, absent, body
+from nkinetics.wording import Words, missing, profile_name, significant, unit_name
 
-NEEDS = ("population_forecast", "patients")
+NEEDS = ("population_forecast", "nca", "patients")
 QUANTITY_NAMES = {
     "curve_cmax": {"en": "Cmax", "zh": "Cmax"},
     "t_below_lloq": {"en": "time below LLOQ for good", "zh": "持续低于定量下限的时间"},
@@ -37,7 +38,7 @@ def build(results: Results, context: Context) -> TableBody:
         cells,
         list(cells[0]),
         sources=NEEDS,
-        footnotes=_footnotes(words, shown, level, sorted(everywhere)),
+        footnotes=_footnotes(results, context, shown, sorted(everywhere)),
         subtitle=f"{name} · {title} · {method}",
         row_header=2,
     )
@@ -77,24 +78,53 @@ def quantity_name(words: Words, quantity: str, unit: str = "") -> str:
     return f"{name} ({unit_name(unit)})" if unit else name
 
 
-def printed(value: float, quantity: str) -> str:
-    """A predicted number as printed: times 2 decimals, others 3 significant figures."""
-    if missing(value):
-        return NOT_CALCULABLE
-    return days(value) if quantity.startswith("t_below") else significant(value)
+def printed(value: float) -> str:
+    """A predicted number as printed: 3 significant figures, no less uncertain for being a time."""
+    return NOT_CALCULABLE if missing(value) else significant(value)
 
 
-def with_ends(words: Words, middle: float, lower: float, upper: float, quantity: str) -> str:
-    """A number and its interval; an end beyond numbers is open."""
+def with_ends(words: Words, middle: float, lower: float, upper: float, *, forecast: bool = True) -> str:
+    """A forecast and its interval; in words where the interval is too wide to be of use, and an open end as such.
+
+    An estimate of the typical patient is no forecast: its number stays, however wide its confidence interval.
+
+    Examples
+    --------
+    >>> with_ends(Words("en"), 20.0, 14.66, 27.38), with_ends(Words("en"), 3200.0, 40.9, 462000.0)
+    ('20.0 (14.7 to 27.4)', 'no useful forecast (40.9 to 462000)')
+    """
     if missing(middle):
         return NOT_CALCULABLE
-    low = "" if missing(lower) else printed(lower, quantity)
-    high = "" if missing(upper) else printed(upper, quantity)
+    low = "" if missing(lower) else printed(lower)
+    high = "" if missing(upper) else printed(upper)
     if not high:
         ends = words.say(f"{low} and more", f"{low} 及以上")
     else:
         ends = words.say(f"{low} to {high}", f"{low} 至 {high}")
-    return f"{printed(middle, quantity)} ({ends})"
+    shown = printed(middle) if useful(lower, upper) or not forecast else words.say("no useful forecast", "无有用预测")
+    return f"{shown} ({ends})"
+
+
+def whole_percent(share: float) -> str:
+    """A share of simulated patients as a percentage without decimals: more would be false precision.
+
+    Examples
+    --------
+    >>> whole_percent(0.2518), whole_percent(0.0), whole_percent(0.999)
+    ('25', '<1', '>99')
+    """
+    return "<1" if share < 0.005 else ">99" if share >= 0.995 else f"{100 * share:.0f}"
+
+
+def _share_of_cohort(words: Words, middle: float, lower: float, upper: float) -> str:
+    """The share of a cohort; where its interval leaves nothing out, the forecast says nothing."""
+    if missing(middle):
+        return NOT_CALCULABLE
+    low, high = (f"{100 * float(v):.0f}" for v in (lower, upper))
+    ends = words.say(f"{low} to {high} %", f"{low} 至 {high} %")
+    nothing = float(lower) <= 0 and float(upper) >= 1
+    shown = words.say("no useful forecast", "无有用预测") if nothing else f"{whole_percent(float(middle))} %"
+    return f"{shown} ({ends})"
 
 
 def _row(words: Words, row: pd.Series, level: str, everywhere: set[str]) -> dict[str, str]:
@@ -102,26 +132,28 @@ def _row(words: Words, row: pd.Series, level: str, everywhere: set[str]) -> dict
     extrapolated = not missing(row["extrapolation"]) and bool(row["extrapolation"])
     name = str(row["scenario"]) + (words.say(" (EXTRAPOLATED)", "（外推）") if extrapolated else "")
     n = 0 if missing(row["cohort"]) else int(row["cohort"])
-    cohort = with_ends(words, row["cohort_median"], row["cohort_lower"], row["cohort_upper"], quantity)
-    limit = "" if missing(row["limit"]) else f" (> {printed(float(row['limit']), quantity)})"
+    told = _share_of_cohort if share else with_ends
+    cohort = told(words, row["cohort_median"], row["cohort_lower"], row["cohort_upper"])
+    limit = "" if missing(row["limit"]) else f" (> {printed(float(row['limit']))})"
     return {
         words.say("Dosing", "给药方案"): f"{name}: {row['schedule']}" if row["schedule"] else name,
         words.say("Quantity", "指标"): quantity_name(words, quantity, str(row["unit"])),
         words.say(f"Typical patient ({level} CI)", f"典型患者（{level} CI）"): "–"
         if share
-        else with_ends(words, row["typical"], row["typical_lower"], row["typical_upper"], quantity),
+        else with_ends(words, row["typical"], row["typical_lower"], row["typical_upper"], forecast=False),
         words.say(f"New patient ({level} PI)", f"新患者（{level} PI）"): "–"
         if share
-        else with_ends(words, row["median"], row["lower"], row["upper"], quantity),
+        else with_ends(words, row["median"], row["lower"], row["upper"]),
         words.say("Cohort: its median or share", "队列：其中位数或比例"): f"{cohort}; n = {n}" if n else cohort,
         words.say("Probability above limit, %", "超过限值的概率，%"): "–"
         if missing(row["probability"]) and not missing(row["cohort_median"])
-        else percentage(100 * float(row["probability"])) + limit,
+        else (NOT_CALCULABLE if missing(row["probability"]) else whole_percent(float(row["probability"]))) + limit,
         words.say("Remarks", "备注"): "; ".join(r for r in str(row["reason"]).split("; ") if r not in everywhere),
     }
 
 
-def _footnotes(words: Words, shown: list[pd.Series], level: str, everywhere: list[str]) -> list[str]:
+def _footnotes(results: Results, context: Context, shown: list[pd.Series], everywhere: list[str]) -> list[str]:
+    words, level = Words(context.language), f"{100 * context.settings.prediction.confidence:g} %"
     notes = [
         words.say(
             f"Typical patient: typical parameters, {level} confidence interval of what is not known of the population. "
@@ -135,6 +167,7 @@ def _footnotes(words: Words, shown: list[pd.Series], level: str, everywhere: lis
             "(by default the highest of the study's patients).",
             "为曲线值，不含测量误差。限值：比例为定量下限；其余按配置（默认为研究患者中的最高值）。",
         ),
+        *filter(None, [usefulness_note(results, context), limit_note(results, context)]),
     ]
     beyond = list(
         dict.fromkeys(str(r["scenario"]) for r in shown if not missing(r["extrapolation"]) and r["extrapolation"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nkinetics.findings import USEFUL_FACTOR
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
-from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body, percentage
-from nkinetics.tables.forecast import quantity_name, with_ends
+from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
+from nkinetics.tables.forecast import quantity_name, whole_percent, with_ends
 from nkinetics.wording import Words, days, missing
 
 NEEDS = ("individual_forecast", "patients", "infusions")
@@ -34,7 +35,7 @@ def build(results: Results, context: Context) -> TableBody:
         }
         for name in numbers:
             row[f"{quantity_name(words, name, units.get(name, ''))}, {level}"] = (
-                with_ends(words, own.loc[name, "median"], own.loc[name, "lower"], own.loc[name, "upper"], name)
+                with_ends(words, own.loc[name, "median"], own.loc[name, "lower"], own.loc[name, "upper"])
                 if name in own.index
                 else NOT_CALCULABLE
             )
@@ -42,7 +43,7 @@ def build(results: Results, context: Context) -> TableBody:
             day = name.removeprefix("above_lloq_")
             # Days that are past were seen, not predicted.
             row[words.say(f"Above LLOQ on {day}, %", f"{day} 高于定量下限，%")] = (
-                percentage(100 * float(own.loc[name, "probability"])) if name in own.index else "–"
+                whole_percent(float(own.loc[name, "probability"])) if name in own.index else "–"
             )
         told = list(dict.fromkeys(str(r) for r in own["reason"] if r)) if len(own) else []
         none = words.say("not in the population analysis", "未进入群体分析")
@@ -55,6 +56,11 @@ def build(results: Results, context: Context) -> TableBody:
             "a forecast.",
             f"依据该患者自身样本及群体：曲线的中位数及 {level} 区间，不含测量误差。“–”：该日已过，或无可预测。"
             "晚于末次采样的时间为预测值。",
+        ),
+        words.say(
+            f"“No useful forecast”: the interval spans more than a factor of {USEFUL_FACTOR:g}, or reaches 0, or is "
+            "open. 0 (0 to 0): below the LLOQ from the start.",
+            f"“无有用预测”：区间跨度超过 {USEFUL_FACTOR:g} 倍、下端为 0 或开放。0 (0 至 0)：自始低于定量下限。",
         ),
         words.say(
             "AUC: area under the curve; LLOQ: lower limit of quantification.", "AUC：曲线下面积；LLOQ：定量下限。"

@@ -99,13 +99,13 @@ def _cells(rows: pd.DataFrame, n_min: int) -> dict[str, str]:
         counted = summary([*quantified, *([0.0] * int(blq.sum()))])
         mostly_blq = blq.sum() > len(rows) / 2
         cells["mean"] = "BLQ" if mostly_blq else f"{statistic(counted.mean)} ({statistic(counted.sd)})"
-        cells["cv"] = NOT_REPORTED if mostly_blq else percentage(counted.cv_pct)
+        cells["cv"] = NOT_REPORTED if mostly_blq else percentage(counted.cv_pct, counted.n)
         for name, value in (("median", counted.median), ("minimum", counted.minimum), ("maximum", counted.maximum)):
             cells[name] = statistic(value) if value > 0 else "BLQ"
     if len(quantified) >= n_min:
         geometric = summary(quantified)
         cells["geo_mean"] = f"{statistic(geometric.geo_mean)} ({len(quantified)})"
-        cells["geo_cv"] = percentage(geometric.geo_cv_pct)
+        cells["geo_cv"] = percentage(geometric.geo_cv_pct, geometric.n)
     else:
         cells["geo_mean"] = f"{NOT_REPORTED} ({len(quantified)})"
     return cells

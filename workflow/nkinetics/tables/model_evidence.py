@@ -11,9 +11,9 @@ from nkinetics.fitting.choice import weight_text
 from nkinetics.leading import leading_model, leading_sentence
 from nkinetics.plugins import Table, TableBody, discover
 from nkinetics.results import Context, Results
-from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
+from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body, share
 from nkinetics.tables.model_parameters import models_blq
-from nkinetics.wording import Words, missing, percent, profile_name, profiles, without_quantified
+from nkinetics.wording import Words, missing, profile_name, profiles, without_quantified
 
 NEEDS = ("fits", "estimates", "patients", "observations", "population_comparison")
 NONE = "–"
@@ -91,7 +91,7 @@ def _cells(words: Words, fit: Mapping[str, Any] | None, identified: str, remark:
     return {
         words.say("Model", "模型"): NONE if fit is None else str(fit["model"]),
         "n": str(n),
-        words.say("BLQ (%)", "BLQ (%)"): f"{blq} ({percent(100 * blq / n)})" if n else "0",
+        words.say("BLQ (%)", "BLQ (%)"): f"{blq} ({share(blq / n, n)})" if n else "0",
         "ln L": number("log_likelihood", 2),
         "AICc": number("aicc", 2),
         words.say("Weight", "权重"): NOT_CALCULABLE

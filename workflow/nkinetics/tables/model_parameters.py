@@ -104,6 +104,26 @@ def quantities_in(estimates: pd.DataFrame) -> list[str]:
     return [*fitted, *(d for d in DERIVED if d in present)]
 
 
+def undetermined(estimates: pd.DataFrame) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """Quantities of this table that it calls not identifiable, by patient, assay and specimen, fitted ones first.
+
+    A quantity that does not exist (no doubling time where nothing grows) is NC with its reason, and is none of these.
+
+    Parameters
+    ----------
+    estimates : DataFrame
+        Rows of estimates.csv of one model.
+    """
+    rank = {quantity: i for i, quantity in enumerate(quantities_in(estimates))}
+    own = estimates[estimates["parameter"].isin(rank) & estimates["estimate"].notna()]
+    own = own[~own["identifiable"].fillna(False).astype(bool)]
+    own = own.assign(_rank=own["parameter"].map(rank)).sort_values(["patient_id", "assay", "specimen", "_rank"])
+    return {
+        (str(patient), str(assay), str(specimen)): tuple(rows["parameter"])
+        for (patient, assay, specimen), rows in own.groupby(["patient_id", "assay", "specimen"], sort=True)
+    }
+
+
 def quantity_name(words: Words, model_name: str, quantity: str) -> str:
     """What a parameter is called, with its identifier where the model defines it."""
     if quantity in QUANTITY_NAMES:

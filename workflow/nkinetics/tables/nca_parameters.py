@@ -135,7 +135,7 @@ def _statistics(context: Context, shown: Shown, used: pd.DataFrame, few: bool) -
 def _level_statistics(s: Summary) -> dict[str, str]:
     return {
         "geo_mean": statistic(s.geo_mean),
-        "geo_cv": percentage(s.geo_cv_pct),
+        "geo_cv": percentage(s.geo_cv_pct, s.n),
         "ci": interval(s.ci_lower, s.ci_upper),
         "median": statistic(s.median),
         "range": interval(s.minimum, s.maximum),

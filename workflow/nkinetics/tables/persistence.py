@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from nkinetics.findings import median_words, persistence_counts, persistence_note
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import NOT_CALCULABLE, NOT_REPORTED, absent, analysis_set, body
@@ -126,16 +127,13 @@ def _kaplan_meier(context: Context, rows: pd.DataFrame, losses: pd.DataFrame) ->
     by = words.say("Censored by", "删失原因")
     if not len(rows):
         return {head: NOT_CALCULABLE, counts: MISSING, by: "–"}
-    first = rows.sort_values("time").iloc[0]
-    n = 0 if missing(first["n_at_risk"]) else int(first["n_at_risk"])
-    median = words.say("not reached", "未达到") if missing(first["median"]) else days(first["median"])
+    n, n_events, n_censored = persistence_counts(rows)
     if n == 0:
         shown = NOT_CALCULABLE
     elif n < statistics.summary_n_min:
         shown = NOT_REPORTED
     else:
-        shown = f"{median} ({ends(words, first)})"
-    n_events, n_censored = int(rows["n_events"].fillna(0).sum()), int(rows["n_censored"].fillna(0).sum())
+        shown = median_words(words, rows.sort_values("time"))
     causes = losses.loc[losses["censored_by"] != "", "censored_by"].value_counts().sort_index() if n else {}
     return {
         head: shown,
@@ -175,22 +173,11 @@ def _between(context: Context, rows: pd.DataFrame) -> str:
     return days(low) if low == high else words.say(f"{days(low)} to {days(high)}", f"{days(low)} 至 {days(high)}")
 
 
-def ends(words: Words, row: pd.Series) -> str:
-    """The interval of the median, in words where an end is open: few losses do not bound it."""
-    lower, upper = row["median_ci_lower"], row["median_ci_upper"]
-    if missing(lower) and missing(upper):
-        return words.say("interval open", "区间开放")
-    if missing(upper):
-        return words.say(f"{days(lower)} to open", f"{days(lower)} 至开放")
-    if missing(lower):
-        return words.say(f"open to {days(upper)}", f"开放至 {days(upper)}")
-    return words.say(f"{days(lower)} to {days(upper)}", f"{days(lower)} 至 {days(upper)}")
-
-
 def _footnotes(results: Results, context: Context) -> tuple[str, ...]:
     words, k = Words(context.language), context.settings.nca.consecutive_blq
     notes = [
         windows_note(results, context),
+        *filter(None, [persistence_note(results, context)]),
         words.say(
             "Median: Kaplan-Meier, with log-log confidence interval. Event: loss, "
             + (

@@ -8,8 +8,8 @@ from nkinetics.leading import Shown, assays_of, none_fitted, shown, subtitle_of
 from nkinetics.plugins import Table, TableBody, discover
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import NOT_CALCULABLE, absent, body
-from nkinetics.tables.model_parameters import DERIVED, QUANTITY_NAMES, estimate
-from nkinetics.wording import Words, days, missing, significant, unit_name, without_quantified
+from nkinetics.tables.model_parameters import DERIVED, QUANTITY_NAMES
+from nkinetics.wording import Words, missing, significant, unit_name, without_quantified
 
 NEEDS = ("individuals", "population_points", "population", "population_comparison", "observations", "patients")
 
@@ -71,11 +71,11 @@ def _cell(words: Words, rows: pd.DataFrame, quantity: str) -> str:
     if quantity not in rows.index or missing(rows.loc[quantity, "estimate"]):
         return NOT_CALCULABLE
     row = rows.loc[quantity]
-    printed = estimate(row)
+    # 3 significant figures, times too: an estimate that rests on few patients has no second decimal.
+    printed = significant(float(row["estimate"]))
     if missing(row["ci_lower"]) or missing(row["ci_upper"]):
         return printed
-    number = days if row["unit"] == "d" else significant
-    low, high = number(float(row["ci_lower"])), number(float(row["ci_upper"]))
+    low, high = significant(float(row["ci_lower"])), significant(float(row["ci_upper"]))
     return f"{printed} ({words.say(f'{low} to {high}', f'{low} 至 {high}')})"
 
 

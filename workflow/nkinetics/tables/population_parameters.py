@@ -22,7 +22,7 @@ from nkinetics.leading import (
 from nkinetics.plugins import Table, TableBody, discover
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import NOT_CALCULABLE, absent, body
-from nkinetics.wording import Words, days, missing, percent, significant, unit_name
+from nkinetics.wording import Words, missing, signed, unit_name
 
 NEEDS = ("population", "population_comparison", "patients")
 NONE = "–"
@@ -109,9 +109,9 @@ def _cells(words: Words, method: str, rows: pd.DataFrame, key: tuple[str, str], 
     row: Mapping[str, Any] = rows.loc[key].to_dict() if key in rows.index else {}
     found = {
         words.say("estimate (95 % interval)", "估计值（95 % 区间）"): _estimate(words, row),
-        "RSE %": _number(row, "rse_pct", percent),
+        "RSE %": _number(row, "rse_pct", signed),
         "CV %": _cv(row, key, model),
-        words.say("shrinkage %", "收缩 %"): _number(row, "shrinkage_pct", percent),
+        words.say("shrinkage %", "收缩 %"): _number(row, "shrinkage_pct", signed),
     }
     if method == "bayes":
         found[words.say("prior", "先验")] = str(row.get("prior") or NONE)
@@ -128,11 +128,11 @@ def _cells(words: Words, method: str, rows: pd.DataFrame, key: tuple[str, str], 
 def _estimate(words: Words, row: Mapping[str, Any]) -> str:
     if not row or missing(row["estimate"]):
         return NOT_CALCULABLE
-    printed = days if row["unit"] == "d" else significant
-    value = printed(float(row["estimate"]))
+    # 3 significant figures, times and percentages too: what rests on few patients has no more.
+    value = signed(float(row["estimate"]))
     if missing(row["ci_lower"]) or missing(row["ci_upper"]):
         return value
-    low, high = printed(float(row["ci_lower"])), printed(float(row["ci_upper"]))
+    low, high = signed(float(row["ci_lower"])), signed(float(row["ci_upper"]))
     return f"{value} ({words.say(f'{low} to {high}', f'{low} 至 {high}')})"
 
 
@@ -145,7 +145,7 @@ def _cv(row: Mapping[str, Any], key: tuple[str, str], model: str) -> str:
     parameter = parameter_of(model, key[1])
     if key[0] != "omega" or parameter is None or parameter.scale != "log" or missing(row.get("estimate")):
         return NONE
-    return f"{100.0 * float(np.sqrt(np.expm1(float(row['estimate']) ** 2))):.0f}"
+    return signed(100.0 * float(np.sqrt(np.expm1(float(row["estimate"]) ** 2))))
 
 
 def _remarks(

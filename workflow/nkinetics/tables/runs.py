@@ -5,11 +5,13 @@ from __future__ import annotations
 from nkinetics.observations import natural
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
+from nkinetics.tables._fates import fate_of_run
 from nkinetics.tables._format import absent, body
 from nkinetics.wording import ASSAY_ORDER, Words, missing, percent, significant
 
 MINUS = "\N{MINUS SIGN}"
-NEEDS = ("runs",)
+EMPTY = "–"
+NEEDS = ("runs", "observations")
 
 
 def build(results: Results, context: Context) -> TableBody:
@@ -35,6 +37,9 @@ def build(results: Results, context: Context) -> TableBody:
                 words.say("Target", "靶标"): str(run["target"]) or "–",
                 words.say("Run accepted", "批次接受"): words.say("yes", "是") if accepted else words.say("NO", "否"),
                 words.say("Criteria failed, remarks", "未达标准与备注"): str(run["reason"]),
+                words.say("Fate of the samples", "样本去向"): EMPTY
+                if accepted
+                else fate_of_run(results, words, str(run["run_id"]), str(run["assay"])) or EMPTY,
                 words.say("Slope", "斜率"): _number(run["slope"], 3),
                 words.say("Intercept", "截距"): _number(run["intercept"], 2),
                 "R²": _number(run["r_squared"], 4),
@@ -47,7 +52,8 @@ def build(results: Results, context: Context) -> TableBody:
                 words.say("Samples", "样本数"): "–" if missing(run["n_samples"]) else str(run["n_samples"]),
             }
         )
-    n_refused = int((~runs["accepted"].fillna(False).astype(bool)).sum())
+    names = runs[["assay", "run_id"]].drop_duplicates()
+    n_refused = len(runs.loc[~runs["accepted"].fillna(False).astype(bool), ["assay", "run_id"]].drop_duplicates())
     return body(
         results,
         context,
@@ -56,7 +62,8 @@ def build(results: Results, context: Context) -> TableBody:
         sources=NEEDS,
         footnotes=(_criteria(context), _columns(words)),
         subtitle=words.say(
-            f"{len(runs)} runs and targets, {n_refused} refused", f"{len(runs)} 个批次与靶标，{n_refused} 个被拒"
+            f"{len(names)} runs, {n_refused} refused; one row per run and target",
+            f"{len(names)} 个批次，{n_refused} 个被拒；每个批次与靶标一行",
         ),
         row_header=3,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from nkinetics.findings import crs_note
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._events import EVENT_NAMES, event_words, worst_grade
@@ -55,6 +56,7 @@ def build(results: Results, context: Context) -> TableBody:
             f"{AUC_WINDOW.replace('-', '–')}。托珠单抗与激素因扩增和毒性而使用："
             "并列的暴露量不反映其作用。时间为首次输注开始后的天数。",
         ),
+        *filter(None, [crs_note(results, context)]),
         words.say(
             "AUC: area under the curve; CRS: cytokine release syndrome; ICANS: immune "
             "effector cell-associated neurotoxicity syndrome.",

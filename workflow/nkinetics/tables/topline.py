@@ -1,12 +1,14 @@
-"""T-CK-00: the top line of the committee's brief: Cmax, AUC and Tlast by dose level, first assay."""
+"""T-CK-00: the top line of the committee's brief: Cmax, AUC, Tlast and persistence by dose level, first assay."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from nkinetics.findings import median_words, persistence_counts, persistence_note, persistence_rows
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
-from nkinetics.tables._format import absent, body, statistic
+from nkinetics.tables._format import NOT_CALCULABLE, NOT_REPORTED, absent, body, statistic
 from nkinetics.tables._nca import BY_NAME, Shown, bounds, printed, summarised, values
 from nkinetics.tables._statistics import censored_geo_mean, summary
 from nkinetics.wording import (
@@ -21,7 +23,7 @@ from nkinetics.wording import (
     unit_name,
 )
 
-NEEDS = ("nca", "observations", "patients", "infusions")
+NEEDS = ("nca", "persistence", "observations", "patients", "infusions")
 SHOWN = ("cmax", "tmax", "auc_int", "tlast")
 
 
@@ -51,6 +53,11 @@ def build(results: Results, context: Context) -> TableBody:
             n_treated = int(counted["patient_id"].isin(own["patient_id"]).sum())
             row[column] = cell(context, shown, list(own["value"][summarised(shown, own)]), n_treated, below)
         rows.append(row)
+    level = f"{100 * context.settings.statistics.confidence:g} %"
+    lasting = words.say(
+        f"Persistence above the LLOQ (d), median ({level} CI)", f"高于定量下限的持续时间 (d)，中位数（{level} CI）"
+    )
+    rows.append({head: lasting} | {column: _persistence(results, context, kind, d) for d, column in columns.items()})
     n = context.settings.statistics.summary_n_min
     notes = [
         words.say(
@@ -64,9 +71,11 @@ def build(results: Results, context: Context) -> TableBody:
             "无可定量水平的患者在此无数值；其中已检测者计入列首的 n、持续性分析及删失几何均值："
             "对数正态分布的最大似然估计，各例低于其样本的最低定量下限（面积：该下限乘以时间窗长度）。",
         ),
+        *filter(None, [persistence_note(results, context)]),
         words.say(
-            "AUC: area under the curve; Tlast: time of the last quantified level.",
-            "AUC：曲线下面积；Tlast：末个可定量水平的时间。",
+            "AUC: area under the curve; CI: confidence interval; LLOQ: lower limit of quantification; Tlast: time of "
+            "the last quantified level.",
+            "AUC：曲线下面积；CI：置信区间；LLOQ：定量下限；Tlast：末个可定量水平的时间。",
         ),
     ]
     return body(
@@ -79,6 +88,18 @@ def build(results: Results, context: Context) -> TableBody:
         subtitle=f"{everyone(results, words)} · "
         + profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"], kind["analyte"]),
     )
+
+
+def _persistence(results: Results, context: Context, kind: Any, dose_level: str) -> str:
+    """Median time to loss below the LLOQ with the losses, as the table of persistence has it."""
+    words = Words(context.language)
+    rows = persistence_rows(results, kind["assay"], kind["specimen"], dose_level)
+    n, events, _ = persistence_counts(rows)
+    if not n:
+        return NOT_CALCULABLE
+    if n < context.settings.statistics.summary_n_min:
+        return f"{NOT_REPORTED}; n = {n}"
+    return median_words(words, rows) + words.say(f"; {events} of {n} lost", f"；{n} 例中 {events} 例消失")
 
 
 def cell(context: Context, shown: Shown, numbers: list[float], n_treated: int, below: Sequence[float] = ()) -> str:
