@@ -71,8 +71,10 @@ def read_exports(paths: Sequence[Path], root: Path, settings: Settings) -> tuple
         One per file, by label. A file with problems gives no rows and blocks no other.
     """
     by_label = {label_of(path, root): path for path in paths}
-    first: dict[str, tuple[FileReport, list[dict[str, Any]]]] = {}
+    first: dict[str, FileReport] = {}
     rows: list[dict[str, Any]] = []
+    frames: list[pd.DataFrame] = []
+    texts: dict[str, str] = {}
     reports = []
     for label in sorted(by_label):
         try:
@@ -80,15 +82,19 @@ def read_exports(paths: Sequence[Path], root: Path, settings: Settings) -> tuple
         except InputError as error:
             reports.append(FileReport(label, problems=tuple(error.problems)))
             continue
-        earlier = first.get(export.sha256)
-        if earlier is None:
-            report, own = _read(export, settings)
-            first[export.sha256] = report, own
-        else:
-            report, own = _duplicate(label, *earlier)
+        report, own = _read(export, settings)
+        earlier = first.setdefault(export.sha256, report)
+        if earlier is not report:
+            report, own = _duplicate(label, earlier, own)
         reports.append(report)
         rows += own
-    return _frame(rows), reports
+        # Rows as dictionaries cost ten times their frame: of a thousand files only some are held so. Labels come in
+        # order, so that the pieces are too.
+        if len(rows) >= _PIECE:
+            frames.append(_frame(rows, texts))
+            rows = []
+    frames.append(_frame(rows, texts))
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True), reports
 
 
 def read_export(path: Path, root: Path, settings: Settings) -> tuple[pd.DataFrame, FileReport]:
@@ -163,14 +169,20 @@ def _duplicate(
     return dataclasses.replace(report, label=label, problems=problems, note=note, duplicate_of=report.label), own
 
 
-def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows of all files as one typed frame, sorted by file, row and target."""
+_PIECE = 20_000
+"""Rows that are held as dictionaries before they become a frame."""
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], texts: dict[str, str]) -> pd.DataFrame:
+    """Rows of files as one typed frame, sorted by file, row and target; `texts` holds each text once for all."""
     ordered = sorted(rows, key=lambda row: (row["source_file"], row["source_row"], row.get("target", "")))
     columns: dict[str, Any] = {}
     for column in RAW.columns:
         values = [row.get(column.name) for row in ordered]
         if column.kind == "text":
-            columns[column.name] = pd.array(["" if v is None else str(v) for v in values], dtype="str")
+            columns[column.name] = pd.array(
+                ["" if v is None else texts.setdefault(str(v), str(v)) for v in values], dtype="str"
+            )
         elif column.kind == "float":
             columns[column.name] = np.array([np.nan if v is None else v for v in values], dtype="float64")
         elif column.kind == "int":
