@@ -79,7 +79,9 @@ def told(folder: Path, choices: settings.Settings):
     return one
 
 
-@pytest.mark.parametrize("model", ["decay", "cytokine_window", "expansion_contraction"])
+@pytest.mark.parametrize(
+    "model", ["decay", *(pytest.param(m, marks=pytest.mark.long) for m in ("cytokine_window", "expansion_contraction"))]
+)
 def test_the_arithmetic_of_every_derived_parameter_comes_to_the_value_written(model, told, done) -> None:
     rows = done.estimates[(done.estimates["patient_id"] == "001") & (done.estimates["assay"] == "qpcr")]
     rows = rows[(rows["model"] == model) & (rows["kind"] == "derived")]

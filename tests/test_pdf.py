@@ -45,7 +45,8 @@ def paper(folder, context_small):
 
 @pytest.fixture(scope="module")
 def chinese(context_small):
-    language = context_small.settings.report.model_copy(update={"language": "zh"})
+    update = {"language": "zh", "pdf_details": 0}
+    language = context_small.settings.report.model_copy(update=update)
     return context_small.settings.model_copy(update={"report": language})
 
 
@@ -213,7 +214,8 @@ def test_hostile_text_is_shown_and_asks_for_nothing(results_small, context_small
     frame = read_table(path, SCHEMAS["observations"])
     frame.loc[frame["exclusion_reason"] != "", "exclusion_reason"] = hostile
     write_table(frame, path, SCHEMAS["observations"])
-    _, content = printed(tmp_path / "r", context_small.settings)
+    few = context_small.settings.report.model_copy(update={"items": ("T-CK-01", "L-16.2.5.5")})
+    _, content = printed(tmp_path / "r", context_small.settings.model_copy(update={"report": few}))
     assert squeezed(hostile) in squeezed("".join(pages_of(content)))
     with pikepdf.open(io.BytesIO(content)) as document:
         kinds = {str(o.get("/S")) for o in document.objects if isinstance(o, pikepdf.Dictionary) and "/S" in o}
@@ -230,6 +232,7 @@ def test_a_page_may_ask_for_its_pictures_only(tmp_path):
             pdf.written(page.format(source), {"figure:there": "<svg/>"})
 
 
+@pytest.mark.long
 def test_the_command_writes_what_the_ending_says_with_the_same_bytes(folder, root, tmp_path, paper):
     config = str(root / "tests" / "data" / "results_small" / "config.yaml")
     base = ["report", "--results", str(folder), "--config", config]

@@ -269,6 +269,8 @@ def test_items_left_out_by_the_configuration_are_not_there(folder, context_small
     choice = context_small.settings.report.model_copy(update={"items": ("T-CK-05",)})
     built = report.build(folder, context_small.settings.model_copy(update={"report": choice}), "0.1.0")
     assert 'id="T-CK-05"' in built and 'id="T-CK-04"' not in built and 'id="F-CK-01"' not in built
+    ids = set(re.findall(r' id="([^"]*)"', built))
+    assert [to for to in re.findall(r'href="#([^"]*)"', built) if to not in ids] == [], "links to what is left out"
 
 
 def test_numbers_on_the_page_are_those_of_the_tables(page, folder, context_small):

@@ -173,7 +173,23 @@ def page_count(words: str) -> str:
 
 
 def _rendered(page: Mapping[str, Any]) -> str:
-    return _environment().get_template("report.html.j2").render(page)
+    return reachable(_environment().get_template("report.html.j2").render(page))
+
+
+def reachable(html: str) -> str:
+    """The page without the links that lead to nothing: the configuration may leave out the item they name.
+
+    Examples
+    --------
+    >>> reachable('<p id="a"><a href="#a">here</a> <a href="#T-CK-16">see<span class="hidden">: it</span></a></p>')
+    '<p id="a"><a href="#a">here</a> see</p>'
+    """
+    there = set(re.findall(r' id="([^"]*)"', html))
+
+    def link(found: re.Match[str]) -> str:
+        return found[0] if found[1] in there else re.sub(r'<span class="hidden">.*?</span>', "", found[2], flags=re.S)
+
+    return re.sub(r'<a href="#([^"]*)">(.*?)</a>', link, html, flags=re.S)
 
 
 def _content(results_folder: Path, settings: Settings, version: str) -> dict[str, Any]:
