@@ -14,7 +14,7 @@ import pandas as pd
 from nkinetics.plugins import Parameter, discover
 from nkinetics.results import Context, Results
 from nkinetics.store import sha256_of
-from nkinetics.wording import Words, profile_name
+from nkinetics.wording import Words, everyone, profile_name
 
 METHOD_NAMES = {"saem": "SAEM", "bayes": "Bayes"}
 DERIVED_NAMES = {
@@ -137,12 +137,11 @@ def assays_of(fit: Shown) -> list[str]:
 def subtitle_of(results: Results, context: Context, fit: Shown) -> str:
     """Analysis set, assay, specimen, model and method of a fit."""
     words = Words(context.language)
-    n = len(results.patients)
     name = words.join([*(words.assay(a) for a in assays_of(fit)), words.specimen(fit.specimen)])
     known = discover("models").get(fit.model)
     title = words.pick(known.title) if known else fit.model
     method = METHOD_NAMES.get(fit.method, fit.method)
-    said = [words.say(f"All patients (n = {n})", f"全部患者（n = {n}）"), name, f"{title}, {method}"]
+    said = [everyone(results, words), name, f"{title}, {method}"]
     if older_data(results, context):
         said.append(words.say("estimated from earlier data", "估计自较早的数据"))
     return " · ".join(said)

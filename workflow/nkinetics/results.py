@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,10 @@ class Results:
     ----------
     folder : Path
         A results folder; the user tables stand in its sub-folder study/.
+    whole : Results, optional
+        Set by `of`: the results of all patients, of which these are those of some.
+    some : frozenset of str
+        Set by `of`: those patients.
 
     Notes
     -----
@@ -32,6 +36,8 @@ class Results:
     """
 
     folder: Path
+    whole: Results | None = field(default=None, repr=False)
+    some: frozenset[str] = frozenset()
     _cache: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def path(self, name: str) -> Path:
@@ -40,11 +46,18 @@ class Results:
 
     def table(self, name: str) -> pd.DataFrame:
         """A canonical table, typed; empty where the stage has not run. The caller does not change it."""
-        if name not in self._cache:
+        if name not in self._cache and self.whole is not None:
+            frame = self.whole.table(name)
+            self._cache[name] = frame[frame["patient_id"].isin(self.some)] if "patient_id" in frame else frame
+        elif name not in self._cache:
             schema = STUDY_TABLES.get(name) or STAGE_TABLES[name]
             path = self.path(name)
             self._cache[name] = read_table(path, schema) if path.exists() else empty(schema)
         return self._cache[name]
+
+    def of(self, patients: Sequence[str]) -> Results:
+        """The results of some patients: every table without the rows of the others."""
+        return Results(self.folder, self, frozenset(patients))
 
     def source(self, name: str) -> str:
         """Name and first 8 digits of the sha256 of a table's file, for footnotes."""

@@ -191,4 +191,5 @@ FIGURE = Figure(
     title={"en": "Individual curves given the population", "zh": "群体模型下的个体曲线"},
     needs=NEEDS,
     draw=draw,
+    by_patient=True,
 )
