@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,20 @@ from nkinetics.store import empty, read_table, sha256_of
 
 STUDY_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INFUSIONS, CYTOKINES, EVENTS)}
 """User tables as `ingest` wrote them under study/: times elapsed in days, defaults filled in."""
+
+
+def by_patient(frame: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
+    """The rows of one patient, grouped once: a search through all rows for each patient would be quadratic.
+
+    Examples
+    --------
+    >>> own = by_patient(pd.DataFrame({"patient_id": ["01", "02", "01"], "level": [1, 2, 3]}))
+    >>> list(own("01")["level"]), len(own("03"))
+    ([1, 3], 0)
+    """
+    groups = {str(patient): own for patient, own in frame.groupby("patient_id", sort=False)}
+    nobody = frame.iloc[:0]
+    return lambda patient: groups.get(str(patient), nobody)
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,9 @@ class Results:
     whole: Results | None = field(default=None, repr=False)
     some: frozenset[str] = frozenset()
     _cache: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _groups: dict[str, Callable[[str], pd.DataFrame]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def path(self, name: str) -> Path:
         """File of a canonical table."""
@@ -54,6 +71,12 @@ class Results:
             path = self.path(name)
             self._cache[name] = read_table(path, schema) if path.exists() else empty(schema)
         return self._cache[name]
+
+    def of_patient(self, name: str, patient: str) -> pd.DataFrame:
+        """Rows of one patient in a canonical table, which is grouped once for all patients."""
+        if name not in self._groups:
+            self._groups[name] = by_patient(self.table(name))
+        return self._groups[name](patient)
 
     def of(self, patients: Sequence[str]) -> Results:
         """The results of some patients: every table without the rows of the others."""

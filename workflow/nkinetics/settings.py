@@ -818,8 +818,8 @@ class Report(Section):
     table_rows: int = Field(
         300,
         ge=1,
-        description="With more patients than patient_details, rows of a table or listing in the report; of a longer one "
-        "it shows the first and names the CSV file that holds all.",
+        description="With more patients than patient_details, rows of a table or listing in the report; of a longer "
+        "one it shows the first and names the CSV file that holds all.",
     )
     figure_patients: int = Field(
         40,

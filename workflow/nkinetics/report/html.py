@@ -713,10 +713,9 @@ def _files_aside(results: Results, words: Words) -> list[str]:
 
 def _never_quantified(results: Results, words: Words) -> tuple[dict[str, str], dict[str, str]]:
     """Patients without a quantified level: those who were measured, and those without any result, with the reasons."""
-    observed = results.table("observations")
     below, nothing = {}, {}
     for patient in results.patients["patient_id"]:
-        own = observed[observed["patient_id"] == patient]
+        own = results.of_patient("observations", patient)
         mine = own[own["reportable"].fillna(False).astype(bool)]
         if (mine["status"] == "quantified").any():
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from nkinetics.leading import led, preference
 from nkinetics.plugins import TableBody
 from nkinetics.report.explained import explained, opened
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS, printed, values
 from nkinetics.tables.excluded import measured, sources_of, with_curve
 from nkinetics.tables.model_parameters import estimate, interval, quantities_in, quantity_name
@@ -57,8 +57,8 @@ def sections(
     """One section per patient, in the order of the tables, made when it is asked for."""
     origins, comments = sources_of(results), _comments(results)
     points, wells, made = _points(results), _wells(results), opened(results, context)
-    observed, nca = _of_patients(results.table("observations")), _of_patients(results.table("nca"))
-    fits, estimates = _of_patients(results.table("fits")), _of_patients(results.table("estimates"))
+    observed, nca = by_patient(results.table("observations")), by_patient(results.table("nca"))
+    fits, estimates = by_patient(results.table("fits")), by_patient(results.table("estimates"))
     names, lead, turned = dose_names(results, context), led(results, context), _Turned(built)
     for patient in results.patients.to_dict("records"):
         identifier = str(patient["patient_id"])
@@ -83,7 +83,7 @@ def sections(
 def linked(results: Results, context: Context, pages: Mapping[str, str]) -> dict[tuple[str, str, str], str]:
     """The observation behind a number, by patient, profile and column; `pages` has each patient's own page, if any."""
     points = _points(results)
-    observed, nca = _of_patients(results.table("observations")), _of_patients(results.table("nca"))
+    observed, nca = by_patient(results.table("observations")), by_patient(results.table("nca"))
     found: dict[tuple[str, str, str], str] = {}
     for patient in map(str, results.patients["patient_id"]):
         own = observed(patient)
@@ -149,12 +149,6 @@ def overview(results: Results, context: Context, s: Mapping[str, Any]) -> dict[s
         )
     heads = [(s["row_level"], "c"), (s["follow_up"], "c"), (s["row_results"], "n"), *((c, "n") for c in columns)]
     return {"title": title, "columns": [*heads, (s["row_remarks"], "t")], "rows": rows}
-
-
-def _of_patients(frame: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
-    """The rows of one patient of a table, grouped once."""
-    groups, none = {str(p): own for p, own in frame.groupby("patient_id", sort=False)}, frame.iloc[:0]
-    return lambda patient: groups.get(patient, none)
 
 
 def _facts(patient: Mapping[str, Any], s: Mapping[str, Any]) -> list[tuple[str, str]]:

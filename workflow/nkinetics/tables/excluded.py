@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.store import row_ranges
 from nkinetics.tables._format import analysis_set, body
 from nkinetics.wording import STATUS_CODES, Words, days, level, missing, profile_name, unit_name
@@ -99,12 +99,14 @@ def build(results: Results, context: Context) -> TableBody:
     rows, patients = [], []
     origins = sources_of(results)
     curves = with_curve(results)
+    left_out_of = by_patient(left_out)
     for patient in results.patients.itertuples():
-        own = left_out[left_out["patient_id"] == patient.patient_id].sort_values(["time_actual", "assay", "sample_id"])
+        own = left_out_of(str(patient.patient_id)).sort_values(["time_actual", "assay", "sample_id"])
         for record in own.to_dict("records"):
             rows.append(_row(context, record, str(patient.dose_level), origins, curves))
             patients.append(str(patient.patient_id))
-    complete = [p for p in results.patients["patient_id"] if p not in set(patients)]
+    concerned = set(patients)
+    complete = [p for p in results.patients["patient_id"] if p not in concerned]
     notes = [
         words.say(
             "The result is the one measured where there is one, on the curve of its own run even where that run is "
