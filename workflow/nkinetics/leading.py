@@ -59,20 +59,26 @@ def leading_model(results: Results, context: Context) -> str:
 
     A choice counts where at least two candidates were compared and patients were fitted with the chosen one.
     """
+    return results.once("chosen", _chosen) or context.settings.models.default
+
+
+def _compared(results: Results) -> str:
+    """The model that the population chose among several; empty where it chose none."""
     rows = results.table("population_comparison")
     chosen = rows.loc[_true(rows["chosen"]) & _true(rows["primary"]), "model"]
-    fitted = set(results.table("fits")["model"])
-    if len(candidates(results)) > 1 and len(chosen) and chosen.iloc[0] in fitted:
-        return str(chosen.iloc[0])
-    return context.settings.models.default
+    return str(chosen.iloc[0]) if len(candidates(results)) > 1 and len(chosen) else ""
+
+
+def _chosen(results: Results) -> str:
+    """The same, where patients were fitted with it."""
+    chosen = results.once("compared", _compared)
+    return chosen if chosen in set(results.table("fits")["model"]) else ""
 
 
 def by_population(results: Results, context: Context) -> bool:
     """Whether the population chose the leading model."""
-    rows = results.table("population_comparison")
-    chosen = rows.loc[_true(rows["chosen"]) & _true(rows["primary"]), "model"]
-    several = len(candidates(results)) > 1
-    return several and len(chosen) > 0 and str(chosen.iloc[0]) == leading_model(results, context)
+    chosen = results.once("compared", _compared)
+    return chosen != "" and chosen == leading_model(results, context)
 
 
 def led(results: Results, context: Context) -> Context:

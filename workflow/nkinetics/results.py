@@ -53,6 +53,7 @@ class Results:
     whole: Results | None = field(default=None, repr=False)
     some: frozenset[str] = frozenset()
     _cache: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _known: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _groups: dict[str, Callable[[str], pd.DataFrame]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -71,6 +72,12 @@ class Results:
             path = self.path(name)
             self._cache[name] = read_table(path, schema) if path.exists() else empty(schema)
         return self._cache[name]
+
+    def once(self, what: str, make: Callable[[Results], str]) -> str:
+        """What follows from these results and is asked for again and again, worked out once."""
+        if what not in self._known:
+            self._known[what] = make(self)
+        return self._known[what]
 
     def of_patient(self, name: str, patient: str) -> pd.DataFrame:
         """Rows of one patient in a canonical table, which is grouped once for all patients."""
