@@ -52,7 +52,7 @@ def copy_of(design: Design, number: int) -> Design:
         runs=tuple(
             replace(r, name=f"{r.name}_{number:04d}", patients=named(r.patients), without=(), also=())
             for r in design.runs
-            if r.name != "NEUK203-13_Q03"  # the rejected run is a mishap too; Q04 repeats it
+            if r.name != "NEUK203-13_Q03"  # the rejected run is a mishap too; Q04 measures all of its samples
         ),
         ddpcr_patients=named(design.ddpcr_patients),
     ).without_mishaps()

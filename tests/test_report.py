@@ -516,7 +516,7 @@ def test_every_string_has_both_languages_and_the_same_places(strings):
 
 def test_every_string_is_used_and_every_string_used_exists(strings):
     folder = Path(str(files("nkinetics.report")))
-    sources = [folder / "templates" / "report.html.j2", *sorted(folder.glob("*.py"))]
+    sources = [*sorted(folder.glob("templates/*.j2")), *sorted(folder.glob("*.py"))]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     used = set(re.findall(r"\bs\.([a-z][a-z0-9_]*)", text)) | set(re.findall(r"\bs\[\"([a-z0-9_]+)\"\]", text))
     used |= set(re.findall(r'key = "([a-z_]+)" if .* else "[a-z_]+"', text))

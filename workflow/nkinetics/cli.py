@@ -421,6 +421,8 @@ def _report(args: argparse.Namespace) -> int:
     on_paper = output is not None and output.suffix.lower() == ".pdf"
     if output and not on_paper:
         write_text(output, report.build(args.results, choices, __version__))
+        for path, page in report.patient_pages(args.results, choices, __version__, output.name):
+            write_text(output.parent / path, page)
     if on_paper or args.brief:
         printable = report.printable(args.results, choices, __version__)
         if output and on_paper:

@@ -14,7 +14,7 @@ import pandas as pd
 from nkinetics.plugins import Parameter, discover
 from nkinetics.results import Context, Results
 from nkinetics.store import sha256_of
-from nkinetics.wording import Words, profile_name
+from nkinetics.wording import Words, everyone, profile_name
 
 METHOD_NAMES = {"saem": "SAEM", "bayes": "Bayes"}
 DERIVED_NAMES = {
@@ -59,20 +59,26 @@ def leading_model(results: Results, context: Context) -> str:
 
     A choice counts where at least two candidates were compared and patients were fitted with the chosen one.
     """
+    return results.once("chosen", _chosen) or context.settings.models.default
+
+
+def _compared(results: Results) -> str:
+    """The model that the population chose among several; empty where it chose none."""
     rows = results.table("population_comparison")
     chosen = rows.loc[_true(rows["chosen"]) & _true(rows["primary"]), "model"]
-    fitted = set(results.table("fits")["model"])
-    if len(candidates(results)) > 1 and len(chosen) and chosen.iloc[0] in fitted:
-        return str(chosen.iloc[0])
-    return context.settings.models.default
+    return str(chosen.iloc[0]) if len(candidates(results)) > 1 and len(chosen) else ""
+
+
+def _chosen(results: Results) -> str:
+    """The same, where patients were fitted with it."""
+    chosen = results.once("compared", _compared)
+    return chosen if chosen in set(results.table("fits")["model"]) else ""
 
 
 def by_population(results: Results, context: Context) -> bool:
     """Whether the population chose the leading model."""
-    rows = results.table("population_comparison")
-    chosen = rows.loc[_true(rows["chosen"]) & _true(rows["primary"]), "model"]
-    several = len(candidates(results)) > 1
-    return several and len(chosen) > 0 and str(chosen.iloc[0]) == leading_model(results, context)
+    chosen = results.once("compared", _compared)
+    return chosen != "" and chosen == leading_model(results, context)
 
 
 def led(results: Results, context: Context) -> Context:
@@ -137,12 +143,11 @@ def assays_of(fit: Shown) -> list[str]:
 def subtitle_of(results: Results, context: Context, fit: Shown) -> str:
     """Analysis set, assay, specimen, model and method of a fit."""
     words = Words(context.language)
-    n = len(results.patients)
     name = words.join([*(words.assay(a) for a in assays_of(fit)), words.specimen(fit.specimen)])
     known = discover("models").get(fit.model)
     title = words.pick(known.title) if known else fit.model
     method = METHOD_NAMES.get(fit.method, fit.method)
-    said = [words.say(f"All patients (n = {n})", f"全部患者（n = {n}）"), name, f"{title}, {method}"]
+    said = [everyone(results, words), name, f"{title}, {method}"]
     if older_data(results, context):
         said.append(words.say("estimated from earlier data", "估计自较早的数据"))
     return " · ".join(said)

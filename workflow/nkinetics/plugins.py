@@ -119,7 +119,13 @@ class FigureBody:
 
 @dataclass(frozen=True)
 class Figure:
-    """One report figure; see `Table` for the fields."""
+    """One report figure; see `Table` for the fields.
+
+    Parameters
+    ----------
+    by_patient : bool
+        It gives each patient a panel or a line: of more patients than `report.figure_patients` it sees some.
+    """
 
     name: str
     id: str
@@ -127,6 +133,7 @@ class Figure:
     title: Mapping[str, str]
     needs: tuple[str, ...]
     draw: Callable[[Results, Context], FigureBody]
+    by_patient: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,20 @@ STUDY_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INF
 """User tables as `ingest` wrote them under study/: times elapsed in days, defaults filled in."""
 
 
+def by_patient(frame: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
+    """The rows of one patient, grouped once: a search through all rows for each patient would be quadratic.
+
+    Examples
+    --------
+    >>> own = by_patient(pd.DataFrame({"patient_id": ["01", "02", "01"], "level": [1, 2, 3]}))
+    >>> list(own("01")["level"]), len(own("03"))
+    ([1, 3], 0)
+    """
+    groups = {str(patient): own for patient, own in frame.groupby("patient_id", sort=False)}
+    nobody = frame.iloc[:0]
+    return lambda patient: groups.get(str(patient), nobody)
+
+
 @dataclass(frozen=True)
 class Results:
     """Canonical tables of a results folder, read when first asked for.
@@ -25,6 +39,10 @@ class Results:
     ----------
     folder : Path
         A results folder; the user tables stand in its sub-folder study/.
+    whole : Results, optional
+        Set by `of`: the results of all patients, of which these are those of some.
+    some : frozenset of str
+        Set by `of`: those patients.
 
     Notes
     -----
@@ -32,7 +50,13 @@ class Results:
     """
 
     folder: Path
+    whole: Results | None = field(default=None, repr=False)
+    some: frozenset[str] = frozenset()
     _cache: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _known: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _groups: dict[str, Callable[[str], pd.DataFrame]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def path(self, name: str) -> Path:
         """File of a canonical table."""
@@ -40,11 +64,30 @@ class Results:
 
     def table(self, name: str) -> pd.DataFrame:
         """A canonical table, typed; empty where the stage has not run. The caller does not change it."""
-        if name not in self._cache:
+        if name not in self._cache and self.whole is not None:
+            frame = self.whole.table(name)
+            self._cache[name] = frame[frame["patient_id"].isin(self.some)] if "patient_id" in frame else frame
+        elif name not in self._cache:
             schema = STUDY_TABLES.get(name) or STAGE_TABLES[name]
             path = self.path(name)
             self._cache[name] = read_table(path, schema) if path.exists() else empty(schema)
         return self._cache[name]
+
+    def once(self, what: str, make: Callable[[Results], str]) -> str:
+        """What follows from these results and is asked for again and again, worked out once."""
+        if what not in self._known:
+            self._known[what] = make(self)
+        return self._known[what]
+
+    def of_patient(self, name: str, patient: str) -> pd.DataFrame:
+        """Rows of one patient in a canonical table, which is grouped once for all patients."""
+        if name not in self._groups:
+            self._groups[name] = by_patient(self.table(name))
+        return self._groups[name](patient)
+
+    def of(self, patients: Sequence[str]) -> Results:
+        """The results of some patients: every table without the rows of the others."""
+        return Results(self.folder, self, frozenset(patients))
 
     def source(self, name: str) -> str:
         """Name and first 8 digits of the sha256 of a table's file, for footnotes."""

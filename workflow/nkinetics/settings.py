@@ -817,6 +817,30 @@ class Report(Section):
     items: tuple[str, ...] = Field((), description="Ids of the items shown, in this order; empty = all.")
     titles: Mapping[str, str] = Field({}, description="Title of an item by its id, in place of the built-in one.")
     footnotes: Mapping[str, tuple[str, ...]] = Field({}, description="Further footnotes of an item by its id.")
+    patient_details: int = Field(
+        50,
+        ge=0,
+        description="Up to so many patients stand in report.html with their samples, wells and arithmetic; of more the "
+        "page has one line each, and the rest stands in one page per patient, in the folder patients beside it.",
+    )
+    table_rows: int = Field(
+        300,
+        ge=1,
+        description="With more patients than patient_details, rows of a table or listing in the report; of a longer "
+        "one it shows the first and names the CSV file that holds all.",
+    )
+    figure_patients: int = Field(
+        40,
+        ge=1,
+        description="Up to so many patients have a panel or a line of their own in the figures by patient; of more an "
+        "even choice is drawn, and the footnote says which.",
+    )
+    figure_marks: int = Field(
+        4000,
+        ge=1,
+        description="With more points than this in a panel, its points and lines are drawn as a picture (200 dots per "
+        "inch) inside the SVG; axes and words stay as they are.",
+    )
     pdf: bool | Literal["auto"] = Field(
         "auto",
         description="The report and its brief also as PDF; auto: where this machine can write it.",

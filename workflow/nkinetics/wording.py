@@ -444,8 +444,11 @@ def follow_up_ends(results: Results) -> dict[str, tuple[float, str]]:
 
 
 def everyone(results: Results, words: Words) -> str:
-    """The analysis set of what shows all patients, for the subtitle."""
+    """The analysis set of what shows all patients, for the subtitle; how many of how many where some are drawn."""
     n = len(results.patients)
+    if results.whole is not None:
+        total = len(results.whole.patients)
+        return words.say(f"{n} of {total} patients", f"{total} 例患者中的 {n} 例")
     return words.say(f"All patients (n = {n})", f"全部患者（n = {n}）")
 
 

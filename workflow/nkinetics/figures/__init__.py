@@ -64,17 +64,22 @@ def write(name: str, results: Results, context: Context, where: Path) -> list[Pa
 
 def made(name: str, results: Results, context: Context) -> tuple[str, str, MatplotlibFigure]:
     """One figure as SVG text for a page, its sidecar as JSON text, and the drawing itself."""
-    from nkinetics.figures._style import drawable, notice, style, svg_text, tell, words_of
+    from nkinetics.figures._patients import chosen_note
+    from nkinetics.figures._patients import drawn as of_patients
+    from nkinetics.figures._style import as_pictures, drawable, notice, style, svg_text, tell, words_of
 
     item: Figure = discover("figures")[name]
     with style(context):
-        body, told = item.draw(results, drawable(context)), words_of(context).told
-        footnotes = (*map(told, body.footnotes), *context.settings.report.footnotes.get(item.id, ()))
+        seen, words = of_patients(results, context) if item.by_patient else results, words_of(context)
+        body, told = item.draw(seen, drawable(context)), words.told
+        chosen = [note for note in (chosen_note(seen, words),) if note and body.figure]
+        footnotes = (*chosen, *map(told, body.footnotes), *context.settings.report.footnotes.get(item.id, ()))
         body = replace(
             body, footnotes=footnotes, alt=told(body.alt), subtitle=told(body.subtitle), note=told(body.note)
         )
         drawn = body.figure or notice(body.note)
         tell(drawn, told)
+        as_pictures(drawn, context.settings.report.figure_marks)
         title = f"{kind_of(item, context)} {number_of(item, context)}. {title_of(item, context)}"
         svg = svg_text(drawn, f"{item.id.lower()}-", title, body.alt or body.note)
     return svg, sidecar(item, body, results, context), drawn

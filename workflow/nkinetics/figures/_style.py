@@ -36,6 +36,9 @@ INK, MUTED, FAINT, RULE = "#1d2733", "#5c6773", "#b9c1ca", "#e4e8ec"
 WIDTH = 10.4
 """Width of a figure, inches: all figures share it, so that their type has one size on the page."""
 
+PICTURE_DPI = 200
+"""Dots per inch of what `as_pictures` draws; nothing else in an SVG depends on it."""
+
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.4)), (0, (5, 1.4, 1, 1.4)), (0, (8, 2)))
 MARKERS = ("o", "s", "D", "P", "X", "h", "p", "<", ">", "*")
 ASSAY_MARKERS: Mapping[str, tuple[int, str]] = {"qpcr": (0, "o"), "ddpcr": (3, "D"), "flow": (2, "s")}
@@ -498,6 +501,22 @@ def notice(text: str) -> Figure:
     return figure
 
 
+def as_pictures(figure: Figure, most: int) -> None:
+    """Draw the points and lines of crowded panels as pictures: a hundred thousand marks would each be an element.
+
+    Parameters
+    ----------
+    most : int
+        Points up to which a panel stays as it is.
+    """
+    for axes in figure.axes:
+        sizes: list[tuple[Artist, int]] = [(line, len(np.asarray(line.get_xydata()))) for line in axes.lines]
+        sizes += [(c, max(len(np.asarray(c.get_offsets())), sum(map(len, c.get_paths())))) for c in axes.collections]
+        if sum(n for _, n in sizes) > most:
+            for artist, n in sizes:
+                artist.set_rasterized(n > 2)  # rules across the panel stay lines
+
+
 def png_bytes(figure: Figure) -> bytes:
     """The figure as PNG, 300 dots per inch."""
     target = io.BytesIO()
@@ -516,7 +535,9 @@ def svg_text(figure: Figure, prefix: str, title: str, description: str) -> str:
         For readers who do not see the figure.
     """
     target = io.StringIO()
-    figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        target, format="svg", dpi=PICTURE_DPI, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     text = target.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

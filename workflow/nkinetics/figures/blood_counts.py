@@ -229,7 +229,8 @@ def _notes(results: Results, context: Context, counts: pd.DataFrame, words: Word
                 f"患者超过 {MOST} 例时按剂量水平绘图，每例一条细线，不标记给药。",
             )
         )
-    without = [str(p) for p in results.patients["patient_id"] if p not in set(counts["patient_id"])]
+    counted = set(counts["patient_id"])
+    without = [str(p) for p in results.patients["patient_id"] if p not in counted]
     if without:
         notes.append(
             words.say(

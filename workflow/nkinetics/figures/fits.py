@@ -45,7 +45,7 @@ from nkinetics.figures._style import (
 from nkinetics.leading import leading_sentence, led
 from nkinetics.plugins import Figure, FigureBody, discover
 from nkinetics.results import Context, Results
-from nkinetics.wording import Words, profile_name, profiles, source_footnote, without_quantified
+from nkinetics.wording import Words, everyone, profile_name, profiles, source_footnote, without_quantified
 
 NEEDS = ("observations", "predictions", "fits", "patients", "infusions", "cytokines", "events", "population_comparison")
 
@@ -87,7 +87,7 @@ def draw(results: Results, context: Context) -> FigureBody:
         marks_footnote(words),
         source_footnote(results, context, NEEDS),
     )
-    subtitle = f"{words.say(f'All patients (n = {n})', f'全部患者（n = {n}）')} · {title}"
+    subtitle = f"{everyone(results, words)} · {title}"
     return FigureBody(figure, notes, _alt(results, context, kinds, words, title), subtitle)
 
 
@@ -242,4 +242,5 @@ FIGURE = Figure(
     title={"en": "Observed levels and fitted curves by patient", "zh": "各患者实测水平与拟合曲线"},
     needs=NEEDS,
     draw=draw,
+    by_patient=True,
 )

@@ -39,8 +39,6 @@ from nkinetics.results import Context, Results
 from nkinetics.wording import Words, days, everyone, missing, profile_name, source_footnote
 
 NEEDS = ("individual_forecast", "individual_forecast_curves", "observations", "patients")
-MOST = 60
-"""Panels at most."""
 
 
 def draw(results: Results, context: Context) -> FigureBody:
@@ -52,7 +50,7 @@ def draw(results: Results, context: Context) -> FigureBody:
         none = words.say("No forecast of patients.", "无患者个体预测。")
         note = words.colon(none.rstrip(".。"), told) if told else none
         return FigureBody(None, note=note, footnotes=(source_footnote(results, context, NEEDS),))
-    people = results.patients.iloc[:MOST]
+    people = results.patients
     n = len(people)
     columns = min(n, 3 if n <= 6 else 5)
     lines = math.ceil(n / columns)
@@ -100,9 +98,6 @@ def draw(results: Results, context: Context) -> FigureBody:
             "不含少量分子的计数噪声。点线：定量下限；纵轴止于其百分之一。死亡患者无预测。",
         )
     ]
-    left = [str(p) for p in results.patients["patient_id"].iloc[MOST:]]
-    if left:
-        notes.append(words.say(f"Not drawn for want of room: {words.join(left)}.", f"因版面未绘：{words.join(left)}。"))
     return FigureBody(
         figure,
         (*notes, source_footnote(results, context, NEEDS)),
@@ -176,4 +171,5 @@ FIGURE = Figure(
     title={"en": "Forecast of each patient from the samples so far", "zh": "依据已有样本的各患者预测"},
     needs=NEEDS,
     draw=draw,
+    by_patient=True,
 )

@@ -176,7 +176,8 @@ def _measured(axes: Axes, own: pd.DataFrame, assay: str) -> None:
 
 
 def _alt(results: Results, words: Words, curves: pd.DataFrame, reasons: dict[str, str]) -> str:
-    drawn = [p for p in results.patients["patient_id"] if p in set(curves["patient_id"])]
+    curved = set(curves["patient_id"])
+    drawn = [p for p in results.patients["patient_id"] if p in curved]
     rest = [p for p in results.patients["patient_id"] if p not in drawn]
     return words.say(
         f"Individual and typical curves of {', '.join(drawn) or 'nobody'}; no curve for {', '.join(rest) or 'nobody'}",
@@ -191,4 +192,5 @@ FIGURE = Figure(
     title={"en": "Individual curves given the population", "zh": "群体模型下的个体曲线"},
     needs=NEEDS,
     draw=draw,
+    by_patient=True,
 )

@@ -66,7 +66,8 @@ def draw(results: Results, context: Context) -> FigureBody:
     for kind in kinds.itertuples():
         own = curves[(curves["assay"] == kind.assay) & (curves["specimen"] == kind.specimen)]
         mine = estimates[(estimates["assay"] == kind.assay) & (estimates["specimen"] == kind.specimen)]
-        found = [p for p in results.patients["patient_id"] if p in set(own["patient_id"])]
+        profiled = set(own["patient_id"])
+        found = [p for p in results.patients["patient_id"] if p in profiled]
         blocks.append((kind, own, mine, found, shown(found, mine)))
     lines = [max(1, math.ceil(len(patients) / together)) for *_, patients in blocks]
     heights = [0.42 + n * (PANEL + GAP) for n in lines]

@@ -40,7 +40,7 @@ from nkinetics.figures._style import (
 )
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
-from nkinetics.wording import Words, profile_name, profiles, source_footnote, unit_name, without_quantified
+from nkinetics.wording import Words, everyone, profile_name, profiles, source_footnote, unit_name, without_quantified
 
 NEEDS = ("observations", "patients", "infusions", "cytokines", "events")
 BOTH_SCALES_UP_TO = 24
@@ -86,7 +86,7 @@ def draw(results: Results, context: Context) -> FigureBody:
         )
     notes.append(source_footnote(results, context, NEEDS))
     subtitle = (
-        words.say(f"All patients (n = {n})", f"全部患者（n = {n}）")
+        everyone(results, words)
         + " · "
         + words.join(profile_name(context, k.assay, k.specimen, k.level_unit) for k in kinds.itertuples())
     )
@@ -228,4 +228,5 @@ FIGURE = Figure(
     title={"en": "Individual profiles, linear and semi-logarithmic", "zh": "个体动力学曲线（线性与半对数）"},
     needs=NEEDS,
     draw=draw,
+    by_patient=True,
 )

@@ -37,6 +37,7 @@ from nkinetics.wording import (
     Words,
     days,
     dose_names,
+    everyone,
     follow_up_ends,
     grouped,
     missing,
@@ -104,8 +105,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     _levels(figure, results, context, rows, top)
     figure.text(0.5, 0.1 / figure.get_figheight(), day_label(words), ha="center", fontsize=8)
     name = profile_name(context, str(kind["assay"]), str(kind["specimen"]), str(kind["level_unit"]))
-    n = len(results.patients)
-    subtitle = words.say(f"All patients (n = {n})", f"全部患者（n = {n}）") + f" · {name}"
+    subtitle = f"{everyone(results, words)} · {name}"
     return FigureBody(figure, _notes(results, context, kind, parts, words), _alt(results, seen, ends, words), subtitle)
 
 
@@ -336,4 +336,5 @@ FIGURE = Figure(
     },
     needs=NEEDS,
     draw=draw,
+    by_patient=True,
 )

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -73,6 +73,7 @@ LYING, UPRIGHT = (271.0, 181.0), (184.0, 268.0)
 """Width and height of the text on a page of either kind, mm."""
 HEADS, SECTION_HEAD, TALL = 23.0, 15.0, 0.95
 """Heights of the heads of a figure and of a section, mm; height by width from which a figure stands upright."""
+LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
 
 
@@ -95,6 +96,48 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
         HTML, the same bytes for the same input.
     """
     return _rendered(_content(results_folder, settings, version))
+
+
+def apart(results: Results, settings: Settings) -> bool:
+    """Whether each patient has a page of its own, since there are too many for one page."""
+    return len(results.patients) > settings.report.patient_details
+
+
+def patient_pages(
+    results_folder: Path, settings: Settings, version: str, report: str = "report.html"
+) -> Iterator[tuple[str, str]]:
+    """The pages of single patients, each as path beside the report and HTML; none where the report holds them all.
+
+    Parameters
+    ----------
+    results_folder, settings, version
+        As `build` takes them.
+    report : str
+        File name of the report, to which each page leads back.
+    """
+    results, context = Results(Path(results_folder)), Context(settings, version)
+    if not apart(results, settings):
+        return
+    s, paths = strings(context.language), by_patient.pages(results)
+    built = {name: tables.build(name, results, context) for name in by_patient.TURNED if name in tables.names(context)}
+    same = {
+        "s": s,
+        "language": LANGUAGES[context.language],
+        "policy": policy(""),
+        "style": Markup(_template_text("report.css")),
+        "study": settings.study,
+        "title": settings.study.title or settings.study.id,
+        "version": version,
+        "report": report,
+        "details": True,
+        "printed": False,
+        "top": 2,
+        "opened": " open",
+        "alone": True,
+    }
+    template = _environment().get_template("patient.html.j2")
+    for patient in by_patient.sections(results, context, s, built):
+        yield paths[patient["id"]], template.render(same | {"patient": patient})
 
 
 @dataclass(frozen=True)
@@ -124,11 +167,12 @@ def printable(results_folder: Path, settings: Settings, version: str) -> Printab
     s = page["s"]
     paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
     rooms = {i.anchor: room(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
-    details = len(page["patients"]) <= settings.report.pdf_details
+    details = not page["overview"] and len(page["patients"]) <= settings.report.pdf_details
     page |= {"details": details, "printed": True, "style": page["style"] + paper, "rooms": rooms}
-    brief = without_links(_rendered(page | {"whole": False}), "")
+    brief = without_links(_rendered(page | {"whole": False}), "#")
     whole = _rendered(page)
-    return Printable(whole if details else without_links(whole, "obs-"), brief, pictures)
+    whole = whole if details else without_links(whole, "#obs-")
+    return Printable(without_links(whole, f"{by_patient.FOLDER}/"), brief, pictures)
 
 
 def without_links(html: str, to: str) -> str:
@@ -136,10 +180,10 @@ def without_links(html: str, to: str) -> str:
 
     Examples
     --------
-    >>> without_links('<a href="#obs-1">12</a> <a href="#T-CK-05">5</a>', "obs-")
+    >>> without_links('<a href="#obs-1">12</a> <a href="#T-CK-05">5</a>', "#obs-")
     '12 <a href="#T-CK-05">5</a>'
     """
-    return re.sub(rf'<a href="#{to}[^"]*">(.*?)</a>', r"\1", html, flags=re.S)
+    return re.sub(rf'<a href="{to}[^"]*">(.*?)</a>', r"\1", html, flags=re.S)
 
 
 @dataclass(frozen=True)
@@ -200,14 +244,19 @@ def _content(results_folder: Path, settings: Settings, version: str) -> dict[str
     script = _template_text("report.js")
     built = {name: tables.build(name, results, context) for name in tables.names(context)}
     drawn = {name: _figure(name, results, context) for name in figures.names(context)}
-    patients, links = by_patient.sections(results, context, s, built)
-    known = _named(results)
+    many = apart(results, settings)
+    most = settings.report.table_rows if many else None
+    links = by_patient.linked(results, context, by_patient.pages(results) if many else {})
+    known = frozenset(map(str, results.patients["patient_id"]))
     return {
         "printed": False,
         "whole": True,
         "details": True,
+        "top": 3,
+        "opened": "",
+        "alone": False,
         "s": s,
-        "language": {"en": "en", "zh": "zh-Hans"}[context.language],
+        "language": LANGUAGES[context.language],
         "script": Markup(script),  # our own file; its hash stands in the policy
         "policy": policy(script),
         "style": Markup(_template_text("report.css")),
@@ -222,16 +271,22 @@ def _content(results_folder: Path, settings: Settings, version: str) -> dict[str
         "validation": _validation(results),
         "references": _references(results, s),
         "values": discover("tables")[VALUES].id if VALUES in built else "",
-        "brief": _brief(built, drawn, context),
+        "brief": _brief(built, drawn, context, most),
         "since": since(results, context, s),
         "figures": [figure for name, figure in drawn.items() if name not in (BRIEF_FIGURE, *QUALITY_FIGURES)],
         "tables": _items(
-            built, context, lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES, known
+            built,
+            context,
+            lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES,
+            known,
+            most=most,
         ),
-        "listings": _items(built, context, lambda n, i: i.id.startswith("L-"), known, {VALUES: links}),
-        "quality": _items(built, context, lambda n, i: n in QUALITY_TABLES),
+        "listings": _items(built, context, lambda n, i: i.id.startswith("L-"), known, {VALUES: links}, most),
+        "quality": _items(built, context, lambda n, i: n in QUALITY_TABLES, most=most),
         "quality_figures": [figure for name, figure in drawn.items() if name in QUALITY_FIGURES],
-        "patients": patients,
+        "patients": [] if many else list(by_patient.sections(results, context, s, built)),
+        "overview": by_patient.overview(results, context, s) if many else None,
+        "pages": by_patient.pages(results) if many else {},
         "methods": methods(lead.settings, s, context.language),
         "glossary": glossary(s),
         "cdisc": submission(results.folder, settings, s),
@@ -320,10 +375,15 @@ class Grid:
     columns: Sequence[tuple[str, str]]
     groups: Sequence[tuple[str, Sequence[Sequence[Cell]]]]
     wide: bool
+    shown: int
+    total: int
 
 
 def grid(
-    made: TableBody, known: re.Pattern[str] | None = None, links: Mapping[tuple[str, str, str], str] | None = None
+    made: TableBody,
+    known: frozenset[str] = frozenset(),
+    links: Mapping[tuple[str, str, str], str] | None = None,
+    most: int | None = None,
 ) -> Grid:
     """Cells with repeated row heads drawn together; of three or more the first becomes a heading over rows.
 
@@ -331,12 +391,14 @@ def grid(
     ----------
     made : TableBody
         The table.
-    known : pattern, optional
+    known : frozenset of str
         Patients whose names link to their sections where a cell tells of them, as ``001: 12.0; 002: NC``.
     links : mapping, optional
         Where a number comes from, by patient, first cell of the row and column.
+    most : int, optional
+        Rows shown at most.
     """
-    frame, heads = made.frame, made.row_header
+    frame, heads = made.frame.iloc[:most], made.row_header
     grouped_rows = heads >= 3
     names = list(frame.columns)
     looks = [_look([str(c) for c in frame.iloc[:, i]], i < heads) for i in range(len(names))]
@@ -363,23 +425,20 @@ def grid(
             cells.append(Cell(row[j], span, j < heads, looks[j], href, parts))
         groups[-1][1].append(cells)
     columns = list(zip(names[first:], looks[first:], strict=True))
-    return Grid(columns, groups, wide=len(columns) > 8)
+    return Grid(columns, groups, wide=len(columns) > 8, shown=len(rows), total=len(made.frame))
 
 
-def _named(results: Results) -> re.Pattern[str] | None:
-    """Patients as table cells name them: before the colon of a value, or between the brackets behind a reason."""
-    names = sorted(map(re.escape, results.patients["patient_id"]), key=lambda n: (-len(n), n))
-    before, after = r"(?:^|(?<=[;；.。(（,，、] )|(?<=[(（、，；。]))", r"(?=[:：,，、)）])"
-    return re.compile(f"{before}({'|'.join(names)}){after}") if names else None
+_NAMED = re.compile(
+    r"(?:^|(?<=[;；.。(（,，、] )|(?<=[(（、，；。]))([A-Za-z0-9][A-Za-z0-9._-]{0,39})(?=[:：,，、)）])"
+)
+"""What may be a patient as table cells name one: before the colon of a value, or between the brackets of a reason."""
 
 
-def _parts(text: str, known: re.Pattern[str]) -> tuple[tuple[str, str], ...]:
+def _parts(text: str, known: frozenset[str]) -> tuple[tuple[str, str], ...]:
     """A text in pieces, each patient's name with a link to that patient; nothing where it names nobody."""
-    pieces = known.split(text)
-    if len(pieces) == 1:
-        return ()
-    linked = ((piece, f"#patient-{piece}" if i % 2 else "") for i, piece in enumerate(pieces))
-    return tuple(part for part in linked if part[0])
+    pieces = _NAMED.split(text)
+    linked = [(piece, f"#patient-{piece}" if i % 2 and piece in known else "") for i, piece in enumerate(pieces)]
+    return tuple(part for part in linked if part[0]) if any(href for _, href in linked) else ()
 
 
 def _look(cells: Sequence[str], head: bool) -> str:
@@ -394,19 +453,21 @@ def _items(
     built: Mapping[str, TableBody],
     context: Context,
     keep: Callable[[str, Any], bool],
-    known: re.Pattern[str] | None = None,
+    known: frozenset[str] = frozenset(),
     links: Mapping[str, Mapping[tuple[str, str, str], str]] | None = None,
+    most: int | None = None,
 ) -> list[Item]:
     every, own = discover("tables"), links or {}
-    return [_table(n, made, context, known, own.get(n)) for n, made in built.items() if keep(n, every[n])]
+    return [_table(n, made, context, known, own.get(n), most) for n, made in built.items() if keep(n, every[n])]
 
 
 def _table(
     name: str,
     made: TableBody,
     context: Context,
-    known: re.Pattern[str] | None = None,
+    known: frozenset[str] = frozenset(),
     links: Mapping[tuple[str, str, str], str] | None = None,
+    most: int | None = None,
 ) -> Item:
     item = discover("tables")[name]
     return Item(
@@ -418,7 +479,7 @@ def _table(
         subtitle=made.subtitle,
         note=made.note,
         footnotes=made.footnotes,
-        grid=grid(made, known, links) if len(made.frame.columns) else None,
+        grid=grid(made, known, links, most) if len(made.frame.columns) else None,
     )
 
 
@@ -723,10 +784,9 @@ def _files_aside(results: Results, words: Words) -> list[str]:
 
 def _never_quantified(results: Results, words: Words) -> tuple[dict[str, str], dict[str, str]]:
     """Patients without a quantified level: those who were measured, and those without any result, with the reasons."""
-    observed = results.table("observations")
     below, nothing = {}, {}
     for patient in results.patients["patient_id"]:
-        own = observed[observed["patient_id"] == patient]
+        own = results.of_patient("observations", patient)
         mine = own[own["reportable"].fillna(False).astype(bool)]
         if (mine["status"] == "quantified").any():
             continue
@@ -781,10 +841,12 @@ def _model_flags(results: Results, context: Context, s: Mapping[str, Any]) -> li
     return found
 
 
-def _brief(built: Mapping[str, TableBody], drawn: Mapping[str, Item], context: Context) -> dict[str, Any]:
+def _brief(
+    built: Mapping[str, TableBody], drawn: Mapping[str, Item], context: Context, most: int | None
+) -> dict[str, Any]:
     return {
         "figure": drawn.get(BRIEF_FIGURE),
-        "tables": [_table(name, built[name], context) for name in BRIEF_TABLES if name in built],
+        "tables": [_table(name, built[name], context, most=most) for name in BRIEF_TABLES if name in built],
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,21 +13,29 @@ from nkinetics.leading import led, preference
 from nkinetics.plugins import TableBody
 from nkinetics.report.explained import explained, opened
 from nkinetics.report.trust import Trust
-from nkinetics.results import Context, Results
-from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS
+from nkinetics.results import Context, Results, by_patient
+from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS, printed, values
 from nkinetics.tables.excluded import measured, sources_of, with_curve
 from nkinetics.tables.model_parameters import estimate, interval, quantities_in, quantity_name
 from nkinetics.wording import (
+    FOLLOW_UP_ENDS,
     Words,
     days,
     dose_names,
+    follow_up_ends,
     missing,
     percent,
     profile_name,
     profiles,
     significant,
     unit_name,
+    without_quantified,
 )
+
+TURNED = ("nca_individual", "model_parameters", "model_evidence", "model_averages", "dosing")
+"""Tables whose rows stand in each patient's section."""
+FOLDER = "patients"
+"""Where the pages of single patients stand, beside the report."""
 
 POINT_PARAMETERS = {"cmax": "Cmax", "clast": "Clast", "t_blq": "t_blq"}
 TIME_OF = {"cmax": "tmax", "clast": "tlast", "t_blq": "t_blq"}
@@ -44,41 +54,104 @@ LINKED = {
 
 def sections(
     results: Results, context: Context, s: Mapping[str, Any], built: Mapping[str, TableBody]
-) -> tuple[list[dict[str, Any]], dict[tuple[str, str, str], str]]:
-    """One section per patient, in the order of the tables; and where a number is from, by patient, profile, column."""
+) -> Iterator[dict[str, Any]]:
+    """One section per patient, in the order of the tables, made when it is asked for."""
     origins, comments = sources_of(results), _comments(results)
-    observed, points, wells = results.table("observations"), _points(results), _wells(results)
-    by_patient = {str(p): own for p, own in observed.groupby("patient_id", sort=False)}
-    nca = results.table("nca")
-    nca_of = {str(p): rows for p, rows in nca.groupby("patient_id", sort=False)}
-    names, made = dose_names(results, context), opened(results, context)
-    found: list[dict[str, Any]] = []
+    points, wells, made = _points(results), _wells(results), opened(results, context)
+    observed, nca = by_patient(results.table("observations")), by_patient(results.table("nca"))
+    fits, estimates = by_patient(results.table("fits")), by_patient(results.table("estimates"))
+    names, lead, turned = dose_names(results, context), led(results, context), _Turned(built)
     trust = Trust(results, context, s)
-    linked: dict[tuple[str, str, str], str] = {}
     for patient in results.patients.to_dict("records"):
         identifier = str(patient["patient_id"])
-        own = by_patient.get(identifier, observed.iloc[:0])
-        values = nca_of.get(identifier, nca.iloc[:0])
+        own, values = observed(identifier), nca(identifier)
         peaks = {**_peaks(values, own), **_firsts(own, points)}
-        links = _links(peaks, context, results)
-        linked |= {(identifier, title, column): href for (title, column), href in links.items()}
-        found.append(
+        links = _links(peaks, context, results, "")
+        yield {
+            "id": identifier,
+            "dose_level": names[str(patient["dose_level"])],
+            "facts": _facts(patient, s),
+            "trust": trust.of(identifier),
+            "parameters": turned("nca_individual", identifier, 3, links),
+            "explained": explained(made, results, context, s, identifier, values),
+            "model": turned("model_parameters", identifier, 3, {}),
+            "evidence": turned("model_evidence", identifier, 4, {}),
+            "averages": turned("model_averages", identifier, 3, {}),
+            "sentences": _sentences(results, lead, s, fits(identifier), estimates(identifier)),
+            "dosing": turned("dosing", identifier, 2, {}),
+            "assays": _observations(own, context, s, results, origins, comments, points, peaks, wells),
+        }
+
+
+def linked(results: Results, context: Context, pages: Mapping[str, str]) -> dict[tuple[str, str, str], str]:
+    """The observation behind a number, by patient, profile and column; `pages` has each patient's own page, if any."""
+    points = _points(results)
+    observed, nca = by_patient(results.table("observations")), by_patient(results.table("nca"))
+    found: dict[tuple[str, str, str], str] = {}
+    for patient in map(str, results.patients["patient_id"]):
+        own = observed(patient)
+        peaks = {**_peaks(nca(patient), own), **_firsts(own, points)}
+        links = _links(peaks, context, results, pages.get(patient, ""))
+        found |= {(patient, title, column): href for (title, column), href in links.items()}
+    return found
+
+
+def pages(results: Results) -> dict[str, str]:
+    """Name of each patient's own page; ids that differ by case alone get names that no file system takes for one."""
+    ids = [str(p) for p in results.patients["patient_id"]]
+    times = Counter(i.casefold() for i in ids)
+    return {
+        i: f"{FOLDER}/{i}{'' if times[i.casefold()] == 1 else '-' + hashlib.sha256(i.encode()).hexdigest()[:6]}.html"
+        for i in ids
+    }
+
+
+def overview(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str, Any]:
+    """One line per patient: follow-up, results, parameters of the first assay, what to know; for many patients."""
+    words, kinds, ends = Words(context.language), profiles(results), follow_up_ends(results)
+    observed = results.table("observations")
+    used = observed["reportable"].fillna(False).astype(bool)
+    counts = observed.groupby("patient_id").size(), observed[used].groupby("patient_id").size()
+    names, columns, reasons = dose_names(results, context), [], {}
+    title, numbers = "", []
+    if len(kinds):
+        assay, specimen, unit = (str(kinds.iloc[0][c]) for c in ("assay", "specimen", "level_unit"))
+        title = profile_name(context, assay, specimen, unit)
+        reasons = without_quantified(results, context, assay, specimen)
+        for shown in PARAMETERS:
+            columns.append(words.pick(shown.title))
+            numbers.append([printed(shown, v) for v in values(results, shown, assay, specimen)["value"]])
+    fits = results.table("fits")
+    fits = fits[(fits["model"] == led(results, context).settings.models.default) & (fits["n_obs"].fillna(0) > 0)]
+    fitted = fits["converged"].fillna(False).astype(bool)
+    loose = Counter(fits.loc[fitted & ~fits["identifiable"].fillna(False).astype(bool), "patient_id"])
+    unfitted = Counter(fits.loc[~fitted, "patient_id"])
+    rows = []
+    for k, patient in enumerate(results.patients.to_dict("records")):
+        identifier = str(patient["patient_id"])
+        end, how = ends[identifier]
+        n, n_used = (int(c.get(identifier, 0)) for c in counts)
+        remarks = [
+            reasons.get(identifier, ""),
+            s["row_excluded"].format(n=n - n_used) if n > n_used else "",
+            s["row_unfitted"].format(n=unfitted[identifier]) if unfitted[identifier] else "",
+            s["row_loose"].format(n=loose[identifier]) if loose[identifier] else "",
+        ]
+        rows.append(
             {
                 "id": identifier,
                 "dose_level": names[str(patient["dose_level"])],
-                "facts": _facts(patient, s),
-                "trust": trust.of(identifier),
-                "parameters": _turned(built.get("nca_individual"), identifier, 3, links),
-                "explained": explained(made, results, context, s, identifier, values),
-                "model": _turned(built.get("model_parameters"), identifier, 3, {}),
-                "evidence": _turned(built.get("model_evidence"), identifier, 4, {}),
-                "averages": _turned(built.get("model_averages"), identifier, 3, {}),
-                "sentences": _sentences(results, context, s, identifier),
-                "dosing": _turned(built.get("dosing"), identifier, 2, {}),
-                "assays": _observations(own, context, s, results, origins, comments, points, peaks, wells),
+                "cells": [
+                    (str(patient["dose_level"]), "c"),
+                    (s["until"].format(status=words.pick(FOLLOW_UP_ENDS[how]), day=days(end)), "c"),
+                    (f"{n_used} / {n}", "n"),
+                    *((own[k], "n") for own in numbers),
+                    (words.say("; ", "；").join(r for r in remarks if r) or "–", "t"),
+                ],
             }
         )
-    return found, linked
+    heads = [(s["row_level"], "c"), (s["follow_up"], "c"), (s["row_results"], "n"), *((c, "n") for c in columns)]
+    return {"title": title, "columns": [*heads, (s["row_remarks"], "t")], "rows": rows}
 
 
 def _facts(patient: Mapping[str, Any], s: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -97,24 +170,35 @@ def _facts(patient: Mapping[str, Any], s: Mapping[str, Any]) -> list[tuple[str, 
     return [(name, value or s["not_recorded"]) for name, value in values]
 
 
-def _turned(
-    made: TableBody | None, patient: str, heads: int, links: Mapping[tuple[str, str], str]
-) -> dict[str, Any] | None:
-    """The patient's rows of a table on their side: one line per column of the table, one column per row of it."""
-    if made is None or not len(made.frame.columns) or not made.patients:
-        return None
-    rows = made.frame[[p == patient for p in made.patients]]
-    if not len(rows):
-        return None
-    titles = list(rows.iloc[:, 0]) if heads >= 3 else [""]
-    if heads == 4:
-        # Several rows of an assay: what tells them apart stands in the fourth column.
-        titles = [f"{assay} · {own}" for assay, own in zip(titles, rows.iloc[:, 3], strict=True)]
-    lines = []
-    for name in rows.columns[heads:]:
-        cells = [(str(v), links.get((title, str(name)), "")) for title, v in zip(titles, rows[name], strict=True)]
-        lines.append((str(name), cells))
-    return {"titles": titles, "lines": lines}
+class _Turned:
+    """A patient's rows of a table on their side: one line per column of the table, one column per row of it."""
+
+    def __init__(self, built: Mapping[str, TableBody]) -> None:
+        self._built = built
+        self._places: dict[str, dict[str, list[int]]] = {}
+
+    def __call__(
+        self, name: str, patient: str, heads: int, links: Mapping[tuple[str, str], str]
+    ) -> dict[str, Any] | None:
+        made = self._built.get(name)
+        if made is None or not len(made.frame.columns) or not made.patients:
+            return None
+        if name not in self._places:
+            places = self._places[name] = {}
+            for i, p in enumerate(made.patients):
+                places.setdefault(p, []).append(i)
+        rows = made.frame.iloc[self._places[name].get(patient, [])]
+        if not len(rows):
+            return None
+        titles = list(rows.iloc[:, 0]) if heads >= 3 else [""]
+        if heads == 4:
+            # Several rows of an assay: what tells them apart stands in the fourth column.
+            titles = [f"{assay} · {own}" for assay, own in zip(titles, rows.iloc[:, 3], strict=True)]
+        lines = []
+        for column in rows.columns[heads:]:
+            cells = [(str(v), links.get((t, str(column)), "")) for t, v in zip(titles, rows[column], strict=True)]
+            lines.append((str(column), cells))
+        return {"titles": titles, "lines": lines}
 
 
 # -------------------------------------------------------------------------------------------------------- observations
@@ -181,7 +265,9 @@ def _wells(results: Results) -> dict[str, list[str]]:
     return found
 
 
-def _links(peaks: Mapping[tuple[str, str, str], str], context: Context, results: Results) -> dict[tuple[str, str], str]:
+def _links(
+    peaks: Mapping[tuple[str, str, str], str], context: Context, results: Results, page: str
+) -> dict[tuple[str, str], str]:
     """For a column title and a line of the parameter table, the anchor of the observation."""
     links, words = {}, Words(context.language)
     for kind in profiles(results).itertuples():
@@ -189,7 +275,7 @@ def _links(peaks: Mapping[tuple[str, str, str], str], context: Context, results:
         for shown in PARAMETERS:
             observation = peaks.get((str(kind.assay), str(kind.specimen), LINKED[shown.parameter]))
             if observation:
-                links[(title, words.pick(shown.title))] = f"#obs-{observation}"
+                links[(title, words.pick(shown.title))] = f"{page}#obs-{observation}"
     return links
 
 
@@ -278,14 +364,12 @@ def _line(
 # --------------------------------------------------------------------------------------------------------------- model
 
 
-def _sentences(results: Results, context: Context, s: Mapping[str, Any], patient: str) -> list[tuple[str, list[str]]]:
-    """The model shown of the patient in words, by assay."""
-    context = led(results, context)
+def _sentences(
+    results: Results, context: Context, s: Mapping[str, Any], every: pd.DataFrame, estimates: pd.DataFrame
+) -> list[tuple[str, list[str]]]:
+    """The model shown of a patient in words, by assay, from the patient's fits and estimates."""
     models, words = context.settings.models, Words(context.language)
-    fits, estimates = results.table("fits"), results.table("estimates")
-    every = fits[fits["patient_id"] == patient]
-    fits = every[every["model"] == models.default]
-    estimates = estimates[(estimates["patient_id"] == patient) & (estimates["model"] == models.default)]
+    fits, estimates = (f[f["model"] == models.default] for f in (every, estimates))
     found = []
     for kind in profiles(results).itertuples():
         fit = fits[(fits["assay"] == kind.assay) & (fits["specimen"] == kind.specimen)]

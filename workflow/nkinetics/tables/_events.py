@@ -29,10 +29,10 @@ def collected(results: Results, context: Context, table: str) -> bool:
 
 def event_words(results: Results, context: Context, patient: str, event: str) -> str:
     """Grade and days of a patient's events of one kind; “none” where none is recorded."""
-    words, events = Words(context.language), results.table("events")
+    words, own = Words(context.language), results.of_patient("events", patient)
     if not collected(results, context, "events"):
         return words.say("not collected", "未收集")
-    own = events[(events["patient_id"] == patient) & (events["event"] == event)]
+    own = own[own["event"] == event]
     parts = []
     for row in own.sort_values("time").itertuples():
         grade = "" if missing(row.grade) else words.say(f"grade {row.grade}", f"{row.grade} 级")
@@ -46,10 +46,10 @@ def event_words(results: Results, context: Context, patient: str, event: str) ->
 
 def worst_grade(results: Results, context: Context, patient: str, event: str) -> str:
     """Highest grade of a patient's events of one kind: a number, “ungraded”, or “none”."""
-    words, events = Words(context.language), results.table("events")
+    words, own = Words(context.language), results.of_patient("events", patient)
     if not collected(results, context, "events"):
         return words.say("not collected", "未收集")
-    own = events[(events["patient_id"] == patient) & (events["event"] == event)]
+    own = own[own["event"] == event]
     if not len(own):
         return words.say("none", "无")
     grades = own["grade"].dropna()

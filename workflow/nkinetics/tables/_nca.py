@@ -100,14 +100,15 @@ def bounds(results: Results, context: Context, shown: Shown, assay: str, specime
     rows = rows[(rows["assay"] == assay) & (rows["specimen"] == specimen)]
     # Whoever received no cells is no patient in whom they were too few to be quantified.
     rows = rows[rows["patient_id"].isin(treated(results)["patient_id"])]
+    never = ~rows["patient_id"].isin(rows.loc[rows["status"] == "quantified", "patient_id"])
+    post = rows[never & (rows["time_actual"] > 0)].groupby("patient_id")
     found = {}
-    for patient, own in rows.groupby("patient_id"):
-        post = own[own["time_actual"] > 0]
-        if (own["status"] == "quantified").any() or not post["lloq"].notna().any():
+    for patient, lowest, last in zip(post.groups, post["lloq"].min(), post["time_actual"].max(), strict=True):
+        if missing(lowest):
             continue
         # A window that is configured has a length; to Tlast there is none, and follow-up takes its place.
-        length = float(post["time_actual"].max()) if shown.window == "overall" else _length(shown.window)
-        found[str(patient)] = float(post["lloq"].min()) * (length if shown.bound == "area" else 1.0)
+        length = float(last) if shown.window == "overall" else _length(shown.window)
+        found[str(patient)] = float(lowest) * (length if shown.bound == "area" else 1.0)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody, discover
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
 from nkinetics.wording import Words, missing, profile_name, profiles, significant, without_quantified
 
@@ -29,8 +29,9 @@ def build(results: Results, context: Context) -> TableBody:
         for kind in profiles(results).itertuples():
             reasons = without_quantified(results, context, str(kind.assay), str(kind.specimen))
             here = about[(about["assay"] == kind.assay) & (about["specimen"] == kind.specimen)]
+            rows_of = by_patient(here)
             for patient in results.patients.itertuples():
-                own = here[here["patient_id"] == patient.patient_id]
+                own = rows_of(str(patient.patient_id))
                 said = reasons.get(str(patient.patient_id), words.say("not fitted", "未拟合"))
                 rows.append(
                     {

@@ -80,8 +80,8 @@ def build(results: Results, context: Context) -> TableBody:
 
 
 def _infusions(results: Results, context: Context, patient: str, plan: Plan, words: Words) -> Iterator[Deviation]:
-    protocol, frame = context.settings.report.protocol, results.table("infusions")
-    own = frame[frame["patient_id"] == patient].sort_values("infusion")
+    protocol = context.settings.report.protocol
+    own = results.of_patient("infusions", patient).sort_values("infusion")
     kind = words.say("infusion", "输注")
     low, high = protocol.given_pct
     for row in own.to_dict("records"):
@@ -145,8 +145,9 @@ def _late(words: Words, what: str, by: float, day: float) -> str:
 def _cytokines(results: Results, context: Context, patient: str, plan: Plan, words: Words) -> Iterator[Deviation]:
     if not collected(results, context, "cytokines"):
         return
-    frame, allowed = results.table("cytokines"), context.settings.report.protocol.dose_days
-    own = frame[(frame["patient_id"] == patient) & frame["time"].notna()]
+    allowed = context.settings.report.protocol.dose_days
+    own = results.of_patient("cytokines", patient)
+    own = own[own["time"].notna()]
     touches = words.say(
         "expansion and decline after that day; models with cytokine windows use the doses actually given",
         "该日之后的扩增与下降；含细胞因子窗口的模型采用实际给药",
@@ -167,8 +168,8 @@ def _cytokines(results: Results, context: Context, patient: str, plan: Plan, wor
 
 
 def _drugs(results: Results, context: Context, patient: str, words: Words) -> Iterator[Deviation]:
-    events = results.table("events")
-    own = events[(events["patient_id"] == patient) & events["event"].isin(("tocilizumab", "steroid", "therapy"))]
+    events = results.of_patient("events", patient)
+    own = events[events["event"].isin(("tocilizumab", "steroid", "therapy"))]
     for row in own.sort_values(["time", "event"]).to_dict("records"):
         at = float("nan") if missing(row["time"]) else float(row["time"])
         said = "" if missing(row["value"]) else f": {row['value']}"
@@ -252,11 +253,11 @@ def _visit(row: dict[str, object]) -> str:
 
 def _followed(results: Results, patient: str) -> float:
     """Until when a patient was in follow-up [d]: the end, else the last sample taken; -inf where nothing is known."""
-    row = results.patients.loc[results.patients["patient_id"] == patient].iloc[0]
+    row = results.of_patient("patients", patient).iloc[0]
     if not missing(row["time_end"]):
         return float(row["time_end"])
-    samples = results.table("samples")
-    taken = samples.loc[(samples["patient_id"] == patient) & samples["state"].fillna("").eq(""), "time_actual"].dropna()
+    samples = results.of_patient("samples", patient)
+    taken = samples.loc[samples["state"].fillna("").eq(""), "time_actual"].dropna()
     return float(taken.max()) if len(taken) else float("-inf")
 
 
@@ -308,21 +309,21 @@ def _uses(results: Results, words: Words) -> dict[str, str]:
     return {sample_id: words.join(n for n in order if n in names_of) for sample_id, names_of in uses.items()}
 
 
-def _neighbours(results: Results) -> dict[tuple[str, str, str], list[float]]:
+def _neighbours(results: Results) -> dict[str, dict[tuple[str, str], list[float]]]:
     """Actual times of the analysed results of each patient, assay and specimen [d], in order."""
     observed = results.table("observations")
     rows = observed[observed["reportable"].fillna(False).astype(bool) & observed["status"].isin(RESULTS)]
     rows = rows[rows["time_actual"].notna()].sort_values("time_actual")
-    found: dict[tuple[str, str, str], list[float]] = {}
+    found: dict[str, dict[tuple[str, str], list[float]]] = {}
     for patient, assay, specimen, time in zip(
         rows["patient_id"], rows["assay"], rows["specimen"], rows["time_actual"], strict=True
     ):
-        found.setdefault((str(patient), str(assay), str(specimen)), []).append(float(time))
+        found.setdefault(str(patient), {}).setdefault((str(assay), str(specimen)), []).append(float(time))
     return found
 
 
 def _bridged(
-    neighbours: dict[tuple[str, str, str], list[float]],
+    neighbours: dict[str, dict[tuple[str, str], list[float]]],
     patient: str,
     at: object,
     words: Words,
@@ -330,10 +331,10 @@ def _bridged(
     specimen: str = "",
 ) -> str:
     """What a missing result leaves in the assay with most results: a gap between its neighbours, or an earlier end."""
-    keys = [k for k in neighbours if k[0] == patient and (not assay or k[1:] == (assay, specimen))]
-    if not keys or missing(at):
+    own = {k: t for k, t in neighbours.get(patient, {}).items() if not assay or k == (assay, specimen)}
+    if not own or missing(at):
         return words.say("parameters of that patient", "该患者的参数")
-    times = neighbours[max(keys, key=lambda k: (len(neighbours[k]), k))]
+    times = own[max(own, key=lambda k: (len(own[k]), k))]
     time = float(str(at))
     before, after = [t for t in times if t < time], [t for t in times if t > time]
     if before and after:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._events import EVENT_NAMES, collected, event_words
 from nkinetics.tables._format import analysis_set, body
 from nkinetics.wording import Words, amount, days, missing, percent
@@ -23,8 +23,9 @@ def build(results: Results, context: Context) -> TableBody:
     numbers = sorted(int(k) for k in infusions["infusion"].dropna().unique())
     extra = [c for c in LYMPHODEPLETION if c in patients.columns]
     rows = []
+    infusions_of = by_patient(infusions)
     for patient in patients.to_dict("records"):
-        own = infusions[infusions["patient_id"] == patient["patient_id"]]
+        own = infusions_of(str(patient["patient_id"]))
         row = {_dose(words): str(patient["dose_level"]), _patient(words): patient["patient_id"]}
         for number in numbers:
             row[_infusion(words, number)] = _given(words, own[own["infusion"] == number])
@@ -95,10 +96,10 @@ def _share(words: Words, rows: pd.DataFrame) -> str:
 
 def _doses(results: Results, context: Context, patient: str) -> str:
     """Doses by agent: number, total, days; or why there are none."""
-    words, all_doses = Words(context.language), results.table("cytokines")
+    words = Words(context.language)
     if not collected(results, context, "cytokines"):
         return words.say("not collected", "未收集")
-    own = all_doses[all_doses["patient_id"] == patient]
+    own = results.of_patient("cytokines", patient)
     parts = []
     for key, rows in own.groupby(["agent", "unit"], sort=True):
         agent, unit = (str(k) for k in pd.Series(key))

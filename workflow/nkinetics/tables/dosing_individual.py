@@ -86,10 +86,9 @@ def _lymphodepletion(patient: Mapping[str, object], words: Words) -> list[list[s
 
 
 def _infusions(results: Results, patient: str, plan: Plan, context: Context, words: Words) -> list[list[str]]:
-    frame = results.table("infusions")
     unit = {"cells": words.say("cells", "个细胞"), "cells/kg": words.say("cells/kg", "个细胞/kg")}
     name, lines = words.say("CAR-NK infusion", "CAR-NK 输注"), []
-    own = frame[frame["patient_id"] == patient].sort_values("infusion")
+    own = results.of_patient("infusions", patient).sort_values("infusion")
     for row in own.to_dict("records"):
         number, planned, given = int(row["infusion"]), float(row["planned"]), row["given"]
         shown = unit.get(str(row["unit"] or context.settings.study.dose_unit), str(row["unit"]))
@@ -121,8 +120,7 @@ def _infusions(results: Results, patient: str, plan: Plan, context: Context, wor
 
 
 def _cytokines(results: Results, patient: str, plan: Plan, words: Words) -> list[list[str]]:
-    frame = results.table("cytokines")
-    own, lines = frame[frame["patient_id"] == patient], []
+    own, lines = results.of_patient("cytokines", patient), []
     for agent in sorted({*own["agent"], *plan.cytokines}):
         doses = own[own["agent"] == agent].sort_values("time")
         of_plan, absent = plan.matched(agent, list(doses["time"]))
@@ -150,8 +148,8 @@ def _cytokines(results: Results, patient: str, plan: Plan, words: Words) -> list
 
 
 def _drugs(results: Results, patient: str, words: Words) -> list[list[str]]:
-    events = results.table("events")
-    own = events[(events["patient_id"] == patient) & events["event"].isin(DRUGS)]
+    events = results.of_patient("events", patient)
+    own = events[events["event"].isin(DRUGS)]
     lines = []
     for row in own.sort_values(["time", "event"]).to_dict("records"):
         said = words.join([str(row["value"] or ""), str(row["comment"] or "")]) or EMPTY

@@ -90,7 +90,8 @@ def build(results: Results, context: Context) -> TableBody:
     for record in left_out[~shown].to_dict("records"):
         rows.append(_row(context, record, group, str(levels[record["patient_id"]]), origins, curves))
         patients.append(str(record["patient_id"]))
-    complete = [p for p in results.patients["patient_id"] if p not in set(patients)]
+    concerned = set(patients)
+    complete = [p for p in results.patients["patient_id"] if p not in concerned]
     notes = [
         words.say(
             "The result is the one measured where there is one, on the curve of its own run even where that run is "

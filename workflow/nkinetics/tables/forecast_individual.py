@@ -6,7 +6,7 @@ import pandas as pd
 
 from nkinetics.findings import USEFUL_FACTOR
 from nkinetics.plugins import Table, TableBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
 from nkinetics.tables.forecast import quantity_name, whole_percent, with_ends
 from nkinetics.wording import Words, days, missing
@@ -25,8 +25,9 @@ def build(results: Results, context: Context) -> TableBody:
     numbers = [f"curve_auc_D{a:g}-{b:g}" for a, b in settings.windows] + ["t_below_lloq"]
     shares = [f"above_lloq_{day}" for day in settings.days]
     rows = []
+    forecasts_of = by_patient(forecasts)
     for patient in results.patients.itertuples():
-        own = forecasts[forecasts["patient_id"] == patient.patient_id].set_index("quantity")
+        own = forecasts_of(str(patient.patient_id)).set_index("quantity")
         row = {
             words.say("Dose level", "剂量水平"): str(patient.dose_level),
             words.say("Patient", "患者"): str(patient.patient_id),

@@ -156,7 +156,8 @@ def _left_out(results: Results, context: Context, observed: pd.DataFrame) -> lis
                 f"无计划时间、未在此汇总的结果：{unplanned} 个。",
             )
         )
-    absent_patients = [p for p in results.patients["patient_id"] if p not in set(observed["patient_id"])]
+    present = set(observed["patient_id"])
+    absent_patients = [p for p in results.patients["patient_id"] if p not in present]
     if absent_patients:
         listed_patients = words.join(absent_patients)
         notes.append(

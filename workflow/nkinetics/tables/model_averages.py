@@ -6,7 +6,7 @@ import pandas as pd
 
 from nkinetics.fitting.choice import weight_text
 from nkinetics.plugins import Table, TableBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
 from nkinetics.tables.model_parameters import QUANTITY_NAMES
 from nkinetics.wording import (
@@ -38,8 +38,9 @@ def build(results: Results, context: Context) -> TableBody:
     for kind in profiles(results).itertuples():
         reasons = without_quantified(results, context, str(kind.assay), str(kind.specimen))
         own = table[(table["assay"] == kind.assay) & (table["specimen"] == kind.specimen)]
+        rows_of = by_patient(own)
         for patient in results.patients.itertuples():
-            mine = own[own["patient_id"] == patient.patient_id].set_index("parameter")
+            mine = rows_of(str(patient.patient_id)).set_index("parameter")
             said = reasons.get(str(patient.patient_id), words.say("not fitted", "未拟合"))
             rows.append(
                 {

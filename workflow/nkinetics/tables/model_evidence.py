@@ -10,7 +10,7 @@ import pandas as pd
 from nkinetics.fitting.choice import weight_text
 from nkinetics.leading import leading_model, leading_sentence
 from nkinetics.plugins import Table, TableBody, discover
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body, share
 from nkinetics.tables.model_parameters import models_blq
 from nkinetics.wording import Words, missing, profile_name, profiles, without_quantified
@@ -32,8 +32,9 @@ def build(results: Results, context: Context) -> TableBody:
     for kind in profiles(results).itertuples():
         reasons = without_quantified(results, context, str(kind.assay), str(kind.specimen))
         here = fits[(fits["assay"] == kind.assay) & (fits["specimen"] == kind.specimen)]
+        fits_of = by_patient(here)
         for patient in results.patients.itertuples():
-            own = here[here["patient_id"] == patient.patient_id]
+            own = fits_of(str(patient.patient_id))
             own = own.assign(_rank=own["model"].map(rank)).sort_values("_rank")
             head = {
                 words.say("Assay", "检测方法"): profile_name(context, str(kind.assay), str(kind.specimen)),

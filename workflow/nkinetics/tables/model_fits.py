@@ -9,7 +9,7 @@ import pandas as pd
 
 from nkinetics.leading import leading_model
 from nkinetics.plugins import Table, TableBody, discover
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
 from nkinetics.tables.model_parameters import interval
 from nkinetics.wording import Words, missing, profile_name, profiles, significant, unit_name, without_quantified
@@ -36,12 +36,13 @@ def build(results: Results, context: Context) -> TableBody:
     for kind in profiles(results).itertuples():
         reasons = without_quantified(results, context, str(kind.assay), str(kind.specimen))
         here = fits[(fits["assay"] == kind.assay) & (fits["specimen"] == kind.specimen)]
+        fits_of = by_patient(here)
         for patient in results.patients.itertuples():
             head = {
                 words.say("Assay", "检测方法"): profile_name(context, str(kind.assay), str(kind.specimen)),
                 words.say("Patient", "患者"): str(patient.patient_id),
             }
-            own = here[here["patient_id"] == patient.patient_id].sort_values("model")
+            own = fits_of(str(patient.patient_id)).sort_values("model")
             made = [
                 head | line
                 for fit in own.to_dict("records")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from nkinetics.leading import leading_sentence, led, preference
 from nkinetics.plugins import KineticModel, Table, TableBody, discover
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import absent, analysis_set, body
 from nkinetics.wording import (
     Words,
@@ -47,9 +47,11 @@ def build(results: Results, context: Context) -> TableBody:
         reasons = without_quantified(results, context, str(kind.assay), str(kind.specimen))
         own_fits = fits[(fits["assay"] == here[0]) & (fits["specimen"] == here[1])]
         own = estimates[(estimates["assay"] == here[0]) & (estimates["specimen"] == here[1])]
+        fits_of = by_patient(own_fits)
+        estimates_of = by_patient(own)
         for patient in results.patients.itertuples():
-            mine = own_fits[own_fits["patient_id"] == patient.patient_id]
-            values = own[own["patient_id"] == patient.patient_id].set_index("parameter")
+            mine = fits_of(str(patient.patient_id))
+            values = estimates_of(str(patient.patient_id)).set_index("parameter")
             rows.append(
                 {
                     words.say("Assay", "检测方法"): profile_name(

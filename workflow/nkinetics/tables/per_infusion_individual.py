@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nkinetics.plugins import Table, TableBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import absent, analysis_set, body
 from nkinetics.tables._infusions import NEVER_FOR_FIRST, NEVER_FOR_LAST, SHOWN, numbers, values
 from nkinetics.tables._nca import printed
@@ -21,12 +21,12 @@ def build(results: Results, context: Context) -> TableBody:
     given = given.assign(amount=given["given"].fillna(given["planned"])).set_index(["patient_id", "infusion"])["amount"]
     rows, patients = [], []
     for kind in kinds.itertuples():
-        frames = {k: values(results, str(kind.assay), str(kind.specimen), k) for k in infusions}
+        frames = {k: by_patient(values(results, str(kind.assay), str(kind.specimen), k)) for k in infusions}
         for patient in results.patients.itertuples():
-            for number, frame in frames.items():
+            for number, rows_of in frames.items():
                 if number > infusions[0] and (patient.patient_id, number) not in given.index:
                     continue
-                own = frame[frame["patient_id"] == patient.patient_id].set_index("parameter")
+                own = rows_of(str(patient.patient_id)).set_index("parameter")
                 dose = given.get((patient.patient_id, number))
                 row = {
                     words.say("Assay", "检测方法"): profile_name(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import absent, analysis_set, body
 from nkinetics.tables.persistence import ends_of
 from nkinetics.wording import Words, days, missing, profile_name, profiles
@@ -22,8 +22,9 @@ def build(results: Results, context: Context) -> TableBody:
     rows, patients = [], []
     for kind in profiles(results).itertuples():
         own = losses[(losses["assay"] == kind.assay) & (losses["specimen"] == kind.specimen)]
+        rows_of = by_patient(own)
         for patient in results.patients.itertuples():
-            mine = own[own["patient_id"] == patient.patient_id].set_index("limit")
+            mine = rows_of(str(patient.patient_id)).set_index("limit")
             row = {
                 words.say("Assay", "检测方法"): profile_name(context, str(kind.assay), str(kind.specimen)),
                 words.say("Dose level", "剂量水平"): str(patient.dose_level),

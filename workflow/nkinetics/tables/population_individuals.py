@@ -6,7 +6,7 @@ import pandas as pd
 
 from nkinetics.leading import Shown, assays_of, none_fitted, shown, subtitle_of
 from nkinetics.plugins import Table, TableBody, discover
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import NOT_CALCULABLE, absent, body
 from nkinetics.tables.model_parameters import DERIVED, QUANTITY_NAMES
 from nkinetics.wording import Words, missing, significant, unit_name, without_quantified
@@ -24,10 +24,11 @@ def build(results: Results, context: Context) -> TableBody:
     quantities = _quantities(own, fit.model)
     reasons = without_quantified(results, context, assays_of(fit)[0], fit.specimen)
     rows = []
+    own_of, points_of = by_patient(own), by_patient(points)
     for patient in results.patients.itertuples():
         identifier = str(patient.patient_id)
-        mine = own[own["patient_id"] == identifier].set_index("parameter")
-        seen = points[points["patient_id"] == identifier]
+        mine = own_of(identifier).set_index("parameter")
+        seen = points_of(identifier)
         rows.append(
             {
                 words.say("Dose level", "剂量水平"): str(patient.dose_level),
