@@ -252,7 +252,7 @@ def test_what_is_not_identifiable_is_counted_as_the_table_calls_it(edited, conte
     assert int((cells > 0).sum()) == len(found) and ("003", "qpcr", "blood") in found
     # What does not exist is not calculable, in the table and in the words alike.
     built = {n: tables.build(n, results, context_small) for n in ("model_parameters", "nca_individual", "dosing")}
-    patients, _ = sections(results, context_small, html.strings("en"), built)
+    patients = list(sections(results, context_small, html.strings("en"), built))
     told = " ".join(" ".join(t) for p in patients if p["id"] == "003" for _, t in p["sentences"])
     assert "not calculable (NC), no net growth" in told
 
