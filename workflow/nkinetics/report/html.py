@@ -73,12 +73,12 @@ LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
 
 
-def build(results_folder: Path, settings: Settings, version: str) -> str:
+def build(results_folder: Path | Results, settings: Settings, version: str) -> str:
     """The report as one HTML page.
 
     Parameters
     ----------
-    results_folder : Path
+    results_folder : Path or Results
         Canonical tables; figures are taken from its sub-folder figures/ where they were drawn from the same tables,
         and drawn anew where not. Tables are always built anew.
     settings : Settings
@@ -94,13 +94,18 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
     return _rendered(_content(results_folder, settings, version))
 
 
+def opened(results_folder: Path | Results) -> Results:
+    """The results of a folder, or those that are open already: their tables are then read once for several pages."""
+    return results_folder if isinstance(results_folder, Results) else Results(Path(results_folder))
+
+
 def apart(results: Results, settings: Settings) -> bool:
     """Whether each patient has a page of its own, since there are too many for one page."""
     return len(results.patients) > settings.report.patient_details
 
 
 def patient_pages(
-    results_folder: Path, settings: Settings, version: str, report: str = "report.html"
+    results_folder: Path | Results, settings: Settings, version: str, report: str = "report.html"
 ) -> Iterator[tuple[str, str]]:
     """The pages of single patients, each as path beside the report and HTML; none where the report holds them all.
 
@@ -111,11 +116,11 @@ def patient_pages(
     report : str
         File name of the report, to which each page leads back.
     """
-    results, context = Results(Path(results_folder)), Context(settings, version)
+    results, context = opened(results_folder), Context(settings, version)
     if not apart(results, settings):
         return
     s, paths = strings(context.language), by_patient.pages(results)
-    built = {name: tables.build(name, results, context) for name in by_patient.TURNED if name in tables.names(context)}
+    built = {name: tables.built(name, results, context) for name in by_patient.TURNED if name in tables.names(context)}
     same = {
         "s": s,
         "language": LANGUAGES[context.language],
@@ -155,7 +160,7 @@ class Printable:
     pictures: Mapping[str, str]
 
 
-def printable(results_folder: Path, settings: Settings, version: str) -> Printable:
+def printable(results_folder: Path | Results, settings: Settings, version: str) -> Printable:
     """The report as `nkinetics.report.pdf` prints it; see `build`."""
     page = _content(results_folder, settings, version)
     shown = [item for item in (page["brief"]["figure"], *page["figures"], *page["quality_figures"]) if item]
@@ -216,13 +221,13 @@ def _rendered(page: Mapping[str, Any]) -> str:
     return _environment().get_template("report.html.j2").render(page)
 
 
-def _content(results_folder: Path, settings: Settings, version: str) -> dict[str, Any]:
+def _content(results_folder: Path | Results, settings: Settings, version: str) -> dict[str, Any]:
     """All that the template shows."""
-    results, context = Results(Path(results_folder)), Context(settings, version)
+    results, context = opened(results_folder), Context(settings, version)
     lead = led(results, context)
     s = strings(context.language)
     script = _template_text("report.js")
-    built = {name: tables.build(name, results, context) for name in tables.names(context)}
+    built = {name: tables.built(name, results, context) for name in tables.names(context)}
     drawn = {name: _figure(name, results, context) for name in figures.names(context)}
     many = apart(results, settings)
     most = settings.report.table_rows if many else None
