@@ -542,3 +542,15 @@ def test_every_choice_of_the_configuration_has_its_words(strings):
 
 def test_a_context_carries_the_language_of_the_report(chinese):
     assert Context(chinese, "0.1.0").language == "zh"
+
+
+def test_a_table_whose_file_was_edited_by_hand_is_built_anew(results_small, context_small, tmp_path):
+    folder = tmp_path / "r"
+    shutil.copytree(results_small, folder)
+    tables.write("topline", Results(folder), context_small, folder / "tables")
+    path = folder / "tables" / "topline.csv"
+    made = tables.build("topline", Results(folder), context_small).frame
+    assert tables.built("topline", Results(folder), context_small).frame.equals(made)
+    path.write_text(path.read_text(encoding="utf-8").replace("400", "999"), encoding="utf-8")
+    assert "999" in path.read_text(encoding="utf-8")
+    assert tables.built("topline", Results(folder), context_small).frame.equals(made)

@@ -414,17 +414,19 @@ def _figure(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from nkinetics import report, settings
     from nkinetics.report import pdf
+    from nkinetics.results import Results
     from nkinetics.store import write_bytes, write_text
 
     choices = settings.load(args.config or args.results / "run_config.yaml")
+    results = Results(args.results)
     output = args.output or (None if args.brief else args.results / "report.html")
     on_paper = output is not None and output.suffix.lower() == ".pdf"
     if output and not on_paper:
-        write_text(output, report.build(args.results, choices, __version__))
-        for path, page in report.patient_pages(args.results, choices, __version__, output.name):
+        write_text(output, report.build(results, choices, __version__))
+        for path, page in report.patient_pages(results, choices, __version__, output.name):
             write_text(output.parent / path, page)
     if on_paper or args.brief:
-        printable = report.printable(args.results, choices, __version__)
+        printable = report.printable(results, choices, __version__)
         if output and on_paper:
             write_bytes(output, pdf.written(printable.html, printable.pictures))
         if args.brief:

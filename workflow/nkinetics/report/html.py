@@ -65,6 +65,10 @@ NAMED_UP_TO = 12
 """More patients than these are not named in a flag."""
 COMPACT, LONG = 24, 60
 """Characters up to which a cell is never broken, and from which a column is given room."""
+PAGE_ROOM = 140
+"""Characters for which a page 1280 pixels wide has room beside the contents."""
+TEXT_ROOM = {"": 16, "t": 44}
+"""Characters a line that columns of texts ask for, by their look."""
 VALUES = "nca_individual"
 """The listing whose numbers lead to the observations they were made from."""
 QUALITY_TABLES, QUALITY_FIGURES = ("runs", "exports"), ("run_curves",)
@@ -77,12 +81,12 @@ LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
 
 
-def build(results_folder: Path, settings: Settings, version: str) -> str:
+def build(results_folder: Path | Results, settings: Settings, version: str) -> str:
     """The report as one HTML page.
 
     Parameters
     ----------
-    results_folder : Path
+    results_folder : Path or Results
         Canonical tables; figures are taken from its sub-folder figures/ where they were drawn from the same tables,
         and drawn anew where not. Tables are always built anew.
     settings : Settings
@@ -98,13 +102,18 @@ def build(results_folder: Path, settings: Settings, version: str) -> str:
     return _rendered(_content(results_folder, settings, version))
 
 
+def opened(results_folder: Path | Results) -> Results:
+    """The results of a folder, or those that are open already: their tables are then read once for several pages."""
+    return results_folder if isinstance(results_folder, Results) else Results(Path(results_folder))
+
+
 def apart(results: Results, settings: Settings) -> bool:
     """Whether each patient has a page of its own, since there are too many for one page."""
     return len(results.patients) > settings.report.patient_details
 
 
 def patient_pages(
-    results_folder: Path, settings: Settings, version: str, report: str = "report.html"
+    results_folder: Path | Results, settings: Settings, version: str, report: str = "report.html"
 ) -> Iterator[tuple[str, str]]:
     """The pages of single patients, each as path beside the report and HTML; none where the report holds them all.
 
@@ -115,11 +124,11 @@ def patient_pages(
     report : str
         File name of the report, to which each page leads back.
     """
-    results, context = Results(Path(results_folder)), Context(settings, version)
+    results, context = opened(results_folder), Context(settings, version)
     if not apart(results, settings):
         return
     s, paths = strings(context.language), by_patient.pages(results)
-    built = {name: tables.build(name, results, context) for name in by_patient.TURNED if name in tables.names(context)}
+    built = {name: tables.built(name, results, context) for name in by_patient.TURNED if name in tables.names(context)}
     same = {
         "s": s,
         "language": LANGUAGES[context.language],
@@ -159,7 +168,7 @@ class Printable:
     pictures: Mapping[str, str]
 
 
-def printable(results_folder: Path, settings: Settings, version: str) -> Printable:
+def printable(results_folder: Path | Results, settings: Settings, version: str) -> Printable:
     """The report as `nkinetics.report.pdf` prints it; see `build`."""
     page = _content(results_folder, settings, version)
     shown = [item for item in (page["brief"]["figure"], *page["figures"], *page["quality_figures"]) if item]
@@ -236,13 +245,13 @@ def reachable(html: str) -> str:
     return re.sub(r'<a href="#([^"]*)">(.*?)</a>', link, html, flags=re.S)
 
 
-def _content(results_folder: Path, settings: Settings, version: str) -> dict[str, Any]:
+def _content(results_folder: Path | Results, settings: Settings, version: str) -> dict[str, Any]:
     """All that the template shows."""
-    results, context = Results(Path(results_folder)), Context(settings, version)
+    results, context = opened(results_folder), Context(settings, version)
     lead = led(results, context)
     s = strings(context.language)
     script = _template_text("report.js")
-    built = {name: tables.build(name, results, context) for name in tables.names(context)}
+    built = {name: tables.built(name, results, context) for name in tables.names(context)}
     drawn = {name: _figure(name, results, context) for name in figures.names(context)}
     many = apart(results, settings)
     most = settings.report.table_rows if many else None
@@ -399,33 +408,57 @@ def grid(
         Rows shown at most.
     """
     frame, heads = made.frame.iloc[:most], made.row_header
-    grouped_rows = heads >= 3
+    first = 1 if heads >= 3 else 0
     names = list(frame.columns)
     looks = [_look([str(c) for c in frame.iloc[:, i]], i < heads) for i in range(len(names))]
     rows = [[str(c) for c in row] for row in frame.itertuples(index=False)]
-    first = 1 if grouped_rows else 0
+    across = _across(names, rows, looks, heads, first)
+    below = [[j for j in range(across, len(names)) if row[j] not in ("", "–")] for row in rows]
+    lines = [1 + bool(own) for own in below]
     groups: list[tuple[str, list[list[Cell]]]] = []
     for i, row in enumerate(rows):
-        key = row[0] if grouped_rows else ""
+        key = row[0] if first else ""
         if not groups or groups[-1][0] != key:
             groups.append((key, []))
         cells = []
-        for j in range(first, len(row)):
+        patient = made.patients[i] if made.patients else ""
+        for j in range(first, across):
             if j < heads - 1 and i and rows[i - 1][: j + 1] == row[: j + 1]:
                 continue
             span = 1
             if j < heads - 1:
-                while i + span < len(rows) and rows[i + span][: j + 1] == row[: j + 1]:
-                    span += 1
-            patient = made.patients[i] if made.patients else ""
+                last = i + 1
+                while last < len(rows) and rows[last][: j + 1] == row[: j + 1]:
+                    last += 1
+                span = sum(lines[i:last])
             href = f"#patient-{patient}" if j < heads and patient and row[j] == patient else ""
             if links and j >= heads:
                 href = links.get((patient, row[0], names[j]), "")
             parts = _parts(row[j], known) if known and j >= heads and not patient else ()
             cells.append(Cell(row[j], span, j < heads, looks[j], href, parts))
         groups[-1][1].append(cells)
-    columns = list(zip(names[first:], looks[first:], strict=True))
+        if below[i]:
+            told: list[tuple[str, str]] = []
+            for j in below[i]:
+                told += [(f"{'; ' if told else ''}{names[j]}: ", "")]
+                told += (_parts(row[j], known) if not patient else ()) or [(row[j], "")]
+            groups[-1][1].append([Cell("", across - max(first, heads - 1), look="more", parts=told)])
+    columns = list(zip(names[first:across], looks[first:across], strict=True))
     return Grid(columns, groups, wide=len(columns) > 8, shown=len(rows), total=len(made.frame))
+
+
+def _across(names: Sequence[str], rows: Sequence[Sequence[str]], looks: Sequence[str], heads: int, first: int) -> int:
+    """How many columns stand beside each other: texts at the end for which a page has no room go below their row."""
+    room = []
+    for j in range(first, len(names)):
+        longest = max((len(row[j]) for row in rows), default=0)
+        word = max(map(len, names[j].split()), default=0)
+        room.append(2 + (max(longest, word) if looks[j] in ("n", "c") else TEXT_ROOM[looks[j]]))
+    across = len(names)
+    # All of them: a verdict beside its row and its remark below it would be read as two things.
+    while across > heads + 1 and looks[across - 1] not in ("n", "c") and sum(room) > PAGE_ROOM:
+        across -= 1
+    return across
 
 
 _NAMED = re.compile(

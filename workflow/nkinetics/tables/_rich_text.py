@@ -40,7 +40,7 @@ def rich_text(results: Results, context: Context) -> bytes:
     lacking = rtf_lacks()
     if lacking:
         raise InputError(Problem("RTF", found="no way to write it here", expected="rtflite", mend=lacking))
-    parts = [_document(name, tables.build(name, results, context), context) for name in tables.names(context)]
+    parts = [_document(name, tables.built(name, results, context), context) for name in tables.names(context)]
     if not parts:
         return b"{\\rtf1\\ansi }\n"
     # Each document says the same of fonts and paper; what stands behind that of the first goes on after it.

@@ -45,7 +45,7 @@ def workbook(results: Results, context: Context) -> bytes:
     import xlsxwriter
 
     known, words = discover("tables"), Words(context.language)
-    made = {name: tables.build(name, results, context) for name in tables.names(context)}
+    made = {name: tables.built(name, results, context) for name in tables.names(context)}
     stream = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     with xlsxwriter.Workbook(stream, options) as book:
