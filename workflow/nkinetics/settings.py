@@ -836,7 +836,7 @@ class Report(Section):
         "even choice is drawn, and the footnote says which.",
     )
     figure_marks: int = Field(
-        4000,
+        1500,
         ge=1,
         description="With more points than this in a panel, its points and lines are drawn as a picture (200 dots per "
         "inch) inside the SVG; axes and words stay as they are.",

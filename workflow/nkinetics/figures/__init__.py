@@ -66,7 +66,7 @@ def made(name: str, results: Results, context: Context) -> tuple[str, str, Matpl
     """One figure as SVG text for a page, its sidecar as JSON text, and the drawing itself."""
     from nkinetics.figures._patients import chosen_note
     from nkinetics.figures._patients import drawn as of_patients
-    from nkinetics.figures._style import as_pictures, drawable, notice, style, svg_text, tell, words_of
+    from nkinetics.figures._style import as_pictures, cuts, drawable, notice, style, svg_text, tell, words_of
 
     item: Figure = discover("figures")[name]
     with style(context):
@@ -82,10 +82,11 @@ def made(name: str, results: Results, context: Context) -> tuple[str, str, Matpl
         as_pictures(drawn, context.settings.report.figure_marks)
         title = f"{kind_of(item, context)} {number_of(item, context)}. {title_of(item, context)}"
         svg = svg_text(drawn, f"{item.id.lower()}-", title, body.alt or body.note)
-    return svg, sidecar(item, body, results, context), drawn
+        said = sidecar(item, body, results, context, cuts(drawn))
+    return svg, said, drawn
 
 
-def sidecar(item: Figure, body: FigureBody, results: Results, context: Context) -> str:
+def sidecar(item: Figure, body: FigureBody, results: Results, context: Context, cut_at: Sequence[float]) -> str:
     """What a figure says beside its lines, and the sources it was drawn from, as JSON."""
     said = {
         "id": item.id,
@@ -96,6 +97,7 @@ def sidecar(item: Figure, body: FigureBody, results: Results, context: Context) 
         "note": body.note,
         "alt": body.alt,
         "footnotes": list(body.footnotes),
+        "cuts": list(cut_at),
         "sources": sources(item.needs, results),
         "version": context.version,
         "language": context.language,

@@ -60,7 +60,7 @@ def draw_event(axes: Axes, y: float, event: Any) -> None:
         start + 0.004 * (high - low),
         y,
         text,
-        fontsize=6.2,
+        fontsize=6.9,
         fontweight="bold",
         ha="left",
         va="center",

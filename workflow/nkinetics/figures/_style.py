@@ -298,7 +298,7 @@ def say_in(axes: Axes, text: str, width: int = 26) -> None:
 def note_in(axes: Axes, text: str) -> None:
     """Say in the panel what is missing from a panel that has data."""
     axes.text(
-        0.98, 0.96, text, transform=axes.transAxes, ha="right", va="top", fontsize=6.8, color=MUTED, style="italic"
+        0.98, 0.96, text, transform=axes.transAxes, ha="right", va="top", fontsize=6.9, color=MUTED, style="italic"
     )
 
 
@@ -372,7 +372,7 @@ def draw_given(axes: Axes, results: Results, patient: str, *, letters: bool = Tr
                     place,
                     letter,
                     transform=across,
-                    fontsize=6.5,
+                    fontsize=6.9,
                     ha="center",
                     va="center",
                     bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": MUTED, "linewidth": 0.6},
@@ -515,6 +515,52 @@ def as_pictures(figure: Figure, most: int) -> None:
         if sum(n for _, n in sizes) > most:
             for artist, n in sizes:
                 artist.set_rasterized(n > 2)  # rules across the panel stay lines
+
+
+def cuts(figure: Figure) -> list[float]:
+    """Heights at which a horizontal cut parts the figure and crosses nothing, in points from the top.
+
+    A heading stays with the panels under it, another text with the nearer ones; of a panel that is taller than a
+    page only its rules and axes may be cut.
+    """
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    total, point = figure.get_figheight() * figure.dpi, 72 / figure.dpi
+    spans: list[tuple[float, float]] = []
+    for axes in figure.axes:
+        box = axes.get_tightbbox(renderer)
+        if box is None:
+            continue
+        tall = axes.get_window_extent(renderer).height * point > TALL_PANEL
+        spans += _rows_of(axes, renderer) if tall else [(box.y0, box.y1)]
+    boxes = list(spans)
+    for text in figure.texts:
+        box = text.get_window_extent(renderer)
+        below = max((top for _, top in boxes if top <= box.y0), default=-np.inf)
+        above = min((bottom for bottom, _ in boxes if bottom >= box.y1), default=np.inf)
+        if text.get_fontweight() == "bold" or box.y0 - below < above - box.y1:
+            spans.append((max(below - 1, 0.0), box.y1))
+        else:
+            spans.append((box.y0, min(above + 1, total)))
+    spans += [(box.y0, box.y1) for box in (legend.get_window_extent(renderer) for legend in figure.legends)]
+    found, lowest = [], total
+    for bottom, top in sorted(spans, key=lambda span: -span[1]):
+        if lowest < total and lowest - top > 2 / point:
+            found.append(round((total - (lowest + top) / 2) * point, 1))
+        lowest = min(lowest, bottom)
+    return found
+
+
+def _rows_of(axes: Axes, renderer: Any) -> list[tuple[float, float]]:
+    """Heights that the marks and words of a tall panel take up; its axes and what runs across it are left out."""
+    whole = axes.get_window_extent(renderer)
+    shown = [*axes.lines, *axes.texts, *axes.collections, *axes.patches, *axes.get_yticklabels()]
+    boxes = [artist.get_window_extent(renderer) for artist in shown if artist.get_visible()]
+    boxes += [label.get_window_extent(renderer) for label in axes.get_xticklabels() if label.get_text()]
+    return [(b.y0 - 2, b.y1 + 2) for b in boxes if np.isfinite([b.y0, b.y1]).all() and 0 < b.height < whole.height / 2]
+
+
+TALL_PANEL = 420.0
+"""Height of a panel that no page holds at its full width, points."""
 
 
 def png_bytes(figure: Figure) -> bytes:

@@ -130,7 +130,7 @@ def _panel(
         1.0,
         said,
         transform=axes.transAxes,
-        fontsize=6.8,
+        fontsize=6.9,
         color=INK,
         va="top",
         zorder=6,

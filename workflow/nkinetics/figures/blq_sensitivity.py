@@ -127,7 +127,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, patients: list[str], words: Words, na
     none = [k for patient, k in at.items() if patient not in valued]
     if few:
         said = words.say("no value as analysed", "实际分析无值")
-        look: dict[str, Any] = {"fontsize": 6.4, "color": MUTED, "va": "center", "zorder": 2}
+        look: dict[str, Any] = {"fontsize": 6.9, "color": MUTED, "va": "center", "zorder": 2}
         look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
         for k in none:
             axes.text(0.03, k, said, transform=axes.get_yaxis_transform(), **look)
@@ -135,7 +135,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, patients: list[str], words: Words, na
         n, total = len(none), len(patients)
         said = words.say(f"no value as analysed: {n} of {total}", f"实际分析无值：{total} 例中 {n} 例")
         # Above the panel: in it there is no place without a mark.
-        axes.text(1, 1.01, said, transform=axes.transAxes, fontsize=6.4, color=MUTED, ha="right", va="bottom")
+        axes.text(1, 1.01, said, transform=axes.transAxes, fontsize=6.9, color=MUTED, ha="right", va="bottom")
 
 
 def ticks(low: float, high: float) -> list[float]:

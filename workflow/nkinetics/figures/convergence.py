@@ -86,7 +86,7 @@ def _panel(axes: Axes, own: pd.DataFrame, chains: list) -> None:
     if len(late):
         axes.axhline(float(late.mean()), color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=3)
     axes.grid(axis="y")
-    axes.tick_params(labelsize=6.5, colors=MUTED)
+    axes.tick_params(labelsize=6.9, colors=MUTED)
 
 
 def _scale(words: Words, kind: str, name: str, model: str) -> str:

@@ -169,7 +169,7 @@ def _panel(axes: Axes, own: pd.DataFrame, results: Results, context: Context, to
                 )
             if len(graded) <= LABELLED_UP_TO:
                 axes.annotate(
-                    str(row.patient_id), (x, y), (0, 7), textcoords="offset points", fontsize=6.8, ha="center", zorder=6
+                    str(row.patient_id), (x, y), (0, 7), textcoords="offset points", fontsize=6.9, ha="center", zorder=6
                 )
     told = []
     for rank, mine in graded.groupby("rank"):

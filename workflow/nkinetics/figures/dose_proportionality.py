@@ -162,7 +162,7 @@ def _panel(
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     said = "\n".join(_told(words, estimate).split("; ", 1))
-    axes.text(0.02, 1.0, said, transform=axes.transAxes, fontsize=6.8, color=INK, va="top", zorder=6, bbox=_LABEL)
+    axes.text(0.02, 1.0, said, transform=axes.transAxes, fontsize=6.9, color=INK, va="top", zorder=6, bbox=_LABEL)
 
 
 _LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}

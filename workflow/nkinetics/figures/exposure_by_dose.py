@@ -150,7 +150,7 @@ def _points(axes: Axes, across: np.ndarray, own: pd.DataFrame, colour: str, many
         marker = "v" if not seen else "s" if missing(row["dll3_high"]) else "o"
         looks.setdefault((marker, colour if seen and high else "white"), []).append((float(x), y))
         if many <= LABELLED_UP_TO:
-            look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.8, "ha": "center", "zorder": 6}
+            look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 6.9, "ha": "center", "zorder": 6}
             axes.annotate(str(row["patient_id"]), (x, y), (0, 6), fontweight="bold" if high else "normal", **look)
     for (marker, face), places in looks.items():
         place = np.array(places)

@@ -133,7 +133,7 @@ def _panel(axes: Axes, own: pd.DataFrame, seen: pd.DataFrame, mine: pd.DataFrame
         told = next((str(r) for r in mine["reason"] if r), "") if len(mine) else ""
         why = told or words.say("no forecast: samples reach the end of the period", "无预测：采样已至期末")
         if len(seen):
-            axes.text(0.97, 0.95, why, transform=axes.transAxes, ha="right", va="top", fontsize=6.8, color=MUTED)
+            axes.text(0.97, 0.95, why, transform=axes.transAxes, ha="right", va="top", fontsize=6.9, color=MUTED)
         else:
             say_in(axes, why)
         return

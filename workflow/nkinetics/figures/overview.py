@@ -183,7 +183,7 @@ def _strip(
             )
         else:
             text, right = words.say("no reportable sample", "无可报告样本"), float(display(last_time(results)))
-            axes.text(right, given_at, text, fontsize=6.8, color=MUTED, style="italic", ha="right", va="center")
+            axes.text(right, given_at, text, fontsize=6.9, color=MUTED, style="italic", ha="right", va="center")
         end, status = ends[patient]
         if status in LEFT:
             start = times.max() if len(times) else 0.0

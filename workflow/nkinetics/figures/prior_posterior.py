@@ -64,7 +64,7 @@ def draw(results: Results, context: Context) -> FigureBody:
             ratios[head] = ratio
         unit = unit_name(str(row["unit"])) if row["unit"] else ""
         axes.set_title(f"{head} ({unit})" if unit else head, fontsize=8)
-        axes.set_xlabel(str(row["prior"]), fontsize=6.8, color=MUTED)
+        axes.set_xlabel(str(row["prior"]), fontsize=6.9, color=MUTED)
     for position in range(len(present), rows * COLUMNS):
         grid[position // COLUMNS, position % COLUMNS].remove()
     return FigureBody(
@@ -149,7 +149,7 @@ def _panel(axes: Axes, words: Words, draws: np.ndarray, kind: str, name: str, ro
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(_printed(kind, name, model)))
-    axes.tick_params(labelsize=6.8)
+    axes.tick_params(labelsize=6.9)
     return ratio
 
 

@@ -193,17 +193,17 @@ def _panel(axes: Axes, words: Words, curve: pd.DataFrame, row: pd.Series, name: 
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(FixedLocator([0.0, limit]))
     axes.yaxis.set_major_formatter(FixedFormatter(["0", "1"]))
-    axes.tick_params(labelsize=6.2, length=2, pad=1.5)
+    axes.tick_params(labelsize=6.9, length=2, pad=1.5)
     sides: tuple[Literal["left", "right"], ...] = ("left", "right")
     for label, side in zip(axes.get_xticklabels(), sides, strict=False):
         label.set_horizontalalignment("center" if len(ticks) < 2 else side)
     unit = unit_name(str(row["unit"])) if row["unit"] else ""
     axes.text(
-        0, 1.2, f"{name} ({unit})" if unit else name, transform=axes.transAxes, fontsize=6.8, va="bottom", clip_on=False
+        0, 1.2, f"{name} ({unit})" if unit else name, transform=axes.transAxes, fontsize=6.9, va="bottom", clip_on=False
     )
     said = _in_words(words, row)
     axes.text(
-        0, 1.04, said, transform=axes.transAxes, fontsize=6, color=MUTED, va="bottom", style="italic", clip_on=False
+        0, 1.04, said, transform=axes.transAxes, fontsize=6.9, color=MUTED, va="bottom", style="italic", clip_on=False
     )
     for bound, where in (("lower", 0.0), ("upper", 1.0)):
         if opened in (bound, "both"):

@@ -219,7 +219,7 @@ def _title(figure: MatplotlibFigure, run: _Run, corner: tuple[float, float], wid
     figure.text(x, 1 - (top - 0.3) / height, verdict + dated, fontsize=7.6, color=colour, fontweight=weight)
     most = int((12 if words.language == "zh" else 21) * width)
     for i, line in enumerate(textwrap.wrap(_minus(said), most, max_lines=2, placeholder=" …")):
-        figure.text(x, 1 - (top - 0.18 + 0.12 * i) / height, line, fontsize=6.6, color=INK)
+        figure.text(x, 1 - (top - 0.18 + 0.12 * i) / height, line, fontsize=6.9, color=INK)
 
 
 def _minus(text: str) -> str:
@@ -296,7 +296,7 @@ def _curve(
         transform=axes.transAxes,
         ha="right",
         va="top",
-        fontsize=6.7,
+        fontsize=6.9,
         linespacing=1.35,
         zorder=5,
     )

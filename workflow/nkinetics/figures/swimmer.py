@@ -165,7 +165,7 @@ def _patients(
                 low + 0.99 * (high - low),
                 row.y - 0.07,
                 words.say("no reportable sample", "无可报告样本"),
-                fontsize=6.8,
+                fontsize=6.9,
                 color=MUTED,
                 style="italic",
                 ha="right",
@@ -174,7 +174,7 @@ def _patients(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     if first:
-        axes.set_yticks([r.y for r in rows.values()], list(rows), fontsize=7.2 if len(rows) <= MARKED_UP_TO else 6)
+        axes.set_yticks([r.y for r in rows.values()], list(rows), fontsize=7.2 if len(rows) <= MARKED_UP_TO else 6.9)
     else:
         axes.set_yticks([])
         axes.axvline(low, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
@@ -226,7 +226,7 @@ def _event(axes: Axes, y: float, event: Any, limits: tuple[float, float], first:
     text = "Rx" if event.event == "therapy" else str(event.value or "?")[:4]
     frame = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": MUTED, "linewidth": 0.6}
     ha = "left" if start < high - 0.05 * (high - low) else "right"
-    axes.text(start, y, text, fontsize=6.0, fontweight="bold", ha=ha, va="center", color=INK, zorder=5, bbox=frame)
+    axes.text(start, y, text, fontsize=6.9, fontweight="bold", ha=ha, va="center", color=INK, zorder=5, bbox=frame)
 
 
 def _levels(figure: MatplotlibFigure, results: Results, context: Context, rows: dict[str, Row], top: float) -> None:

@@ -240,7 +240,7 @@ def _numbers(
     axes.spines[:].set_visible(False)
     axes.tick_params(axis="y", length=0, pad=5)
     labels = [t for d in levels for t in (f"{d} n", words.say("below LLOQ", "低于下限"))]
-    axes.set_yticks(range(lines), labels, fontsize=6.8)
+    axes.set_yticks(range(lines), labels, fontsize=6.9)
     for i, tick in enumerate(axes.get_yticklabels()):
         tick.set_color(looks[levels[i // 2]][0] if i % 2 == 0 else MUTED)
     inches = axes.get_position().width * WIDTH / np.diff(axes.get_xlim())[0]
@@ -253,7 +253,7 @@ def _numbers(
                 continue
             free = at * inches + room / 2
             for line, text in ((2 * i, n), (2 * i + 1, below)):
-                axes.text(at, line, text, fontsize=6.6, ha="center", va="center", color=MUTED if line % 2 else "black")
+                axes.text(at, line, text, fontsize=6.9, ha="center", va="center", color=MUTED if line % 2 else "black")
 
 
 def together(rows: list[Middle]) -> list[list[Middle]]:

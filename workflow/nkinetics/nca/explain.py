@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -391,8 +392,8 @@ def _points(
     profile = int(b.profile[row.i])
     levels = dict(zip(made.whole.sample[profile].tolist(), made.whole.level[profile].tolist(), strict=True))
     found = []
-    for at in made.results.get((key[0], key[1], key[2]), ()):
-        record = frame.iloc[at]
+    own = list(made.results.get((key[0], key[1], key[2]), ()))
+    for at, record in zip(own, frame.iloc[own].to_dict("records"), strict=True):
         time = record["time_actual"] if "time_actual" in frame.columns else math.nan
         if time != time and "time_nominal" in frame.columns:
             time = record["time_nominal"]
@@ -418,7 +419,7 @@ def _points(
     return tuple(sorted(found, key=lambda p: (math.isnan(p.time), p.time, p.sample_id, p.observation_id)))
 
 
-def _shown(record: pd.Series, level: float) -> str:
+def _shown(record: Mapping[Any, Any], level: float) -> str:
     """The result as printed; one that is measured and not analysed as it was measured."""
     if level == level:
         return f"{level:.6g}"
@@ -500,15 +501,15 @@ def _position(row: Row, j: int) -> str:
     return f"after Tlast (blq.last {blq.last})"
 
 
-def _why_not(analysed: bool, record: pd.Series) -> str:
+def _why_not(analysed: bool, record: Mapping[Any, Any]) -> str:
     """Why a result is not among the samples of the row."""
     if analysed:
         return "outside the window"
-    reason = str(record["exclusion_reason"]) if "exclusion_reason" in record.index else ""
+    reason = str(record["exclusion_reason"]) if "exclusion_reason" in record else ""
     if reason:
         return reason
     if str(record["status"]) in ("not_done", "failed"):
         return str(record["status"]).replace("_", " ")
-    if "reportable" in record.index and not pd.isna(record["reportable"]) and not bool(record["reportable"]):
+    if "reportable" in record and not pd.isna(record["reportable"]) and not bool(record["reportable"]):
         return "not reportable"
     return "combined with another result at the same time (nca.replicates), or without a time"

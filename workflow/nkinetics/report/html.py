@@ -172,12 +172,18 @@ def printable(results_folder: Path | Results, settings: Settings, version: str) 
     """The report as `nkinetics.report.pdf` prints it; see `build`."""
     page = _content(results_folder, settings, version)
     shown = [item for item in (page["brief"]["figure"], *page["figures"], *page["quality_figures"]) if item]
-    pictures = {f"figure:{item.anchor}": standalone(item.svg) for item in shown if item.svg}
+    parts = {i.anchor: pieces(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
+    pictures = {}
+    for item in (each for each in shown if each.svg):
+        whole_picture = standalone(item.svg)
+        for k, (top, bottom) in enumerate(parts.get(item.anchor) or [(0.0, 0.0)]):
+            name = f"figure:{item.anchor}{f'-{k + 1}' if k else ''}"
+            pictures[name] = _piece(whole_picture, top, bottom) if bottom else whole_picture
     s = page["s"]
     paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
     rooms = {i.anchor: room(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
     details = not page["overview"] and len(page["patients"]) <= settings.report.pdf_details
-    page |= {"details": details, "printed": True, "style": page["style"] + paper, "rooms": rooms}
+    page |= {"details": details, "printed": True, "parts": parts, "style": page["style"] + paper, "rooms": rooms}
     brief = without_links(_rendered(page | {"whole": False}), "#")
     whole = _rendered(page)
     whole = whole if details else without_links(whole, "#obs-")
@@ -211,6 +217,38 @@ def room(item: Item, first: bool) -> Room:
     # Letters of 7 points: 1.4 mm wide on the average, Chinese ones 2.5 mm; lines 3.3 mm apart.
     lines = sum(1 + sum(2.5 if ord(c) > 0x2E80 else 1.4 for c in note) // width for note in item.footnotes)
     return Room(upright, round(height - HEADS - (SECTION_HEAD if first else 0) - 3.3 * lines, 1))
+
+
+def pieces(item: Item, first: bool) -> list[tuple[float, float]]:
+    """Top and bottom of each part of a figure that a page cannot hold at its full width [points]; none where it can."""
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', item.svg)
+    if found is None or not item.cuts:
+        return []
+    width, height = float(found[1]), float(found[2])
+    millimetres = width / LYING[0]
+    if height <= room(item, first).height * millimetres and height <= TALL * width:
+        return []
+    start, made = 0.0, []
+    while start < height:
+        free = LYING[1] - (HEADS + (SECTION_HEAD if first else 0) if not made else 4)
+        rest = [c for c in (*item.cuts, height) if c > start + 1]
+        fitting = [c for c in rest if c - start <= free * millimetres]
+        end = max(fitting) if fitting else min(rest)
+        made.append((start, end))
+        start = end
+        if start >= height - 1:
+            break
+    return made if len(made) > 1 else []
+
+
+def _piece(svg: str, top: float, bottom: float) -> str:
+    """The part of a picture between two heights."""
+    return re.sub(
+        r'viewBox="0 0 ([\d.]+) [\d.]+"',
+        rf'viewBox="0 {top:.1f} \1 {bottom - top:.1f}" overflow="hidden"',
+        svg,
+        count=1,
+    )
 
 
 def page_count(words: str) -> str:
@@ -359,6 +397,7 @@ class Item:
     footnotes: Sequence[str]
     svg: str = ""
     alt: str = ""
+    cuts: Sequence[float] = ()
     grid: Any = None
 
 
@@ -538,6 +577,7 @@ def _figure(name: str, results: Results, context: Context) -> Item:
         footnotes=words["footnotes"],
         svg=inline(svg),
         alt=words["alt"],
+        cuts=tuple(words.get("cuts", ())),
     )
 
 

@@ -220,17 +220,23 @@ def _points(results: Results) -> dict[str, set[str]]:
 
 def _peaks(nca: pd.DataFrame, own: pd.DataFrame) -> dict[tuple[str, str, str], str]:
     """The observation behind Cmax, Clast and t_blq: the quantified one at Tmax, at Tlast, the one below at t_blq."""
-    nca = nca[(nca["window"] == "overall") & nca["parameter"].isin(TIME_OF.values())]
-    own = own[own["reportable"].fillna(False).astype(bool)]
-    quantified, below = own[own["status"] == "quantified"], own[own["status"].isin(("blq", "not_detected"))]
+    nca = nca[(nca["window"] == "overall") & nca["parameter"].isin(TIME_OF.values()) & nca["value"].notna()]
+    columns = ("assay", "specimen", "status", "time_actual", "observation_id")
+    own = own[own["reportable"].fillna(False).astype(bool) & own["time_actual"].notna()]
+    rows = list(zip(*(own[c].tolist() for c in columns), strict=True))
     found = {}
-    for parameter, time_parameter in TIME_OF.items():
-        for row in nca[(nca["parameter"] == time_parameter) & nca["value"].notna()].itertuples():
-            among = below if parameter == "t_blq" else quantified
-            here = among[(among["assay"] == row.assay) & (among["specimen"] == row.specimen)]
-            at = here[(here["time_actual"] - float(str(row.value))).abs() < 1e-6]
-            if len(at):
-                found[(str(row.assay), str(row.specimen), parameter)] = str(at["observation_id"].iloc[0])
+    for assay, specimen, name, value in zip(
+        *(nca[c].tolist() for c in ("assay", "specimen", "parameter", "value")), strict=True
+    ):
+        for parameter in (p for p, time_of in TIME_OF.items() if time_of == name):
+            among = ("blq", "not_detected") if parameter == "t_blq" else ("quantified",)
+            at = [
+                o
+                for a, s, status, t, o in rows
+                if (a, s) == (assay, specimen) and status in among and abs(t - value) < 1e-6
+            ]
+            if at:
+                found[(str(assay), str(specimen), parameter)] = str(at[0])
     return found
 
 
@@ -254,14 +260,17 @@ def _wells(results: Results) -> dict[str, list[str]]:
     rows = rows[rows["used"].fillna(False).astype(bool) & ~rows["role"].isin(("reference", "standard", "ntc"))]
     key = ["source_sha256", "source_file", "source_row"]
     merged = sources[["observation_id", *key]].drop_duplicates().merge(rows, on=key, how="inner")
+    merged = merged.sort_values([*key, "well", "target"])
+    # A large study has a million wells: plain lists, not a frame for each observation.
+    wells = list(zip(*(merged[c].astype(str) for c in ("observation_id", "target", "well", "value_raw")), strict=True))
+    targets: dict[str, set[str]] = {}
+    for observation, target, _, _ in wells:
+        targets.setdefault(observation, set()).add(target)
     found: dict[str, list[str]] = {}
-    for observation, own in merged.sort_values([*key, "well", "target"]).groupby("observation_id", sort=True):
-        several = own["target"].nunique() > 1
-        for row in own.itertuples():
-            name = str(row.target).rsplit("/", 1)[-1] if several else ""
-            head = " ".join(p for p in (str(row.well), name) if p)
-            value = str(row.value_raw) or "–"
-            found.setdefault(str(observation), []).append(f"{head}: {value}" if head else value)
+    for observation, target, well, value in wells:
+        name = target.rsplit("/", 1)[-1] if len(targets[observation]) > 1 else ""
+        head = " ".join(p for p in (well, name) if p)
+        found.setdefault(observation, []).append(f"{head}: {value or '–'}" if head else value or "–")
     return found
 
 

@@ -227,9 +227,11 @@ def sources_of(results: Results) -> dict[str, str]:
     frame = results.table("observation_sources")
     frame = frame[frame["role"].isin(("replicate", "reference")) & frame["source_row"].notna()]
     found: dict[str, list[str]] = {}
-    for key, rows in frame.groupby(["observation_id", "source_file"], sort=True):
-        observation, file = (str(k) for k in pd.Series(key))
-        found.setdefault(observation, []).append(f"{file}: {row_ranges(int(r) for r in rows['source_row'])}")
+    rows: dict[tuple[str, str], list[int]] = {}
+    for observation, file, row in zip(frame["observation_id"], frame["source_file"], frame["source_row"], strict=True):
+        rows.setdefault((str(observation), str(file)), []).append(int(row))
+    for observation, file in sorted(rows):
+        found.setdefault(observation, []).append(f"{file}: {row_ranges(rows[observation, file])}")
     return {observation: "; ".join(files) for observation, files in found.items()}
 
 
