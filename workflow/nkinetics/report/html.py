@@ -231,7 +231,8 @@ def pieces(item: Item, first: bool) -> list[tuple[float, float]]:
     millimetres = width / LYING[0]
     if height <= room(item, first).height * millimetres and height <= TALL * width:
         return []
-    start, made = 0.0, []
+    start = 0.0
+    made: list[tuple[float, float]] = []
     while start < height:
         free = LYING[1] - (HEADS + (SECTION_HEAD if first else 0) if not made else 4)
         rest = [c for c in (*item.cuts, height) if c > start + 1]
