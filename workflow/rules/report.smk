@@ -133,7 +133,7 @@ rule figures:
 
 
 rule report:
-    """The report that the committee reads: one self-contained HTML file."""
+    """The report that the committee reads: one HTML file; of many patients, a page for each beside it."""
     input:
         tables=CANONICAL,
         study=study_files,
@@ -143,12 +143,14 @@ rule report:
         exclusions="results/exclusions.jsonl",
         cdisc=["results/cdisc/contents.csv"] if SETTINGS.cdisc.in_report else [],
     output:
-        report(
+        page=report(
             "results/report.html",
             category="Report",
             labels={"form": "page (HTML)"},
             caption="../report/report.rst",
         ),
+        # Empty up to report.patient_details patients.
+        patients=directory("results/patients"),
     log:
         "logs/report.log",
     benchmark:
@@ -157,7 +159,7 @@ rule report:
         code=code("report"),
         choices=typed.as_json(SETTINGS),
     shell:
-        "nkinetics report --results results --output {output} > {log} 2>&1"
+        "mkdir -p {output.patients} && nkinetics report --results results --output {output.page} > {log} 2>&1"
 
 
 rule pdf:

@@ -511,7 +511,9 @@ def as_pictures(figure: Figure, most: int) -> None:
     """
     for axes in figure.axes:
         sizes: list[tuple[Artist, int]] = [(line, len(np.asarray(line.get_xydata()))) for line in axes.lines]
-        sizes += [(c, max(len(np.asarray(c.get_offsets())), sum(map(len, c.get_paths())))) for c in axes.collections]
+        for each in axes.collections:
+            points = sum(len(np.asarray(path.vertices)) for path in each.get_paths())
+            sizes.append((each, max(len(np.asarray(each.get_offsets())), points)))
         if sum(n for _, n in sizes) > most:
             for artist, n in sizes:
                 artist.set_rasterized(n > 2)  # rules across the panel stay lines

@@ -173,18 +173,22 @@ def printable(results_folder: Path | Results, settings: Settings, version: str) 
     page = _content(results_folder, settings, version)
     shown = [item for item in (page["brief"]["figure"], *page["figures"], *page["quality_figures"]) if item]
     parts = {i.anchor: pieces(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
+    brief_figure = page["brief"]["figure"]
+    if brief_figure:
+        parts[brief_figure.anchor] = pieces(brief_figure, True)
     pictures = {}
     for item in (each for each in shown if each.svg):
         whole_picture = standalone(item.svg)
-        for k, (top, bottom) in enumerate(parts.get(item.anchor) or [(0.0, 0.0)]):
-            name = f"figure:{item.anchor}{f'-{k + 1}' if k else ''}"
-            pictures[name] = _piece(whole_picture, top, bottom) if bottom else whole_picture
+        for k, (top, bottom) in enumerate(parts.get(item.anchor, ())):
+            pictures[f"figure:{item.anchor}-{k + 1}"] = _piece(whole_picture, top, bottom)
+        if item is brief_figure or not parts.get(item.anchor):
+            pictures[f"figure:{item.anchor}"] = whole_picture
     s = page["s"]
     paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
     rooms = {i.anchor: room(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
     details = not page["overview"] and len(page["patients"]) <= settings.report.pdf_details
     page |= {"details": details, "printed": True, "parts": parts, "style": page["style"] + paper, "rooms": rooms}
-    brief = without_links(_rendered(page | {"whole": False}), "#")
+    brief = without_links(_rendered(page | {"whole": False, "parts": {}}), "#")
     whole = _rendered(page)
     whole = whole if details else without_links(whole, "#obs-")
     return Printable(without_links(whole, f"{by_patient.FOLDER}/"), brief, pictures)
@@ -220,7 +224,10 @@ def room(item: Item, first: bool) -> Room:
 
 
 def pieces(item: Item, first: bool) -> list[tuple[float, float]]:
-    """Top and bottom of each part of a figure that a page cannot hold at its full width [points]; none where it can."""
+    """Top and bottom [points] of each part of a figure that does not stand on a page at its full width with its notes.
+
+    None where it does.
+    """
     found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', item.svg)
     if found is None or not item.cuts:
         return []
@@ -239,7 +246,9 @@ def pieces(item: Item, first: bool) -> list[tuple[float, float]]:
         start = end
         if start >= height - 1:
             break
-    return made if len(made) > 1 else []
+    # One part: the drawing at full width, its notes on the next page. Too high for that: it stands upright, reduced.
+    whole = len(made) == 1 and height > (LYING[1] - HEADS - (SECTION_HEAD if first else 0)) * millimetres
+    return [] if whole else made
 
 
 def _piece(svg: str, top: float, bottom: float) -> str:
