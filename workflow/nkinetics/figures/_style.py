@@ -522,18 +522,25 @@ def as_pictures(figure: Figure, most: int) -> None:
 def cuts(figure: Figure) -> list[float]:
     """Heights at which a horizontal cut parts the figure and crosses nothing, in points from the top.
 
-    A heading stays with the panels under it, another text with the nearer ones; of a panel that is taller than a
-    page only its rules and axes may be cut.
+    A heading stays with the panels under it, a table of numbers with the panel above it, another text with the nearer
+    ones; of a panel that is taller than a page only its rules and axes may be cut.
     """
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     total, point = figure.get_figheight() * figure.dpi, 72 / figure.dpi
     spans: list[tuple[float, float]] = []
+    strips: list[tuple[float, float]] = []
     for axes in figure.axes:
         box = axes.get_tightbbox(renderer)
         if box is None:
             continue
+        if axes.texts and not any(spine.get_visible() for spine in axes.spines.values()):
+            strips.append((box.y0, box.y1))
         tall = axes.get_window_extent(renderer).height * point > TALL_PANEL
         spans += _rows_of(axes, renderer) if tall else [(box.y0, box.y1)]
+    # Numbers under a panel, as of those at risk, belong to it.
+    for bottom, top in strips:
+        panels = [b for b, t in spans if b >= top - 1 and (b, t) not in strips]
+        spans += [(bottom, min(panels) + 1)] if panels else []
     boxes = list(spans)
     for text in figure.texts:
         box = text.get_window_extent(renderer)

@@ -173,15 +173,13 @@ def printable(results_folder: Path | Results, settings: Settings, version: str) 
     page = _content(results_folder, settings, version)
     shown = [item for item in (page["brief"]["figure"], *page["figures"], *page["quality_figures"]) if item]
     parts = {i.anchor: pieces(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
-    brief_figure = page["brief"]["figure"]
-    if brief_figure:
-        parts[brief_figure.anchor] = pieces(brief_figure, True)
+    # The committee sees all patients and their events at one glance: the figure of the brief is never parted.
     pictures = {}
     for item in (each for each in shown if each.svg):
         whole_picture = standalone(item.svg)
         for k, (top, bottom) in enumerate(parts.get(item.anchor, ())):
             pictures[f"figure:{item.anchor}-{k + 1}"] = _piece(whole_picture, top, bottom)
-        if item is brief_figure or not parts.get(item.anchor):
+        if not parts.get(item.anchor):
             pictures[f"figure:{item.anchor}"] = whole_picture
     s = page["s"]
     paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
