@@ -1,0 +1,182 @@
+"""Reports of more patients than a page holds: nobody drops out, every number leads to its samples, bytes stay few."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from nkinetics import figures, report, tables
+from nkinetics.figures import _patients, _style
+from nkinetics.report import html
+from nkinetics.report import patients as by_patient
+from nkinetics.results import Context, Results
+from nkinetics.settings import validated
+from nkinetics.wording import Words
+
+
+def with_report(context: Context, **values: object) -> Context:
+    settings = context.settings.model_dump(mode="json")
+    settings["report"] = {**settings["report"], **values}
+    return Context(validated(settings, "config.yaml"), context.version)
+
+
+@pytest.fixture(scope="module")
+def few(context_small: Context) -> Context:
+    """Settings under which six patients are many."""
+    return with_report(context_small, patient_details=3, table_rows=4, figure_patients=3, figure_marks=5)
+
+
+@pytest.fixture(scope="module")
+def page(results_small: Path, few: Context) -> str:
+    return report.build(results_small, few.settings, few.version)
+
+
+@pytest.fixture(scope="module")
+def own_pages(results_small: Path, few: Context) -> dict[str, str]:
+    return dict(report.patient_pages(results_small, few.settings, few.version))
+
+
+def test_every_patient_has_a_line_that_leads_to_a_page_of_its_own(page, own_pages, results_small):
+    ids = list(Results(results_small).patients["patient_id"])
+    assert re.findall(r'<tr id="patient-[^"]+" data-patient-id="([^"]+)"', page) == ids
+    assert list(own_pages) == [f"patients/{i}.html" for i in ids]
+    for identifier, path in zip(ids, own_pages, strict=True):
+        assert f'<a href="{path}">{identifier}</a>' in page
+        assert f'data-patient-id="{identifier}"' in own_pages[path]
+        assert f'href="../report.html#patient-{identifier}"' in own_pages[path]
+
+
+def test_every_number_leads_to_an_observation_that_stands_in_the_patients_page(page, own_pages):
+    found = re.findall(r'href="(patients/[^"#]+)#(obs-[^"]+)"', page)
+    assert found
+    for path, anchor in found:
+        assert f'id="{anchor}"' in own_pages[path]
+
+
+def test_the_page_of_a_patient_holds_every_observation(own_pages, results_small):
+    observed = Results(results_small).table("observations")
+    told = {i for text in own_pages.values() for i in re.findall(r'id="obs-([^"]+)"', text)}
+    assert told == set(observed["observation_id"])
+
+
+def test_links_within_the_page_lead_somewhere(page):
+    names = set(re.findall(r'\bid="([^"]+)"', page))
+    assert not {a for a in re.findall(r'href="#([^"]+)"', page) if a not in names}
+
+
+def test_a_long_table_says_how_many_rows_it_has_and_where_they_are(page, results_small, few):
+    total = len(tables.build("levels_individual", Results(results_small), few).frame)
+    listing = re.search(r'<article class="item[^"]*" id="L-16.2.5.2">.*?</article>', page, re.DOTALL)
+    assert listing and total > 4
+    assert f"The first 4 of {total} rows" in listing[0] and "tables/levels_individual.csv" in listing[0]
+
+
+def test_a_small_study_keeps_all_in_its_page(results_small, context_small):
+    assert not list(report.patient_pages(results_small, context_small.settings, context_small.version))
+    whole = report.build(results_small, context_small.settings, context_small.version)
+    assert 'class="patients"' not in whole and "The first" not in whole
+
+
+def test_on_paper_no_link_leads_out_of_the_document(results_small, few):
+    printed = html.printable(results_small, few.settings, few.version)
+    assert "patients/" not in re.sub(r"<style>.*?</style>", "", printed.html, flags=re.DOTALL)
+    assert all(i in printed.html for i in Results(results_small).patients["patient_id"])
+
+
+def test_ids_that_differ_by_case_have_different_files(results_small, tmp_path):
+    results = Results(results_small)
+    two = pd.DataFrame({"patient_id": ["a1", "A1", "b"], "dose_level": "DL1"})
+    results._cache["patients"] = two
+    names = by_patient.pages(results)
+    assert len({n.casefold() for n in names.values()}) == 3 and names["b"] == "patients/b.html"
+
+
+def test_a_figure_by_patient_says_how_many_it_draws(results_small, few):
+    svg, said, _ = figures.made("profiles", Results(results_small), few)
+    words = json.loads(said)
+    assert words["subtitle"].startswith("3 of 6 patients")
+    assert words["footnotes"][0].startswith("3 of 6 patients drawn")
+    assert sum(f">{i} · " in svg for i in Results(results_small).patients["patient_id"]) == 3
+
+
+def test_the_choice_holds_each_dose_level_and_the_highest_patient(results_small, few):
+    results = Results(results_small)
+    drawn = _patients.drawn(results, few)
+    assert set(drawn.patients["dose_level"]) == set(results.patients["dose_level"])
+    kind = results.profiles.iloc[0]
+    highest = _style.quantified(_style.reportable(results, kind["assay"], kind["specimen"]))
+    assert highest.loc[highest["level"].idxmax(), "patient_id"] in set(drawn.patients["patient_id"])
+    assert set(drawn.table("observations")["patient_id"]) <= set(drawn.patients["patient_id"])
+    assert _patients.chosen_note(results, Words("en")) == ""
+
+
+def test_a_crowded_panel_becomes_a_picture_with_the_same_bytes_and_words(results_small, few, context_small):
+    crowded, _said, _ = figures.made("by_dose_level", Results(results_small), few)
+    again, _, _ = figures.made("by_dose_level", Results(results_small), few)
+    plain, _, _ = figures.made("by_dose_level", Results(results_small), context_small)
+    assert "data:image/png;base64" in crowded and "<image" not in plain
+    assert crowded == again
+    assert re.findall(r"<text[^>]*>([^<]+)<", crowded) == re.findall(r"<text[^>]*>([^<]+)<", plain)
+
+
+def test_cuts_cross_no_text(results_small, context_small):
+    _svg, said, drawn = figures.made("profiles", Results(results_small), context_small)
+    cuts = json.loads(said)["cuts"]
+    assert cuts and cuts == sorted(cuts)
+    renderer, height = drawn.canvas.get_renderer(), drawn.get_figheight() * drawn.dpi
+    texts = [t for axes in drawn.axes for t in (axes.title, axes._left_title, *axes.texts)] + list(drawn.texts)
+    for text in (t for t in texts if t.get_text() and t.get_visible()):
+        box = text.get_window_extent(renderer)
+        top, bottom = ((height - y) * 72 / drawn.dpi for y in (box.y1, box.y0))
+        assert not [c for c in cuts if top < c < bottom], text.get_text()
+
+
+def item(height: float, cuts: tuple[float, ...]) -> html.Item:
+    svg = f'<svg viewBox="0 0 748.8 {height}"></svg>'
+    return html.Item("F", "f", "Figure", "1", "", "", "", ("one note",), svg, "", cuts)
+
+
+def test_a_figure_that_fits_a_page_stays_whole_and_a_tall_one_is_parted_at_its_cuts():
+    assert html.pieces(item(300, ()), False) == []
+    parts = html.pieces(item(1000, (30.0, 350.0, 640.0)), True)
+    assert parts == [(0.0, 350.0), (350.0, 640.0), (640.0, 1000.0)]
+    assert [b for _, b in parts[:-1]] == [t for t, _ in parts[1:]]
+
+
+def test_tables_come_from_their_files_only_where_they_were_made_of_these_results(
+    results_small, context_small, tmp_path
+):
+    folder = tmp_path / "r"
+    shutil.copytree(results_small, folder)
+    tables.write("all", Results(folder), context_small, folder / "tables")
+    for name in tables.names(context_small):
+        one, other = (f(name, Results(folder), context_small) for f in (tables.build, tables.built))
+        assert one.frame.astype(str).to_numpy().tolist() == other.frame.astype(str).to_numpy().tolist(), name
+        assert (one.footnotes, one.subtitle, one.note, one.patients) == (
+            other.footnotes,
+            other.subtitle,
+            other.note,
+            other.patients,
+        )
+    path = folder / "tables" / "nca_individual.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("001", "XXX"), encoding="utf-8")
+    assert "XXX" in tables.built("nca_individual", Results(folder), context_small).frame.to_string()
+    with (folder / "study" / "patients.csv").open("a", encoding="utf-8") as handle:
+        handle.write("\n")
+    assert "XXX" not in tables.built("nca_individual", Results(folder), context_small).frame.to_string()
+
+
+def test_texts_at_the_end_of_a_wide_table_stand_below_their_row():
+    long = "a remark that is longer than any column beside numbers could ever be, and still has to be read"
+    unsure = "inconclusive (CI wider than the criterion)"
+    numbers = {f"column {i}": ["123 (100 to 150)", "1"] for i in range(8)}
+    frame = pd.DataFrame({"Patient": ["001", "002"], **numbers, "Verdict": [unsure, "–"], "Remarks": [long, ""]})
+    made = html.grid(tables.TableBody(frame, row_header=1))
+    assert [name for name, _ in made.columns] == ["Patient", *numbers]
+    first, below, second = made.groups[0][1]
+    assert "".join(text for text, _ in below[0].parts) == f"Verdict: {unsure}; Remarks: {long}"
+    assert below[0].span == 9 and len(first) == len(second) == 9
