@@ -75,7 +75,7 @@ QUALITY_TABLES, QUALITY_FIGURES = ("runs", "exports"), ("run_curves",)
 LIBRARIES = ("numpy", "scipy", "pandas", "lmfit", "statsmodels", "matplotlib", "seaborn", "jinja2")
 LYING, UPRIGHT = (271.0, 181.0), (184.0, 268.0)
 """Width and height of the text on a page of either kind, mm."""
-HEADS, SECTION_HEAD, TALL = 23.0, 15.0, 0.95
+HEADS, SECTION_HEAD, LEAD, TALL = 23.0, 15.0, 12.0, 0.95
 """Heights of the heads of a figure and of a section, mm; height by width from which a figure stands upright."""
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
@@ -184,9 +184,12 @@ def printable(results_folder: Path | Results, settings: Settings, version: str) 
     s = page["s"]
     paper = Markup(_template_text("paper.css") + page_count(s["page_count"]))  # our own file and words
     rooms = {i.anchor: room(i, n == 0) for part in ("figures", "quality_figures") for n, i in enumerate(page[part])}
+    if page["brief"]["figure"]:
+        # Beside the heading of the section; its notes may go on overleaf.
+        rooms[page["brief"]["figure"].anchor] = Room(False, LYING[1] - HEADS - SECTION_HEAD - LEAD)
     details = not page["overview"] and len(page["patients"]) <= settings.report.pdf_details
     page |= {"details": details, "printed": True, "parts": parts, "style": page["style"] + paper, "rooms": rooms}
-    brief = without_links(_rendered(page | {"whole": False, "parts": {}}), "#")
+    brief = without_links(_rendered(page | {"whole": False, "parts": {}, "rooms": {}}), "#")
     whole = _rendered(page)
     whole = whole if details else without_links(whole, "#obs-")
     return Printable(without_links(whole, f"{by_patient.FOLDER}/"), brief, pictures)
