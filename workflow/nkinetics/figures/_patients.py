@@ -47,6 +47,8 @@ def dealt(sizes: list[int], most: int) -> list[int]:
     for i in order:
         if sum(places) < most and places[i] < sizes[i]:
             places[i] += 1
+    while sum(places) > most and max(places) > 1:  # the one at least of small groups
+        places[places.index(max(places))] -= 1
     return places
 
 
