@@ -15,6 +15,7 @@ from nkinetics.report import html
 from nkinetics.report import patients as by_patient
 from nkinetics.results import Context, Results
 from nkinetics.settings import validated
+from nkinetics.store import sha256_of
 from nkinetics.wording import Words
 
 
@@ -164,7 +165,11 @@ def test_tables_come_from_their_files_only_where_they_were_made_of_these_results
         )
     path = folder / "tables" / "nca_individual.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("001", "XXX"), encoding="utf-8")
-    assert "XXX" in tables.built("nca_individual", Results(folder), context_small).frame.to_string()
+    assert "XXX" not in tables.built("nca_individual", Results(folder), context_small).frame.to_string(), "edited"
+    said = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    said["sha256"] = sha256_of(path)
+    path.with_suffix(".json").write_text(json.dumps(said), encoding="utf-8")
+    assert "XXX" in tables.built("nca_individual", Results(folder), context_small).frame.to_string(), "read"
     with (folder / "study" / "patients.csv").open("a", encoding="utf-8") as handle:
         handle.write("\n")
     assert "XXX" not in tables.built("nca_individual", Results(folder), context_small).frame.to_string()
