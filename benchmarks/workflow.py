@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from check import copy_of as named_copy
 from nkinetics.simulate import bundle, trial
 from nkinetics.simulate.design import NCT07366658, Design, Run
 
@@ -39,23 +40,9 @@ LATE = "D28"
 
 
 def copy_of(design: Design, number: int) -> Design:
-    """The same trial with other patients, runs and samples, and without the mishaps."""
-    prefix = f"{number:04d}-"
-
-    def named(ids: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"{prefix}{i}" for i in ids)
-
-    return replace(
-        design,
-        product=f"{design.product}_{number:04d}",
-        patients=tuple(replace(p, patient_id=f"{prefix}{p.patient_id}") for p in design.patients),
-        runs=tuple(
-            replace(r, name=f"{r.name}_{number:04d}", patients=named(r.patients), without=(), also=())
-            for r in design.runs
-            if r.name != "NEUK203-13_Q03"  # the rejected run is a mishap too; Q04 measures all of its samples
-        ),
-        ddpcr_patients=named(design.ddpcr_patients),
-    ).without_mishaps()
+    """The copy of check.py without the refused run, whose repeat then holds every sample of its patients."""
+    copy = named_copy(design, f"{number:04d}-")
+    return replace(copy, runs=tuple(replace(r, without=()) for r in copy.runs if "Q03" not in r.name))
 
 
 def write_exports(folder: Path, exports: dict[str, bytes]) -> None:

@@ -321,3 +321,27 @@ def test_the_chinese_page_says_nothing_in_english_but_what_people_wrote(opened: 
     assert len(texts) > 10_000
     english = re.compile(r"\b(the|is|are|no|not|of|with|from|for|below|left|outside|open)\b")
     assert [text for text in texts if english.search(text)] == []
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_listing_sorts_by_a_column_by_keyboard_and_loses_no_row(opened: Any, path: Path) -> None:
+    seen = opened(path)
+    table = seen.page.locator("[id='L-16.2.5.3'] table")
+    texts = """t => [...t.tBodies].map(body =>
+        [...body.rows].filter(row => !row.className).map(row => [...row.cells].map(cell => cell.textContent)))"""
+    before = table.evaluate(texts)
+    head = table.locator("thead th:has(button)", has_text="Cmax").first
+    column = head.evaluate("h => h.cellIndex")
+    head.locator("button").focus()
+    for direction in ("ascending", "descending"):
+        seen.page.keyboard.press("Enter")
+        assert head.get_attribute("aria-sort") == direction
+        after = table.evaluate(texts)
+        for rows, first in zip(after, before, strict=True):
+            assert sorted(row[-1] for row in rows) == sorted(row[-1] for row in first), "every row is still there"
+            numbers = [float(row[column]) for row in rows if re.fullmatch(r"[\d.]+", row[column])]
+            assert (
+                numbers == sorted(numbers, reverse=direction == "descending") and len({len(row) for row in rows}) == 1
+            )
+    assert table.locator("[aria-sort]").count() == 1 and seen.complaints == []

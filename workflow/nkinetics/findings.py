@@ -144,9 +144,10 @@ def crs_note(results: Results, context: Context) -> str:
         said = words.say("Nothing is known of their order", "先后顺序未知")
     elif after:
         said = words.say(
-            f"In {after} of {n} the peak came after the onset and cannot have caused it: exposure is not shown to "
-            "cause CRS",
-            f"{n} 例中 {after} 例的峰值晚于 CRS 发生，不可能是其原因：未显示暴露量导致 CRS",
+            f"In {after} of {n} the peak came after the onset: Cmax cannot explain it there, what rose before it may; "
+            "the order shows no cause and rules none out",
+            f"{n} 例中 {after} 例的峰值晚于 CRS 发生：Cmax 不能解释其发生，此前的升高则有可能；"
+            "先后顺序既不证明也不排除因果",
         )
     else:
         said = words.say(

@@ -153,6 +153,11 @@ def subtitle_of(results: Results, context: Context, fit: Shown) -> str:
     return " · ".join(said)
 
 
+def _observations(results: Results) -> str:
+    path = results.path("observations")
+    return sha256_of(path) if path.exists() else ""
+
+
 def older_data(results: Results, context: Context) -> str:
     """Says that the population was estimated from other data than the report shows; empty where it was not.
 
@@ -160,8 +165,8 @@ def older_data(results: Results, context: Context) -> str:
     """
     path = results.folder / "population_fit.json"
     of = json.loads(path.read_text(encoding="utf-8")).get("data") if path.exists() else None
-    now = results.path("observations")
-    if not of or not now.exists() or of["observations"] == sha256_of(now):
+    now = results.once("sha256 of observations", _observations)
+    if not of or not now or of["observations"] == now:
         return ""
     words = Words(context.language)
 
@@ -171,10 +176,10 @@ def older_data(results: Results, context: Context) -> str:
     then, today = f"{cut(of['data_cut'])}observations.csv {of['observations'][:8]}", context.settings.study.data_cut
     return words.say(
         f"The population estimates come from earlier data ({then}) than the rest of this report "
-        f"({cut(today)}observations.csv {sha256_of(now)[:8]}): population.refit is off. "
+        f"({cut(today)}observations.csv {now[:8]}): population.refit is off. "
         "`snakemake --forcerun population` estimates anew.",
         f"群体估计来自较早的数据（{then}），而本报告其余部分的数据为 {cut(today)}observations.csv "
-        f"{sha256_of(now)[:8]}：population.refit 已关闭。`snakemake --forcerun population` 可重新估计。",
+        f"{now[:8]}：population.refit 已关闭。`snakemake --forcerun population` 可重新估计。",
     )
 
 

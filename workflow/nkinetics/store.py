@@ -194,7 +194,7 @@ def text_to_typed(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Serie
         if column.name not in frame.columns:
             continue
         # Most columns say the same thing over and over: each text is looked at once, and held in memory once.
-        codes, distinct = pd.factorize(frame[column.name])
+        codes, distinct = pd.factorize(frame[column.name], use_na_sentinel=False)
         each = pd.Series(distinct, dtype="str").str.strip()
         text = each.take(codes).set_axis(frame.index)
         if column.kind == "text":

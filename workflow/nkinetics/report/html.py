@@ -299,7 +299,8 @@ def _content(results_folder: Path | Results, settings: Settings, version: str) -
     results, context = opened(results_folder), Context(settings, version)
     lead = led(results, context)
     s = strings(context.language)
-    script = _template_text("report.js")
+    # As it stands in its file, without the indentation and the remarks, which only its writers read.
+    script = re.sub(r"(?m)^ +(/\*.*\*/\n)?", "", _template_text("report.js"))
     built = {name: tables.built(name, results, context) for name in tables.names(context)}
     drawn = {name: _figure(name, results, context) for name in figures.names(context)}
     many = apart(results, settings)

@@ -16,7 +16,7 @@ from nkinetics.report.trust import Trust
 from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS, printed, values
 from nkinetics.tables.excluded import measured, sources_of, with_curve
-from nkinetics.tables.model_parameters import estimate, interval, quantities_in, quantity_name
+from nkinetics.tables.model_parameters import estimate, interval, quantities_in, quantity_name, undetermined
 from nkinetics.wording import (
     FOLLOW_UP_ENDS,
     Words,
@@ -124,7 +124,9 @@ def overview(results: Results, context: Context, s: Mapping[str, Any]) -> dict[s
     fits = results.table("fits")
     fits = fits[(fits["model"] == led(results, context).settings.models.default) & (fits["n_obs"].fillna(0) > 0)]
     fitted = fits["converged"].fillna(False).astype(bool)
-    loose = Counter(fits.loc[fitted & ~fits["identifiable"].fillna(False).astype(bool), "patient_id"])
+    estimates = results.table("estimates")
+    estimates = estimates[estimates["model"] == led(results, context).settings.models.default]
+    loose = Counter(patient for patient, _, _ in undetermined(estimates))
     unfitted = Counter(fits.loc[~fitted, "patient_id"])
     rows = []
     for k, patient in enumerate(results.patients.to_dict("records")):
