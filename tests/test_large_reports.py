@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -124,16 +125,29 @@ def test_a_crowded_panel_becomes_a_picture_with_the_same_bytes_and_words(results
     assert re.findall(r"<text[^>]*>([^<]+)<", crowded) == re.findall(r"<text[^>]*>([^<]+)<", plain)
 
 
-def test_cuts_cross_no_text(results_small, context_small):
-    _svg, said, drawn = figures.made("profiles", Results(results_small), context_small)
+@pytest.mark.parametrize("name", ["blood_counts", "overview", "profiles", "run_curves", "typical_level"])
+def test_cuts_cross_nothing_and_part_no_panel_from_its_axis(name, results_small, context_small):
+    _svg, said, drawn = figures.made(name, Results(results_small), context_small)
     cuts = json.loads(said)["cuts"]
     assert cuts and cuts == sorted(cuts)
     renderer, height = drawn.canvas.get_renderer(), drawn.get_figheight() * drawn.dpi
+    from_top = [(height - y) * 72 / drawn.dpi for y in (0.0, height)]
+    assert from_top[1] == 0 and max(cuts) < from_top[0]
     texts = [t for axes in drawn.axes for t in (axes.title, axes._left_title, *axes.texts)] + list(drawn.texts)
-    for text in (t for t in texts if t.get_text() and t.get_visible()):
-        box = text.get_window_extent(renderer)
+    shown = [(t.get_window_extent(renderer), t.get_text()) for t in texts if t.get_text() and t.get_visible()]
+    shown += [(axes.get_window_extent(renderer), str(axes)) for axes in drawn.axes]
+    for box, what in shown:
         top, bottom = ((height - y) * 72 / drawn.dpi for y in (box.y1, box.y0))
-        assert not [c for c in cuts if top < c < bottom], text.get_text()
+        assert not [c for c in cuts if top < c < bottom], what
+    for axes in (axes for axes in drawn.axes if axes.get_label() == _style.OVER):
+        bottom = axes.get_window_extent(renderer).y0
+        under = max(other.get_window_extent(renderer).y1 for other in drawn.axes if _below(other, bottom, renderer))
+        low, high = ((height - y) * 72 / drawn.dpi for y in (bottom, under))
+        assert not [c for c in cuts if low < c < high], "between a panel and the one whose axis it shares"
+
+
+def _below(axes, bottom: float, renderer) -> bool:
+    return axes.get_window_extent(renderer).y1 <= bottom + 1
 
 
 def item(height: float, cuts: tuple[float, ...]) -> html.Item:
@@ -145,7 +159,11 @@ def test_a_figure_that_fits_a_page_stays_whole_and_a_tall_one_is_parted_at_its_c
     assert html.pieces(item(300, ()), False) == []
     parts = html.pieces(item(1000, (30.0, 350.0, 640.0)), True)
     assert parts == [(0.0, 350.0), (350.0, 640.0), (640.0, 1000.0)]
-    assert [b for _, b in parts[:-1]] == [t for t, _ in parts[1:]]
+    # The drawing alone would fit, its notes beside it would not: the last panel goes on with them.
+    many = replace(item(420, (30.0, 250.0)), footnotes=("a note of two words",) * 14)
+    assert html.pieces(many, False) == [(0.0, 250.0), (250.0, 420.0)]
+    # A legend alone is no part: without another place to cut at the figure is reduced.
+    assert html.pieces(replace(many, cuts=(30.0,)), False) == []
 
 
 def test_tables_come_from_their_files_only_where_they_were_made_of_these_results(

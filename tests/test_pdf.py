@@ -137,13 +137,17 @@ def test_pages_are_a4_and_numbered_with_running_heads(paper):
             assert "SMALL–Sixpatients,writtenbyhand" in shown and "Datacut:2026-03-01" in shown
 
 
-def test_a_figure_stands_on_one_page_with_its_title_and_its_source(paper, context_small):
+def test_a_figure_stands_with_its_title_and_its_source(paper, context_small):
+    """On one page; where it is parted between panels, its title with the first part and its source with the last."""
     pages = [squeezed(p) for p in pages_of(paper[1])]
     for name in figures.names(context_small):
         item = discover("figures")[name]
         head = squeezed(f"Figure {number_of(item, context_small)}{item.title['en']}")
-        (page,) = [p for p in pages if head in p]
-        assert "Source:" in page[page.index(head) :], name
+        ((at, page),) = [(i, p) for i, p in enumerate(pages) if head in p]
+        parts = sum(1 for picture in paper[0].pictures if re.fullmatch(rf"figure:{item.id}-\d+", picture)) or 1
+        end = page[page.index(head) :] if parts == 1 else pages[at + parts - 1]
+        assert "Source:" in end, (name, parts)
+        assert parts == 1 or re.search(r"[A-Za-z]{3}", end[: end.index("Source:")]), f"{name}: a part beside its notes"
 
 
 def test_no_heading_stands_alone_at_the_end_of_a_page(paper):

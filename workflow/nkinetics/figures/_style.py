@@ -11,7 +11,7 @@ import re
 import textwrap
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from html import escape
@@ -24,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from nkinetics.results import Context, Results
@@ -523,33 +524,43 @@ def cuts(figure: Figure) -> list[float]:
     """Heights at which a horizontal cut parts the figure and crosses nothing, in points from the top.
 
     A heading stays with the panels under it, a table of numbers with the panel above it, another text with the nearer
-    ones; of a panel that is taller than a page only its rules and axes may be cut.
+    ones, a panel with the one whose axis it shares (`over`); of a panel taller than a page only its rules and axes
+    may be cut.
     """
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     total, point = figure.get_figheight() * figure.dpi, 72 / figure.dpi
     spans: list[tuple[float, float]] = []
     strips: list[tuple[float, float]] = []
+    lower: list[float] = []
     for axes in figure.axes:
-        box = axes.get_tightbbox(renderer)
+        # A line without points would reach to the corner of the figure.
+        lines = [line for line in axes.lines if len(line.get_xydata())]
+        others = [artist for artist in axes.get_default_bbox_extra_artists() if artist not in axes.lines]
+        box = axes.get_tightbbox(renderer, bbox_extra_artists=[*others, *lines])
         if box is None:
             continue
         if axes.texts and not any(spine.get_visible() for spine in axes.spines.values()):
             strips.append((box.y0, box.y1))
         tall = axes.get_window_extent(renderer).height * point > TALL_PANEL
         spans += _rows_of(axes, renderer) if tall else [(box.y0, box.y1)]
+        lower += [box.y0] if axes.get_label() == OVER else []
     # Numbers under a panel, as of those at risk, belong to it.
     for bottom, top in strips:
         panels = [b for b, t in spans if b >= top - 1 and (b, t) not in strips]
         spans += [(bottom, min(panels) + 1)] if panels else []
+    spans += [(max([t for _, t in spans if t <= low + 1], default=low) - 1, low) for low in lower]
     boxes = list(spans)
-    for text in figure.texts:
-        box = text.get_window_extent(renderer)
-        below = max((top for _, top in boxes if top <= box.y0), default=-np.inf)
-        above = min((bottom for bottom, _ in boxes if bottom >= box.y1), default=np.inf)
-        if text.get_fontweight() == "bold" or box.y0 - below < above - box.y1:
-            spans.append((max(below - 1, 0.0), box.y1))
-        else:
-            spans.append((box.y0, min(above + 1, total)))
+    waiting = sorted(
+        {(b.y0, b.y1, bold) for b, bold in ((t.get_window_extent(renderer), _bold(t)) for t in figure.texts)}
+    )
+    while waiting:
+        # The nearest first: a line of a heading stands by the line under it, not by a panel further up.
+        gaps = [_gap(boxes, low, high, heading) for low, high, heading in waiting]
+        nearest = min(range(len(waiting)), key=lambda i: gaps[i][0])
+        low, high, _ = waiting.pop(nearest)
+        _, below, above = gaps[nearest]
+        spans.append((max(below - 1, 0.0), high) if below > -np.inf else (low, min(above + 1, total)))
+        boxes.append((low, high))
     spans += [(box.y0, box.y1) for box in (legend.get_window_extent(renderer) for legend in figure.legends)]
     found, lowest = [], total
     for bottom, top in sorted(spans, key=lambda span: -span[1]):
@@ -566,6 +577,32 @@ def _rows_of(axes: Axes, renderer: Any) -> list[tuple[float, float]]:
     boxes = [artist.get_window_extent(renderer) for artist in shown if artist.get_visible()]
     boxes += [label.get_window_extent(renderer) for label in axes.get_xticklabels() if label.get_text()]
     return [(b.y0 - 2, b.y1 + 2) for b in boxes if np.isfinite([b.y0, b.y1]).all() and 0 < b.height < whole.height / 2]
+
+
+def _bold(text: Text) -> bool:
+    return text.get_fontweight() == "bold"
+
+
+def _gap(boxes: Iterable[tuple[float, float]], low: float, high: float, heading: bool) -> tuple[float, float, float]:
+    """How far a text is from its neighbour; the top of that below or the bottom of that above, the other infinite.
+
+    A heading takes what is under it, whatever is nearer.
+    """
+    below = max((t for _, t in boxes if t <= low + 1), default=-np.inf)
+    above = min((b for b, _ in boxes if b >= high - 1), default=np.inf)
+    if heading or low - below <= above - high:
+        return low - below, below, np.inf
+    return above - high, -np.inf, above
+
+
+OVER = "over"
+"""Label of a panel that reads its horizontal axis at the panel under it; never shown."""
+
+
+def over(*axes: Axes) -> None:
+    """Say of panels that they read their horizontal axis at the panel under them: no page parts the two."""
+    for one in axes:
+        one.set_label(OVER)
 
 
 TALL_PANEL = 420.0

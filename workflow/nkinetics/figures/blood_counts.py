@@ -30,6 +30,7 @@ from nkinetics.figures._style import (
     log_axis,
     log_limits,
     marks_footnote,
+    over,
     palette,
     panels,
     quantified,
@@ -101,6 +102,7 @@ def draw(results: Results, context: Context) -> FigureBody:
         _levels(levels, results, seen[seen["patient_id"].isin(ids)], ids, str(kind["assay"]), reasons, words)
         _blood(below_it, counts[counts["patient_id"].isin(ids)], words)
         bare(levels, x=True, y=column > 0)
+        over(levels)
         bare(below_it, x=position + columns < n, y=column > 0)
         if column == 0:
             levels.set_ylabel(level_label(words, str(kind["level_unit"])), fontsize=7.2)

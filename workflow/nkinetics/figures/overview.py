@@ -33,6 +33,7 @@ from nkinetics.figures._style import (
     log_limits,
     marks_footnote,
     note_in,
+    over,
     palette,
     panels,
     quantified,
@@ -89,6 +90,8 @@ def draw(results: Results, context: Context) -> FigureBody:
         log_axis(axes, *limits)
         _profiles(axes, results, rows, dose_level, words)
         bare(axes, x=strip, y=position > 0)
+        if strip:
+            over(axes)
         if position == 0:
             axes.set_ylabel(level_label(words, kind["level_unit"]))
     if strip:

@@ -25,6 +25,7 @@ from nkinetics.figures._style import (
     canvas,
     key,
     legend,
+    over,
     palette,
     panels,
     say_in,
@@ -169,6 +170,7 @@ def _block(
     _curve(curve, run, standards, rule, words, limits)
     _deviation(deviation, run, standards, words)
     _spread(spread, run, rule, words)
+    over(curve, deviation)
     for one in axes:
         _copies_axis(one, limits)
         one.tick_params(labelbottom=one is spread)

@@ -23,6 +23,7 @@ from nkinetics.figures._style import (
     level_label,
     log_axis,
     log_limits,
+    over,
     palette,
     panels,
     words_of,
@@ -97,6 +98,7 @@ def draw(results: Results, context: Context) -> FigureBody:
                 day_axis(axes, 0.0, last, most=8 if columns < 3 else 5)
             lower[j].set_xlabel(day_label(words) if columns < 3 else words.say("Study day", "研究日"))
             bare(upper[j], x=True, y=j > 0)
+            over(upper[j])
             bare(lower[j], y=j > 0)
         upper[0].set_ylabel(level_label(words, _unit(results, kinds[b * columns][0], fit)))
         lower[0].set_ylabel(words.say("Below LLOQ", "低于定量下限"))

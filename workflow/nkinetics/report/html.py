@@ -75,8 +75,8 @@ QUALITY_TABLES, QUALITY_FIGURES = ("runs", "exports"), ("run_curves",)
 LIBRARIES = ("numpy", "scipy", "pandas", "lmfit", "statsmodels", "matplotlib", "seaborn", "jinja2")
 LYING, UPRIGHT = (271.0, 181.0), (184.0, 268.0)
 """Width and height of the text on a page of either kind, mm."""
-HEADS, SECTION_HEAD, LEAD, TALL = 23.0, 15.0, 12.0, 0.95
-"""Heights of the heads of a figure and of a section, mm; height by width from which a figure stands upright."""
+HEADS, SECTION_HEAD, LEAD, LEAST, TALL = 23.0, 15.0, 12.0, 25.0, 0.95
+"""Heights of the heads of a figure and of a section, of its least part, mm; height by width of an upright one."""
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
 
@@ -219,37 +219,40 @@ def room(item: Item, first: bool) -> Room:
     found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', item.svg)
     upright = found is not None and float(found[2]) > TALL * float(found[1])
     width, height = UPRIGHT if upright else LYING
-    # Letters of 7 points: 1.4 mm wide on the average, Chinese ones 2.5 mm; lines 3.3 mm apart.
+    return Room(upright, round(height - HEADS - (SECTION_HEAD if first else 0) - _height_of_notes(item, width), 1))
+
+
+def _height_of_notes(item: Item, width: float) -> float:
+    """Room the footnotes take on a page [mm]: letters of 7 points are 1.4 mm wide on the average, Chinese ones 2.5."""
     lines = sum(1 + sum(2.5 if ord(c) > 0x2E80 else 1.4 for c in note) // width for note in item.footnotes)
-    return Room(upright, round(height - HEADS - (SECTION_HEAD if first else 0) - 3.3 * lines, 1))
+    return float(3.3 * lines)
 
 
 def pieces(item: Item, first: bool) -> list[tuple[float, float]]:
     """Top and bottom [points] of each part of a figure that does not stand on a page at its full width with its notes.
 
-    None where it does.
+    None where it does, and where it has no place to be cut at: it is then reduced to the room there is. The notes always
+    stand on the page of the last part.
     """
     found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', item.svg)
     if found is None or not item.cuts:
         return []
     width, height = float(found[1]), float(found[2])
-    millimetres = width / LYING[0]
-    if height <= room(item, first).height * millimetres and height <= TALL * width:
+    millimetre = width / LYING[0]
+    if height <= 1.05 * room(item, first).height * millimetre and height <= TALL * width:
         return []
-    start = 0.0
+    heads, notes = HEADS + (SECTION_HEAD if first else 0), _height_of_notes(item, LYING[0])
     made: list[tuple[float, float]] = []
-    while start < height:
-        free = LYING[1] - (HEADS + (SECTION_HEAD if first else 0) if not made else 4)
-        rest = [c for c in (*item.cuts, height) if c > start + 1]
-        fitting = [c for c in rest if c - start <= free * millimetres]
-        end = max(fitting) if fitting else min(rest)
+    start = 0.0
+    while start < height - 1:
+        free = LYING[1] - (heads if not made else 4)
+        inner = [c for c in item.cuts if start + LEAST * millimetre < c < height - 1]  # a legend alone is no part
+        fitting = [c for c in inner if c - start <= free * millimetre]
+        last = not inner or height - start <= (free - notes) * millimetre
+        end = height if last else max(fitting, default=inner[0])
         made.append((start, end))
         start = end
-        if start >= height - 1:
-            break
-    # One part: the drawing at full width, its notes on the next page. Too high for that: it stands upright, reduced.
-    whole = len(made) == 1 and height > (LYING[1] - HEADS - (SECTION_HEAD if first else 0)) * millimetres
-    return [] if whole else made
+    return made if len(made) > 1 else []
 
 
 def _piece(svg: str, top: float, bottom: float) -> str:
