@@ -534,7 +534,7 @@ def cuts(figure: Figure) -> list[float]:
     lower: list[float] = []
     for axes in figure.axes:
         # A line without points would reach to the corner of the figure.
-        lines = [line for line in axes.lines if len(line.get_xydata())]
+        lines = [line for line in axes.lines if np.size(line.get_xydata())]
         others = [artist for artist in axes.get_default_bbox_extra_artists() if artist not in axes.lines]
         box = axes.get_tightbbox(renderer, bbox_extra_artists=[*others, *lines])
         if box is None:

@@ -231,7 +231,7 @@ def _height_of_notes(item: Item, width: float) -> float:
 def pieces(item: Item, first: bool) -> list[tuple[float, float]]:
     """Top and bottom [points] of each part of a figure that does not stand on a page at its full width with its notes.
 
-    None where it does, and where it has no place to be cut at: it is then reduced to the room there is. The notes always
+    None where it does, and where it has no place to be cut at: it is reduced to the room there is. The notes always
     stand on the page of the last part.
     """
     found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', item.svg)
