@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,6 +190,33 @@ def analyse(
         averages(all_fits, all_estimates, settings),
         _joined(likelihoods, LIKELIHOOD_PROFILES),
     )
+
+
+def under(
+    whole: Sequence[Profile], asked: Sequence[tuple[KineticModel, Any, Models]]
+) -> list[list[tuple[dict[str, Any], list[dict[str, Any]]]]]:
+    """Every profile under some models with their constants and settings, side by side.
+
+    Parameters
+    ----------
+    whole : sequence of Profile
+        As `assay_profiles` gives them.
+    asked : sequence of tuple
+        Model, its constants, settings.
+
+    Returns
+    -------
+    list of list of tuple
+        For each of `asked` a row of `fits` and rows of `estimates` of every profile; no model is chosen among them.
+    """
+    found: list[list[tuple[dict[str, Any], list[dict[str, Any]]]]] = [[] for _ in asked]
+    size = max(1, BLOCK // max(1, len(asked)))
+    for begin in _progress(len(whole), size):
+        block = whole[begin : begin + size]
+        done = together([_one_model(p, *each) for each in asked for p in block])
+        for i, own in enumerate(found):
+            own += [(fit, estimates) for fit, estimates, _, _ in done[i * len(block) : (i + 1) * len(block)]]
+    return found
 
 
 def _joined(frames: list[pd.DataFrame], schema: Schema) -> pd.DataFrame:
@@ -765,10 +792,10 @@ def _choose(fits: list[dict[str, Any]]) -> None:
         fits[int(np.nanargmax(share))]["selected"] = True
 
 
-def _progress(n: int) -> Iterator[int]:
+def _progress(n: int, size: int = BLOCK) -> Iterator[int]:
     """Where each block of profiles begins, with a bar on a terminal and nothing elsewhere."""
     shown = sys.stderr.isatty()
-    for i in range(0, n, BLOCK):
+    for i in range(0, n, size):
         if shown:
             done = 30 * i // n
             print(f"\r[{'#' * done}{'.' * (30 - done)}] {i}/{n} profiles", end="", file=sys.stderr, flush=True)

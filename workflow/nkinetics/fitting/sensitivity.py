@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nkinetics.columns import CONSTANT_SENSITIVITY
 from nkinetics.errors import InputError, Problem
-from nkinetics.fitting.profiles import analyse
+from nkinetics.fitting.profiles import assay_profiles, under
 from nkinetics.plugins import discover
 from nkinetics.settings import Models
 from nkinetics.store import complete
@@ -91,11 +91,9 @@ def sensitivity(
     settings = settings or Models()
     own = _constants(settings, model, constant)
     grid = np.append(np.linspace(*ranges(own)[constant], POINTS), getattr(own, constant))
-    frames = [
-        _at(value, observations, infusions, cytokines, settings, own, model, constant, options)
-        for value in np.unique(np.asarray(grid if values is None else values, dtype=float)).tolist()
-    ]
-    return pd.concat(frames, ignore_index=True).sort_values([*KEY, "value"], kind="stable", ignore_index=True)
+    values = np.unique(np.asarray(grid if values is None else values, dtype=float)).tolist()
+    (frame,) = _refitted([(model, constant, values)], observations, infusions, cytokines, settings, options)
+    return frame
 
 
 def over_ranges(
@@ -130,19 +128,16 @@ def over_ranges(
     0
     """
     settings = settings or Models()
-    frames = []
+    asked = []
     for model in dict.fromkeys(settings.candidates):
         own = settings.constants(model)
         acting = discover("models")[model].fixed(own)
         for constant, (low, high) in ranges(own).items() if settings.sensitivity_points else ():
             # A constant without effect under these settings, or an option left off (a lag of 0), is no assumption.
-            if not acting.get(constant, (0.0, ""))[0]:
-                continue
-            values = [*np.linspace(low, high, settings.sensitivity_points).tolist(), getattr(own, constant)]
-            found = sensitivity(
-                observations, infusions, cytokines, settings, model=model, constant=constant, values=values, **options
-            )
-            frames.append(_long(found))
+            if acting.get(constant, (0.0, ""))[0]:
+                values = [*np.linspace(low, high, settings.sensitivity_points), getattr(own, constant)]
+                asked.append((model, constant, np.unique(np.asarray(values, dtype=float)).tolist()))
+    frames = [_long(found) for found in _refitted(asked, observations, infusions, cytokines, settings, options)]
     whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=CONSTANT_SENSITIVITY.names)
     return complete(whole, CONSTANT_SENSITIVITY)
 
@@ -199,32 +194,35 @@ def _with(settings: Models, own: Any, model: str, constant: str, value: float) -
         ) from None
 
 
-def _at(
-    value: float,
+def _refitted(
+    asked: Sequence[tuple[str, str, Sequence[float]]],
     observations: pd.DataFrame,
     infusions: pd.DataFrame | None,
     cytokines: pd.DataFrame | None,
     settings: Models,
-    own: Any,
-    model: str,
-    constant: str,
     options: Mapping[str, Any],
-) -> pd.DataFrame:
-    """Rows of one value."""
-    fitted = analyse(
-        observations,
-        infusions,
-        cytokines,
-        _with(settings, own, model, constant, value),
-        models=(model,),
-        **options,
-    )
-    names = [*discover("models")[model].names, "sigma"]
-    estimates = fitted.estimates[fitted.estimates["kind"] == "fitted"]
-    wide = estimates.pivot(index=list(KEY), columns="parameter", values="estimate").reindex(columns=names)
-    rows = fitted.fits[[*KEY, "converged", "log_likelihood", "aicc", "level_unit", "reason"]].merge(
-        wide.reset_index(), on=list(KEY), how="left", validate="one_to_one"
-    )
-    rows = rows.assign(constant=constant, value=value, fixed=value == getattr(own, constant))
-    order = [*KEY, "constant", "value", "fixed", "converged", "log_likelihood", "aicc", *names, "level_unit", "reason"]
-    return rows[order]
+) -> list[pd.DataFrame]:
+    """Rows of each model and constant asked for, over their values; all values are fitted side by side."""
+    changed = [
+        (model, constant, value, _with(settings, settings.constants(model), model, constant, value))
+        for model, constant, values in asked
+        for value in values
+    ]
+    if not changed:
+        return []
+    profiles = assay_profiles(observations, infusions, cytokines, **options)
+    cases = [(discover("models")[model], chosen.constants(model), chosen) for model, _, _, chosen in changed]
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for (model, constant, value, _), fitted in zip(changed, under(profiles, cases), strict=True):
+        fixed = value == getattr(settings.constants(model), constant)
+        own = rows.setdefault((model, constant), [])
+        for fit, estimates in fitted:
+            found = {e["parameter"]: e["estimate"] for e in estimates if e["kind"] == "fitted"}
+            own.append({**fit, **found, "constant": constant, "value": value, "fixed": fixed})
+    frames = []
+    for (model, _), own in rows.items():
+        names = [*discover("models")[model].names, "sigma"]
+        order = [*KEY, "constant", "value", "fixed", "converged", "log_likelihood", "aicc", *names, "level_unit"]
+        frame = pd.DataFrame(own, columns=[*order, "reason"])
+        frames.append(frame.sort_values([*KEY, "value"], kind="stable", ignore_index=True))
+    return frames
