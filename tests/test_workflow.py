@@ -285,7 +285,7 @@ def test_a_changed_sample_runs_its_batch_only_and_an_edited_comment_nothing(
     assert {"population", "persistence", "tables", "figures", "report"} <= jobs(run(root, folder, "--dry-run")).keys()
 
 
-ITEMS = {"tables", "figures", "report"}
+ITEMS = {"tables", "figures", "other_figures", "report"}
 CHANGES = {
     "report: {language: zh}": ITEMS,
     "prediction: {patients: 4}": {"predict"} | ITEMS,
@@ -357,7 +357,13 @@ def test_a_new_export_of_one_patient_runs_the_batch_of_that_patient_only(root: P
         handle.write("S07,P002,blood,D7,7,2026-04-09T09:30,50,,\n")
     output = run(root, tmp_path, *targets)
     ran = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):", output, flags=re.M)
-    assert {rule: ran.count(rule) for rule in ran} == {"ingest": 1, "nca": 1, "fit": 1, "gather": 2}
+    assert {rule: ran.count(rule) for rule in ran} == {
+        "ingest": 1,
+        "nca": 1,
+        "fit": 1,
+        "gather_nca": 1,
+        "gather_fits": 1,
+    }
     after = tree(tmp_path / "results/parts")
     observed = pd.read_csv(tmp_path / "results/batches/01.csv", dtype=str)
     assert "S07" in set(observed["sample_id"])

@@ -367,10 +367,25 @@ def _statistics(args: argparse.Namespace) -> int:
 
 
 def _gather(args: argparse.Namespace) -> int:
+    from nkinetics.columns import SCHEMAS
     from nkinetics.store import gather, schema_of, write_table
 
-    schema = schema_of(args.input[0])
-    write_table(gather(args.input, schema), args.output, schema)
+    if bool(args.table) == bool(args.output):
+        found, expected = ("--table", "no --table") if args.table else ("no --table", "names of tables")
+        mend = "to join tables of folders: --input FOLDER ... --table NAME ... --output-dir FOLDER"
+        raise InputError(Problem("gather", column="--table", found=found, expected=expected, mend=mend))
+    unknown = [name for name in args.table if name not in SCHEMAS]
+    if unknown:
+        expected = f"names of canonical tables: {', '.join(sorted(SCHEMAS))}"
+        raise InputError(
+            Problem("gather", column="--table", found=" ".join(unknown), expected=expected, mend="correct the name")
+        )
+    if args.output:
+        schema = schema_of(args.input[0])
+        write_table(gather(args.input, schema), args.output, schema)
+    for name in args.table:
+        files = [part / f"{name}.csv" for part in args.input]
+        write_table(gather(files, SCHEMAS[name]), args.output_dir / f"{name}.csv", SCHEMAS[name])
     return DONE
 
 
@@ -407,7 +422,15 @@ def _figure(args: argparse.Namespace) -> int:
     from nkinetics.results import Context, Results
 
     context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
-    figures.write(args.name, Results(args.results), context, args.output or args.output_dir)
+    endings = args.only or figures.ENDINGS
+    if args.output and len(args.name) > 1:
+        mend = "write: --output-dir FOLDER"
+        raise InputError(
+            Problem("figure", column="--output", found=" ".join(args.name), expected="one name", mend=mend)
+        )
+    results = Results(args.results)
+    for name in args.name:
+        figures.write(name, results, context, args.output or args.output_dir, endings)
     return DONE
 
 
@@ -789,18 +812,28 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
     )
 
-    gather = command("gather", "join the batches of one canonical table")
-    gather.add_argument("--input", type=Path, nargs="+", required=True, metavar="PATH")
-    path(gather, "--output", "table to write", required=True)
+    gather = command("gather", "join the batches of canonical tables")
+    gather.add_argument(
+        "--input", type=Path, nargs="+", required=True, metavar="PATH", help="files of one table; with --table folders"
+    )
+    gather.add_argument("--table", nargs="+", default=[], metavar="NAME", help="tables of the folders, as fits")
+    where = gather.add_mutually_exclusive_group(required=True)
+    where.add_argument("--output", type=Path, metavar="PATH", help="table to write")
+    where.add_argument("--output-dir", type=Path, metavar="PATH", help="folder of the tables to write")
 
     for name, what in (("table", "csv"), ("figure", "svg and png")):
         item = command(name, f"one report {name} by its name, or all ({what}, with its footnotes as json)")
-        item.add_argument("name", metavar="NAME", help="module name, stable id, or all")
+        item.add_argument(
+            "name", nargs="+" if name == "figure" else None, metavar="NAME", help="module name, stable id, or all"
+        )
         path(item, "--results", "results folder", required=True)
         path(item, "--config", "configuration; run_config.yaml of the results by default")
         where = item.add_mutually_exclusive_group(required=name == "figure")
         where.add_argument("--output", type=Path, metavar="PATH", help="file to write (one item)")
         where.add_argument("--output-dir", type=Path, metavar="PATH", help="folder to write to")
+        if name == "figure":
+            only = ("svg", "png", "json")
+            item.add_argument("--only", nargs="+", choices=only, help="files of each figure to write; all by default")
         if name == "table":
             path(item, "--xlsx", "workbook to write: all tables, a sheet each")
             path(item, "--rtf", "RTF to write: all tables, for medical writers (needs the extra rtf)")

@@ -210,10 +210,23 @@ def batch_table(name):
     return path
 
 
-def batch_parts(wildcards):
-    """The parts of a table, one of each batch, known once the checkpoint has run; see `study_table`."""
+def batch_folders(_):
+    """The folder of parts of each batch, known once the checkpoint has run; see `study_table`."""
     checkpoints.ingest.get()
-    return [f"results/parts/{batch}/{wildcards.table}.csv" for batch in batches()]
+    return [f"results/parts/{batch}" for batch in batches()]
+
+
+def batch_parts(tables):
+    """The parts of some tables, one of each batch."""
+
+    def parts(wildcards):
+        return [
+            f"{part}/{table}.csv"
+            for table in tables
+            for part in batch_folders(wildcards)
+        ]
+
+    return parts
 
 
 def write_run_config():
@@ -238,12 +251,17 @@ TABLE_FILES = expand(
 FIGURE_FILES = expand(
     "results/figures/{name}.{ending}",
     name=plugins.names("figures"),
-    ending=["svg", "png", "json"],
+    ending=["svg", "json"],
 )
+# Drawn by two jobs: of all that is done one by one between the models and the report, figures take longest.
+FIGURES = [dict(list(plugins.listed("figures").items())[half::2]) for half in (0, 1)]
+PICTURE_FILES = expand("results/figures/{name}.png", name=plugins.names("figures"))
 
 # Tables made batch by batch.
-PARTS = ["nca", "nca_points", "blq_sensitivity", "fits", "estimates", "predictions"]
-PARTS += ["model_averages", "likelihood_profiles", "constant_sensitivity"]
+NCA_TABLES = ["nca", "nca_points", "blq_sensitivity"]
+FIT_TABLES = ["fits", "estimates", "predictions"]
+FIT_TABLES += ["model_averages", "likelihood_profiles", "constant_sensitivity"]
+PARTS = NCA_TABLES + FIT_TABLES
 
 
 MANIFEST = "results/run_manifest.json"

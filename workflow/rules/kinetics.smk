@@ -1,16 +1,3 @@
-PART_TABLES = [
-    "nca",
-    "nca_points",
-    "blq_sensitivity",
-    "fits",
-    "estimates",
-    "predictions",
-    "model_averages",
-    "likelihood_profiles",
-    "constant_sensitivity",
-]
-
-
 rule nca:
     """Non-compartmental parameters of a batch of patients."""
     input:
@@ -65,17 +52,41 @@ rule fit:
         " --output-dir {params.folder} > {log} 2>&1"
 
 
-rule gather:
-    """Join the batches of one table."""
+rule gather_nca:
+    """Join the batches of the tables of the NCA."""
     input:
-        batch_parts,
+        batch_parts(NCA_TABLES),
     output:
-        "results/{table}.csv",
+        expand("results/{table}.csv", table=NCA_TABLES),
     log:
-        "logs/gather/{table}.log",
+        "logs/gather_nca.log",
     benchmark:
-        "logs/benchmarks/gather_{table}.tsv"
+        "logs/benchmarks/gather_nca.tsv"
     params:
         code=code("gather"),
+        parts=batch_folders,
+        tables=NCA_TABLES,
+        folder=subpath(output[0], parent=True),
     shell:
-        "nkinetics gather --input {input} --output {output} > {log} 2>&1"
+        "nkinetics gather --input {params.parts} --table {params.tables}"
+        " --output-dir {params.folder} > {log} 2>&1"
+
+
+rule gather_fits:
+    """Join the batches of the tables of the models."""
+    input:
+        batch_parts(FIT_TABLES),
+    output:
+        expand("results/{table}.csv", table=FIT_TABLES),
+    log:
+        "logs/gather_fits.log",
+    benchmark:
+        "logs/benchmarks/gather_fits.tsv"
+    params:
+        code=code("gather"),
+        parts=batch_folders,
+        tables=FIT_TABLES,
+        folder=subpath(output[0], parent=True),
+    shell:
+        "nkinetics gather --input {params.parts} --table {params.tables}"
+        " --output-dir {params.folder} > {log} 2>&1"

@@ -32,9 +32,7 @@ rule manifest:
         "results/population_fit.json",
         tables=CANONICAL,
         final=final_outputs,
-        parts=expand(
-            "results/parts/{batch}/{table}.csv", batch=batches(), table=PART_TABLES
-        ),
+        parts=expand("results/parts/{batch}/{table}.csv", batch=batches(), table=PARTS),
     output:
         MANIFEST,
     log:

@@ -101,7 +101,7 @@ rule tables_rtf:
 
 
 rule figures:
-    """Every report figure as SVG and PNG, with its footnotes."""
+    """Half of the report figures as SVG, with their footnotes: what the page needs."""
     input:
         tables=CANONICAL,
         study=study_files,
@@ -113,13 +113,9 @@ rule figures:
                 labels={"id": id, "title": title},
                 caption="../report/figure.rst",
             )
-            for name, (id, title) in plugins.listed("figures").items()
+            for name, (id, title) in FIGURES[0].items()
         ],
-        expand(
-            "results/figures/{name}.{ending}",
-            name=plugins.names("figures"),
-            ending=["png", "json"],
-        ),
+        expand("results/figures/{name}.json", name=FIGURES[0]),
     log:
         "logs/figures.log",
     benchmark:
@@ -127,9 +123,53 @@ rule figures:
     params:
         code=code("figure"),
         choices=typed.as_json(SETTINGS),
+        names=list(FIGURES[0]),
         folder=subpath(output[0], parent=True),
     shell:
-        "nkinetics figure all --results results --output-dir {params.folder} > {log} 2>&1"
+        "nkinetics figure {params.names} --only svg json --results results"
+        " --output-dir {params.folder} > {log} 2>&1"
+
+
+use rule figures as other_figures with:
+    output:
+        [
+            report(
+                f"results/figures/{name}.svg",
+                category="Figures",
+                labels={"id": id, "title": title},
+                caption="../report/figure.rst",
+            )
+            for name, (id, title) in FIGURES[1].items()
+        ],
+        expand("results/figures/{name}.json", name=FIGURES[1]),
+    log:
+        "logs/other_figures.log",
+    benchmark:
+        "logs/benchmarks/other_figures.tsv"
+    params:
+        code=code("figure"),
+        choices=typed.as_json(SETTINGS),
+        names=list(FIGURES[1]),
+        folder=subpath(output[0], parent=True),
+
+
+rule pictures:
+    """Every report figure as PNG, for slides; on another core beside the report, which does without."""
+    input:
+        tables=CANONICAL,
+        study=study_files,
+    output:
+        PICTURE_FILES,
+    log:
+        "logs/pictures.log",
+    benchmark:
+        "logs/benchmarks/pictures.tsv"
+    params:
+        code=code("figure"),
+        choices=typed.as_json(SETTINGS),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "nkinetics figure all --only png --results results --output-dir {params.folder} > {log} 2>&1"
 
 
 rule report:

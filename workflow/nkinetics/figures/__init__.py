@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,11 @@ def names(context: Context) -> list[str]:
     return chosen(discover("figures"), context)
 
 
-def write(name: str, results: Results, context: Context, where: Path) -> list[Path]:
+ENDINGS = ("svg", "png", "json")
+"""Files of a figure: lines for pages, a picture of 300 dots per inch for slides, what is said beside it."""
+
+
+def write(name: str, results: Results, context: Context, where: Path, endings: Collection[str] = ENDINGS) -> list[Path]:
     """Draw and write one figure, or all: SVG, PNG (300 dpi), and what is said beside it as JSON.
 
     Parameters
@@ -37,6 +41,8 @@ def write(name: str, results: Results, context: Context, where: Path) -> list[Pa
         Settings and version.
     where : Path
         A folder, or the SVG file of one figure; the others stand beside it.
+    endings : collection of str
+        Which of `ENDINGS` to write.
 
     Returns
     -------
@@ -52,38 +58,52 @@ def write(name: str, results: Results, context: Context, where: Path) -> list[Pa
 
     written: list[Path] = []
     for each in resolve("figures", name):
-        svg, said, drawn = made(each, results, context)
         path = where if where.suffix else where / f"{each}.svg"
-        paths = [path.with_suffix(ending) for ending in (".svg", ".png", ".json")]
-        write_text(paths[0], '<?xml version="1.0" encoding="utf-8"?>\n' + svg)
-        write_bytes(paths[1], png_bytes(drawn))
-        write_text(paths[2], said)
-        written += paths
+        paths = {ending: path.with_suffix(f".{ending}") for ending in ENDINGS if ending in endings}
+        if {"svg", "json"} & paths.keys():
+            svg, said, drawing = made(each, results, context)
+            texts = {"svg": '<?xml version="1.0" encoding="utf-8"?>\n' + svg, "json": said}
+            for ending in paths.keys() & texts.keys():
+                write_text(paths[ending], texts[ending])
+        else:
+            _, drawing = drawn(each, results, context)
+        if "png" in paths:
+            write_bytes(paths["png"], png_bytes(drawing))
+        written += paths.values()
     return written
 
 
-def made(name: str, results: Results, context: Context) -> tuple[str, str, MatplotlibFigure]:
-    """One figure as SVG text for a page, its sidecar as JSON text, and the drawing itself."""
-    from nkinetics.figures._patients import chosen_note
-    from nkinetics.figures._patients import drawn as of_patients
-    from nkinetics.figures._style import as_pictures, cuts, drawable, notice, style, svg_text, tell, words_of
+def drawn(name: str, results: Results, context: Context) -> tuple[FigureBody, MatplotlibFigure]:
+    """One figure: what is said of it, and the drawing."""
+    from nkinetics.figures import _patients
+    from nkinetics.figures._style import as_pictures, drawable, notice, style, tell, words_of
 
     item: Figure = discover("figures")[name]
     with style(context):
-        seen, words = of_patients(results, context) if item.by_patient else results, words_of(context)
+        seen, words = _patients.drawn(results, context) if item.by_patient else results, words_of(context)
         body, told = item.draw(seen, drawable(context)), words.told
-        chosen = [note for note in (chosen_note(seen, words),) if note and body.figure]
+        chosen = [note for note in (_patients.chosen_note(seen, words),) if note and body.figure]
         footnotes = (*chosen, *map(told, body.footnotes), *context.settings.report.footnotes.get(item.id, ()))
         body = replace(
             body, footnotes=footnotes, alt=told(body.alt), subtitle=told(body.subtitle), note=told(body.note)
         )
-        drawn = body.figure or notice(body.note)
-        tell(drawn, told)
-        as_pictures(drawn, context.settings.report.figure_marks)
+        drawing = body.figure or notice(body.note)
+        tell(drawing, told)
+        as_pictures(drawing, context.settings.report.figure_marks)
+    return body, drawing
+
+
+def made(name: str, results: Results, context: Context) -> tuple[str, str, MatplotlibFigure]:
+    """One figure as SVG text for a page, its sidecar as JSON text, and the drawing itself."""
+    from nkinetics.figures._style import cuts, style, svg_text
+
+    item: Figure = discover("figures")[name]
+    body, drawing = drawn(name, results, context)
+    with style(context):
         title = f"{kind_of(item, context)} {number_of(item, context)}. {title_of(item, context)}"
-        svg = svg_text(drawn, f"{item.id.lower()}-", title, body.alt or body.note)
-        said = sidecar(item, body, results, context, cuts(drawn))
-    return svg, said, drawn
+        svg = svg_text(drawing, f"{item.id.lower()}-", title, body.alt or body.note)
+        said = sidecar(item, body, results, context, cuts(drawing))
+    return svg, said, drawing
 
 
 def sidecar(item: Figure, body: FigureBody, results: Results, context: Context, cut_at: Sequence[float]) -> str:
