@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -164,6 +165,23 @@ def test_a_figure_that_fits_a_page_stays_whole_and_a_tall_one_is_parted_at_its_c
     assert html.pieces(many, False) == [(0.0, 250.0), (250.0, 420.0)]
     # A legend alone is no part: without another place to cut at the figure is reduced.
     assert html.pieces(replace(many, cuts=(30.0,)), False) == []
+
+
+@pytest.mark.parametrize("name", ["run_curves", "profiles", "fits"])
+def test_a_part_of_a_figure_holds_its_own_panels_and_no_words_are_lost(name, results_small, context_small):
+    svg, said, _ = figures.made(name, Results(results_small), context_small)
+    whole = html.standalone(html.inline(svg))
+    height = float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', whole)[1])
+    edges = [0.0, *json.loads(said)["cuts"], height]
+    parts = [html._piece(whole, top, bottom) for top, bottom in pairwise(edges)]
+
+    def words(text: str) -> list[str]:
+        return re.findall(r"<text[^>]*>([^<]+)<", text)
+
+    assert set().union(*map(words, parts)) == set(words(whole))
+    # Words beside a cut may stand in both parts, those of another row of panels may not.
+    assert sum(len(words(part)) for part in parts) < 1.3 * len(words(whole))
+    assert sum(part.count("<use") for part in parts) < 1.3 * whole.count("<use")
 
 
 def test_tables_come_from_their_files_only_where_they_were_made_of_these_results(

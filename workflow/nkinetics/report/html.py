@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jinja2
 import yaml
@@ -77,6 +79,11 @@ LYING, UPRIGHT = (271.0, 181.0), (184.0, 268.0)
 """Width and height of the text on a page of either kind, mm."""
 HEADS, SECTION_HEAD, LEAD, LEAST, TALL = 23.0, 15.0, 12.0, 25.0, 0.95
 """Heights of the heads of a figure and of a section, of its least part, mm; height by width of an upright one."""
+SVG = "http://www.w3.org/2000/svg"
+EVERYWHERE = (-math.inf, math.inf)
+STROKE, AROUND, AROUND_TURNED = 4.0, 20.0, 300.0
+"""Room that the stroke of a path and a text, lying or turned, may take up around where they say they are, points."""
+ElementTree.register_namespace("", SVG)
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 _NUMERIC = re.compile(r"[-–<>≤≥]?\s*[\d.,]+(e-?\d+)?( ?[%†])?|[–]|BLQ|NC|NR|ND|ALQ|MISS|\d+ ?/ ?\d+( / \d+)*|")
 
@@ -256,13 +263,55 @@ def pieces(item: Item, first: bool) -> list[tuple[float, float]]:
 
 
 def _piece(svg: str, top: float, bottom: float) -> str:
-    """The part of a picture between two heights."""
-    return re.sub(
-        r'viewBox="0 0 ([\d.]+) [\d.]+"',
-        rf'viewBox="0 {top:.1f} \1 {bottom - top:.1f}" overflow="hidden"',
-        svg,
-        count=1,
-    )
+    """The part of a picture between two heights, without what stands wholly outside: no page draws another's panels.
+
+    Examples
+    --------
+    >>> whole = f'<svg xmlns="{SVG}" viewBox="0 0 100 90"><text y="10">a</text><text y="80">b</text></svg>'
+    >>> "b</text>" in _piece(whole, 0, 45), 'viewBox="0 0.0 100 45.0"' in _piece(whole, 0, 45)
+    (False, True)
+    """
+    root = ElementTree.fromstring(svg)
+    shapes = {f"#{path.get('id')}": _of_path(path.get("d", "")) for path in root.iter(f"{{{SVG}}}path")}
+    clips = {}
+    for clip in root.iter(f"{{{SVG}}}clipPath"):
+        for rect in clip.iter(f"{{{SVG}}}rect"):
+            begin = float(rect.get("y", 0))
+            clips[f"url(#{clip.get('id')})"] = begin, begin + float(rect.get("height", 0))
+    for element in list(root):
+        low, high = clips.get(element.get("clip-path", "")) or _heights_of(element, shapes)
+        if low > bottom or high < top:
+            root.remove(element)
+    width = str(root.get("viewBox")).split()[2]
+    root.attrib |= {"viewBox": f"0 {top:.1f} {width} {bottom - top:.1f}", "overflow": "hidden"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _heights_of(element: ElementTree.Element, shapes: Mapping[str, tuple[float, float]]) -> tuple[float, float]:
+    """Heights between which an element of a figure surely stands; all there are where it does not say so itself."""
+    kind, turned = element.tag.rpartition("}")[2], element.get("transform", "")
+    if kind == "path" and not turned:
+        return _of_path(element.get("d", ""))
+    if kind == "use" and not turned:
+        low, high = shapes.get(element.get("href", ""), EVERYWHERE)
+        return low + float(element.get("y", 0)), high + float(element.get("y", 0))
+    if kind == "text":
+        moved = re.match(r"translate\([-\d.]+ ([-\d.]+)\)$", turned)
+        at = moved[1] if moved else element.get("y") if not turned or "rotate" in turned else None
+        room = AROUND_TURNED if "rotate" in turned else AROUND
+        return (float(at) - room, float(at) + room) if at else EVERYWHERE
+    if kind == "g" and not turned and len(element):
+        parts = [_heights_of(part, shapes) for part in element]
+        return min(low for low, _ in parts), max(high for _, high in parts)
+    return EVERYWHERE
+
+
+def _of_path(steps: str) -> tuple[float, float]:
+    """Heights between which a path runs, its stroke included; control points stand for their curves."""
+    if not set(re.findall(r"[A-Za-z]", steps)) <= set("MLCQZz"):
+        return EVERYWHERE
+    heights = [float(y) for y in re.findall(r"-?[\d.]+(?:e-?\d+)?", steps)[1::2]]
+    return (min(heights) - STROKE, max(heights) + STROKE) if heights else EVERYWHERE
 
 
 def page_count(words: str) -> str:
