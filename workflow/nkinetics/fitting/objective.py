@@ -70,7 +70,7 @@ class Case:
         in other ways, and are few. Series of very different length stay apart, because padding costs.
         """
         pulses = tuple((agent, len(starts)) for agent, starts in sorted(self.calendar.pulses.items()))
-        return (self.model.name, repr(self.constants), len(self.calendar.infusion_time), pulses, self.points.n // 16)
+        return (self.model.name, repr(self.constants), len(self.calendar.infusion_time), pulses, self.points.n // 32)
 
     def natural(self, vector: np.ndarray) -> np.ndarray:
         """Parameters and sigma (..., parameters + 1) on the natural scale."""
