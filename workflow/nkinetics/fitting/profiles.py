@@ -167,7 +167,7 @@ def analyse(
     likelihoods: list[pd.DataFrame] = []
     known = [(discover("models")[name], settings.constants(name)) for name in names]
     whole = assay_profiles(observations, infusions, cytokines, blq, patients, reference_dose)
-    for begin in _progress(len(whole)):
+    for begin in _progress(len(whole), BLOCK):
         block = whole[begin : begin + BLOCK]
         one_by_one = [_one_model(p, model, constants, settings) for p in block for model, constants in known]
         done = together(one_by_one)
@@ -792,7 +792,7 @@ def _choose(fits: list[dict[str, Any]]) -> None:
         fits[int(np.nanargmax(share))]["selected"] = True
 
 
-def _progress(n: int, size: int = BLOCK) -> Iterator[int]:
+def _progress(n: int, size: int) -> Iterator[int]:
     """Where each block of profiles begins, with a bar on a terminal and nothing elsewhere."""
     shown = sys.stderr.isatty()
     for i in range(0, n, size):
