@@ -22,7 +22,7 @@ FILLED = {
     "still {} at the last sample (d {}){}": [
         "still quantified at the last sample (d {})",
         "still detected at the last sample (d {}); right-censored by the next infusion",
-        "still detected at the last sample (d {}); right-censored by data cut at d {}",
+        "still detected at the last sample (d {}); right-censored there, followed to data cut at d {}",
     ],
     "a level above the ULOQ at d {}{}": [
         "a level above the ULOQ at d {}",

@@ -170,6 +170,7 @@ def test_who_died_or_withdrew_stands_on_the_first_screen_and_in_the_brief(text, 
 
 
 def test_dose_levels_are_compared_in_a_sentence_and_what_cannot_be_says_why(results_small, context_small, tmp_path):
+    import pandas as pd
     from nkinetics.columns import SCHEMAS
     from nkinetics.report.html import compared, strings
     from nkinetics.store import read_table, write_table
@@ -187,6 +188,22 @@ def test_dose_levels_are_compared_in_a_sentence_and_what_cannot_be_says_why(resu
     assert line == (
         "DL2 against DL1: Cmax per cell given is 0.612 times as high (90 % CI 0.0710 to 4.94; DL1 3; DL2 5): "
         "inconclusive (CI wider than the criterion)."
+    )
+    # Who is below the LLOQ counts by the censored slope: r^(theta - 1) with r = 2, here 2^-1.25.
+    rows.loc[ratio, ["reason", "dose_ratio"]] = [
+        "left out: below LLOQ: 006; biased by them: the censored slope counts",
+        2.0,
+    ]
+    slope = rows[ratio].assign(
+        analysis="power_model_censored", estimate=-0.25, ci_lower=-2.0, ci_upper=float("nan"), n_below=1,
+        n_by_level="DL1 3; DL2 6", verdict="inconclusive", reason="",
+    )  # fmt: skip
+    write_table(pd.concat([rows, slope], ignore_index=True), path, SCHEMAS["dose_proportionality"])
+    (line,) = compared(Results(tmp_path / "r"), context_small, strings("en"))
+    assert line == (
+        "DL2 against DL1: Cmax per cell given is 0.420 times as high (90 % CI 0.125 to open; DL1 3; DL2 6; 1 never "
+        "quantified, counted as below the LLOQ): inconclusive. Without the never quantified it would be 0.612 "
+        "(0.0710 to 4.94; DL1 3; DL2 5), biased as the lowest are missing."
     )
     rows.loc[ratio, "estimate"] = float("nan")
     rows.loc[ratio, "reason"] = "n = 1 in a dose level: a ratio needs 2 in each"

@@ -67,15 +67,29 @@ def persistence_note(results: Results, context: Context) -> str:
     name = profile_name(context, kind["assay"], kind["specimen"])
     listed = words.colon(name, words.join(told))
     values = words.say(f" ({listed})", f"（{listed}）") if told else ""
+    never = _never_quantified(results, kind["assay"], kind["specimen"])
+    named = words.join(words.say(f"{p} (day {days(at)})", f"{p}（第 {days(at)} 天）") for p, at in never.items())
+    lost = words.say(
+        f" A patient never quantified counts as lost at the first sample: {named}." if never else "",
+        f"从未定量者按首个样本时消失计：{named}。" if never else "",
+    )
     return words.say(
-        "Persistence is one number throughout: the Kaplan-Meier median of the time to loss below the LLOQ"
-        f"{values}. Other times are other quantities: Tlast is the last sample still above, before the loss; "
-        "Kaplan-Meier puts the loss at the first sample below (t_blq); Turnbull gives the interval between the two; "
-        "the model's time below the LLOQ is where the fitted curve crosses it.",
-        f"全文的持续性为同一数值：至低于定量下限时间的 Kaplan-Meier 中位数{values}。其他时间是不同的量："
-        "Tlast 为消失前末个高于界限的样本；Kaplan-Meier 取首个低于界限的样本（t_blq）；"
+        "Persistence means the Kaplan-Meier median of the time to loss below the LLOQ"
+        f"{values}.{lost} Other times are other quantities: Tlast is the last sample still above, before the loss; "
+        "t_blq is the first sample below, and its median is over those alone in whom a loss was seen; Turnbull gives "
+        "the interval between the two; the model's time below the LLOQ is where the fitted curve crosses it.",
+        f"持续性指至低于定量下限时间的 Kaplan-Meier 中位数{values}。{lost}其他时间是不同的量："
+        "Tlast 为消失前末个高于界限的样本；t_blq 为首个低于界限的样本，其中位数仅含观察到消失者；"
         "Turnbull 给出两者之间的区间；模型的降至定量下限时间为拟合曲线穿过界限之时。",
     )
+
+
+def _never_quantified(results: Results, assay: str, specimen: str) -> dict[str, float]:
+    """Patients whose loss is their first sample, with its day."""
+    rows = results.table("persistence_patients")
+    own = (rows["assay"] == assay) & (rows["specimen"] == specimen) & (rows["limit"] == "lloq")
+    rows = rows[own & (rows["censoring"] == "left")].sort_values("patient_id")
+    return dict(zip(rows["patient_id"].astype(str), rows["time"].astype(float), strict=True))
 
 
 # ------------------------------------------------------------------------------------------------------------------ CRS

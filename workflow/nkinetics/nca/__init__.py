@@ -516,7 +516,11 @@ def _sentences(whole: Profiles, curves: Curves, ends: NDArray[np.object_]) -> di
     def still(what: str) -> Sentence:
         def sentence(i: int) -> str:
             end = str(ends[b.profile[i]]) if not b.infusion_follows[i] else "the next infusion"
-            because = f"; right-censored by {end}" if end else ""
+            # A data cut ends the follow-up, not the sampling of an assay, which may have ended long before.
+            cut = end.startswith("data cut")
+            because = (
+                f"; right-censored there, followed to {end}" if cut else f"; right-censored by {end}" if end else ""
+            )
             return f"still {what} at the last sample (d {_day(b, i, curves.last_sample[i])}){because}"
 
         return sentence

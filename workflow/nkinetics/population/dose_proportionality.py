@@ -474,6 +474,8 @@ def _analyses(own: pd.DataFrame, planned: Mapping[str, float], choices: DoseProp
     left = _left_out(own)
     slope = Estimate("ols", reason=why) if why else power_model(*_columns(valued), confidence=choices.confidence)
     rows = [_slope_row("power_model", slope, valued, planned, choices, left) | common | {"primary": True}]
+    reference, *higher = _levels(own, planned)
+    ratios = [_ratio_row(valued, level, reference, planned, choices, left) | common for level in higher]
     below = own[(own["state"] == BELOW) & own["amount"].notna()]
     if len(below):
         both = pd.concat([valued, below]).sort_values(["dose_level", "patient_id"])
@@ -487,8 +489,11 @@ def _analyses(own: pd.DataFrame, planned: Mapping[str, float], choices: DoseProp
             # Who is left out are the lowest: measured in benchmarks/dose_proportionality.py.
             rows[0] |= {"primary": False, "reason": f"{rows[0]['reason']}; {BIASED}"}
             rows[1]["primary"] = True
-    reference, *higher = _levels(own, planned)
-    return rows + [_ratio_row(valued, level, reference, planned, choices, left) | common for level in higher]
+            lowest = set(below["dose_level"])
+            for row in ratios:
+                if lowest & {row["dose_level"], row["reference_level"]} and not math.isnan(row["estimate"]):
+                    row["reason"] = f"{row['reason']}; {BIASED}"
+    return rows + ratios
 
 
 def _levels(frame: pd.DataFrame, planned: Mapping[str, float]) -> list[str]:

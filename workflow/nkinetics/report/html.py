@@ -29,6 +29,7 @@ from nkinetics.columns import STAGE_TABLES
 from nkinetics.findings import ends, persistence_counts, persistence_rows
 from nkinetics.leading import led, older_data
 from nkinetics.plugins import TableBody, discover
+from nkinetics.population.dose_proportionality import BIASED
 from nkinetics.provenance import exclusions, manifest
 from nkinetics.report import patients as by_patient
 from nkinetics.report.methods import glossary, methods
@@ -752,9 +753,10 @@ def compared(results: Results, context: Context, s: Mapping[str, Any]) -> list[s
         return []
     kind = kinds.iloc[0]
     own = (rows["assay"] == kind["assay"]) & (rows["specimen"] == kind["specimen"])
-    own &= (rows["parameter"] == "cmax") & (rows["window"] == "overall") & (rows["analysis"] == "ratio")
+    rows = rows[own & (rows["parameter"] == "cmax") & (rows["window"] == "overall")]
+    censored = rows[(rows["analysis"] == "power_model_censored") & rows["estimate"].notna()]
     lines = []
-    for row in rows[own].itertuples():
+    for row in rows[rows["analysis"] == "ratio"].itertuples():
         levels = {"upper": row.dose_level, "lower": row.reference_level}
         if missing(row.estimate):
             lines.append(s["compared_not"].format(**levels, why=words.told(str(row.reason))))
@@ -762,8 +764,30 @@ def compared(results: Results, context: Context, s: Mapping[str, Any]) -> list[s
         ratio, low, high = (significant(float(str(v))) for v in (row.estimate, row.ci_lower, row.ci_upper))
         pct = f"{100 * float(str(row.confidence)):g}"
         told = {"ratio": ratio, "ci": f"{low} {words.say('to', '至')} {high}", "pct": pct, "n": row.n_by_level}
-        lines.append(s["compared"].format(**levels, **told, verdict=verdict_words(words, str(row.verdict))))
+        if BIASED in str(row.reason) and len(censored):
+            lines.append(_compared_with_all(words, s, levels, censored.iloc[0], float(str(row.dose_ratio)), told))
+        else:
+            lines.append(s["compared"].format(**levels, **told, verdict=verdict_words(words, str(row.verdict))))
     return lines
+
+
+def _compared_with_all(
+    words: Words, s: Mapping[str, Any], levels: Mapping[str, Any], slope: Any, times: float, plain: Mapping[str, Any]
+) -> str:
+    """The comparison by the censored slope, which counts who is below the LLOQ, before the plain ratio without them.
+
+    Between two dose levels whose planned amounts have the ratio r the model means a ratio per amount of r^(theta - 1).
+    """
+    ratio, low, high = (
+        "" if missing(theta) else significant(times ** (float(theta) - 1))
+        for theta in (slope["estimate"], slope["ci_lower"], slope["ci_upper"])
+    )
+    away = words.say("open", "开放")
+    interval = f"{low or away} {words.say('to', '至')} {high or away}"
+    verdict = verdict_words(words, str(slope["verdict"]))
+    without = {f"plain_{k}": v for k, v in plain.items()}
+    all_patients = {"ratio": ratio, "ci": interval, "pct": plain["pct"], "n": slope["n_by_level"], "verdict": verdict}
+    return str(s["compared_all"].format(**levels, **all_patients, **without, below=int(slope["n_below"])))
 
 
 def _left(results: Results, words: Words) -> dict[str, str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from nkinetics.leading import led
+from nkinetics.plugins import discover
 from nkinetics.results import Context, Results
-from nkinetics.tables._fates import KEY, NAMED_UP_TO, fates, of_samples
+from nkinetics.tables._fates import KEY, NAMED_UP_TO, fates, of_samples, unseen_after_tlast
 from nkinetics.tables._nca import BY_NAME, OUTSIDE, values
+from nkinetics.tables.deviations import by_patient
 from nkinetics.tables.model_parameters import QUANTITY_NAMES, undetermined
-from nkinetics.wording import Words, missing, profile_name, profiles, significant
+from nkinetics.wording import Words, missing, number_of, profile_name, profiles, significant
 
 BLQ_SHARE = 0.5
 """Where more of a patient's results than this lie below the LLOQ, that is said as a reservation."""
@@ -42,6 +45,12 @@ class Trust:
         fits, estimates = results.table("fits"), results.table("estimates")
         self.fits = fits[fits["model"] == model].drop_duplicates(KEY[:3]).set_index(KEY[:3])
         self.loose = undetermined(estimates[estimates["model"] == model])
+        self.departures = by_patient(results, context)
+        self.unseen = {(a, sp): unseen_after_tlast(results, a, sp) for a, sp, _ in self.kinds}
+        accepted = runs.set_index(["run_id", "assay"])[["n_levels", "n_levels_within"]]
+        outside = accepted["n_levels_within"] < accepted["n_levels"]
+        self.outside = set(accepted.index[outside.fillna(False).astype(bool)])
+        self.number = number_of(discover("tables")["deviations"], context)
 
     def of(self, patient: str) -> list[tuple[str, str]]:
         """For each assay that measured the patient: its name, and the line."""
@@ -55,7 +64,8 @@ class Trust:
 
     def _line(self, patient: str, assay: str, specimen: str, own: pd.DataFrame) -> str:
         s, key = self.s, (patient, assay, specimen)
-        parts = [self._samples(own), self._blq(own), self._slope(key), self._model(key)]
+        parts = [self._samples(own), self._blq(own), self._runs(own, assay), self._later(key)]
+        parts += [self._slope(key), self._model(key), self._departed(patient)]
         concerns = [concern for _, concern in parts if concern]
         facts = self.words.say("; ", "；").join(fact for fact, _ in parts if fact)
         told = self.words.say("; ", "；").join(concerns)
@@ -82,6 +92,24 @@ class Trust:
         below = int(used["status"].isin(("blq", "not_detected")).sum())
         text = self.s["trust_blq"].format(n=below, total=len(used), pct=f"{100 * below / len(used):.0f}")
         return (text, "") if below <= BLQ_SHARE * len(used) else ("", text)
+
+    def _runs(self, own: pd.DataFrame, assay: str) -> tuple[str, str]:
+        """Accepted runs whose calibrators do not all read back within their limit."""
+        used = set(own.loc[own["_fate"] == "analysed", "run_id"])
+        runs = sorted(run for run in used if (run, assay) in self.outside)
+        return "", self.s["trust_calibrators"].format(runs=self.words.join(runs)) if runs else ""
+
+    def _later(self, key: tuple[str, str, str]) -> tuple[str, str]:
+        """Samples after Tlast that have no result to say whether the cells were still there."""
+        patient, assay, specimen = key
+        names = self.unseen[assay, specimen].get(patient, [])
+        return "", self.s["trust_later"].format(samples=self.words.join(names)) if names else ""
+
+    def _departed(self, patient: str) -> tuple[str, str]:
+        """Departures from the protocol that touch the kinetics, counted by kind."""
+        kinds = Counter(each.kind for each in self.departures.get(patient, ()))
+        told = self.words.join(f"{kind} {n}" for kind, n in kinds.items())
+        return "", self.s["trust_departed"].format(kinds=told, number=self.number) if kinds else ""
 
     def _slope(self, key: tuple[str, str, str]) -> tuple[str, str]:
         """Points, span, fit and extrapolation of the terminal slope, and why it is not accepted."""

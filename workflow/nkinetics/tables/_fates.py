@@ -45,6 +45,26 @@ def fates(results: Results) -> pd.Series:
     return found.mask(replaced, "replaced").mask(analysed, "analysed")
 
 
+def unseen_after_tlast(results: Results, assay: str, specimen: str) -> dict[str, list[str]]:
+    """Samples whose result is not analysed, taken after Tlast and before the next analysed result, by patient.
+
+    Tlast, and the time of loss, might lie later with them.
+    """
+    observed, nca = of_samples(results), results.table("nca")
+    observed = observed.assign(_fate=fates(results))
+    observed = observed[(observed["assay"] == assay) & (observed["specimen"] == specimen)]
+    own = (nca["assay"] == assay) & (nca["specimen"] == specimen) & (nca["window"] == "overall")
+    last = nca[own & (nca["parameter"] == "tlast") & nca["value"].notna()].set_index("patient_id")["value"]
+    found: dict[str, list[str]] = {}
+    for patient, rows in observed[observed["patient_id"].isin(last.index)].groupby("patient_id", sort=True):
+        later = rows[rows["time_actual"] > last[patient]].sort_values(["time_actual", "sample_id"])
+        next_seen = later.loc[later["_fate"] == "analysed", "time_actual"].min()
+        unseen = later[later["_fate"].isin(("failed", "by_rule")) & ~(later["time_actual"] >= next_seen)]
+        if len(unseen):
+            found[str(patient)] = list(dict.fromkeys(unseen["sample_id"]))
+    return found
+
+
 @dataclass(frozen=True)
 class Counts:
     """Results and samples of a study.

@@ -45,16 +45,11 @@ def build(results: Results, context: Context) -> TableBody:
         words.say("Deviation", "偏离"),
         words.say("What it touches", "影响"),
     ]
-    of_samples = _samples(results, context, words)
+    found_in = by_patient(results, context)
     rows, patients = [], []
     for patient in results.patients.to_dict("records"):
         identifier, dose_level = str(patient["patient_id"]), str(patient["dose_level"])
-        found = [
-            *_infusions(results, context, identifier, schedule[dose_level], words),
-            *_cytokines(results, context, identifier, schedule[dose_level], words),
-            *_drugs(results, context, identifier, words),
-            *of_samples.get(identifier, []),
-        ]
+        found = list(found_in[identifier])
         # Without a day first: it holds for the whole of the patient.
         found.sort(key=lambda d: (not missing(d.day), 0.0 if missing(d.day) else d.day, d.kind, d.what))
         for each in found or [Deviation(words.say("none found", "未发现"), float("nan"), EMPTY, EMPTY)]:
@@ -77,6 +72,21 @@ def build(results: Results, context: Context) -> TableBody:
         row_header=2,
         patients=patients,
     )
+
+
+def by_patient(results: Results, context: Context) -> dict[str, list[Deviation]]:
+    """Departures from the protocol of every patient: doses, co-medication, samples."""
+    words, schedule = Words(context.language), plans(results, context)
+    of_samples = _samples(results, context, words)
+    return {
+        str(row["patient_id"]): [
+            *_infusions(results, context, str(row["patient_id"]), schedule[str(row["dose_level"])], words),
+            *_cytokines(results, context, str(row["patient_id"]), schedule[str(row["dose_level"])], words),
+            *_drugs(results, context, str(row["patient_id"]), words),
+            *of_samples.get(str(row["patient_id"]), []),
+        ]
+        for row in results.patients.to_dict("records")
+    }
 
 
 def _infusions(results: Results, context: Context, patient: str, plan: Plan, words: Words) -> Iterator[Deviation]:

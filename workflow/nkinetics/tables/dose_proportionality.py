@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
-from nkinetics.population.dose_proportionality import INFUSIONS
+from nkinetics.population.dose_proportionality import BIASED, INFUSIONS
 from nkinetics.population.exposure import INFUSION
 from nkinetics.results import Context, Results
 from nkinetics.tables._dose import ends, model_based_theta
@@ -75,7 +75,7 @@ def _heads(words: Words, confidence: float) -> dict[str, str]:
 
 def _row(words: Words, heads: dict[str, str], name: str, row: dict[str, Any]) -> dict[str, str]:
     estimated = not missing(row["estimate"])
-    superseded = row["analysis"] == "power_model" and not bool(row["primary"])
+    superseded = row["analysis"] in ("power_model", "ratio") and BIASED in str(row["reason"])
     cells = {
         "assay": name,
         "parameter": exposure_title(words, str(row["window"]), str(row["parameter"])),

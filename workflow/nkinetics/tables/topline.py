@@ -8,6 +8,7 @@ from typing import Any
 from nkinetics.findings import median_words, persistence_counts, persistence_note, persistence_rows
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
+from nkinetics.tables._fates import unseen_after_tlast
 from nkinetics.tables._format import NOT_CALCULABLE, NOT_REPORTED, absent, body, statistic
 from nkinetics.tables._nca import BY_NAME, Shown, bounds, printed, summarised, values
 from nkinetics.tables._statistics import censored_geo_mean, summary
@@ -23,7 +24,7 @@ from nkinetics.wording import (
     unit_name,
 )
 
-NEEDS = ("nca", "persistence", "observations", "patients", "infusions")
+NEEDS = ("nca", "persistence", "persistence_patients", "observations", "patients", "infusions")
 SHOWN = ("cmax", "tmax", "auc_int", "tlast")
 
 
@@ -71,7 +72,7 @@ def build(results: Results, context: Context) -> TableBody:
             "无可定量水平的患者在此无数值；其中已检测者计入列首的 n、持续性分析及删失几何均值："
             "对数正态分布的最大似然估计，各例低于其样本的最低定量下限（面积：该下限乘以时间窗长度）。",
         ),
-        *filter(None, [persistence_note(results, context)]),
+        *filter(None, [persistence_note(results, context), _unseen(results, kind, words)]),
         words.say(
             "AUC: area under the curve; CI: confidence interval; LLOQ: lower limit of quantification; Tlast: time of "
             "the last quantified level.",
@@ -87,6 +88,19 @@ def build(results: Results, context: Context) -> TableBody:
         footnotes=notes,
         subtitle=f"{everyone(results, words)} · "
         + profile_name(context, kind["assay"], kind["specimen"], kind["level_unit"], kind["analyte"]),
+    )
+
+
+def _unseen(results: Results, kind: Any, words: Words) -> str:
+    """Patients whose Tlast might lie later; empty without any."""
+    unseen = unseen_after_tlast(results, kind["assay"], kind["specimen"])
+    if not unseen:
+        return ""
+    told = words.join(words.say(f"{p} ({', '.join(own)})", f"{p}（{'、'.join(own)}）") for p, own in unseen.items())
+    return words.say(
+        f"Tlast and the loss might lie later in {told}: between Tlast and the next analysed result a sample was taken "
+        "whose own result failed or was left out.",
+        f"{told} 的 Tlast 与消失时间可能更晚：Tlast 与下一分析结果之间所采样本的结果失败或被排除。",
     )
 
 
