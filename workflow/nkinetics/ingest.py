@@ -741,7 +741,8 @@ def run(settings: Settings, root: Path) -> Ingested:
         undated := sorted(set(study.patients["patient_id"]) - set(study.data_cut))
     ):
         account.warnings.append(
-            f"The data cut cannot be applied to {', '.join(undated)}: the first infusion has no absolute time."
+            f"The data cut cannot be applied to {', '.join(undated)}: the first infusion has no absolute time; "
+            "no sample is left out by it there."
         )
     observations = assemble(
         joined(every, everywhere),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from nkinetics.report.explained import explained, opened
 from nkinetics.report.trust import Trust
 from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS, printed, values
+from nkinetics.tables._visits import when_taken
 from nkinetics.tables.excluded import measured, sources_of, with_curve
 from nkinetics.tables.model_parameters import estimate, interval, quantities_in, quantity_name, undetermined
 from nkinetics.wording import (
@@ -57,7 +59,7 @@ def sections(
 ) -> Iterator[dict[str, Any]]:
     """One section per patient, in the order of the tables, made when it is asked for."""
     origins, comments = sources_of(results), _comments(results)
-    points, wells, made = _points(results), _wells(results), opened(results, context)
+    points, wells, made = _points(results), _wells(results, context, s), opened(results, context)
     observed, nca = by_patient(results.table("observations")), by_patient(results.table("nca"))
     fits, estimates = by_patient(results.table("fits")), by_patient(results.table("estimates"))
     names, lead, turned = dose_names(results, context), led(results, context), _Turned(built)
@@ -251,28 +253,84 @@ def _firsts(own: pd.DataFrame, points: Mapping[str, set[str]]) -> dict[tuple[str
     return found
 
 
-def _wells(results: Results) -> dict[str, list[str]]:
-    """Behind each observation: every well with its value as it stands in the export; the gate where a row has several.
+def _wells(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Behind each observation: every well with its value as exported, and how a qPCR level comes from its wells.
 
-    The reference gene of a qPCR or digital PCR level stands in rows of its own and is not listed here.
+    The gate is named where a row has several; the reference gene of a qPCR level stands in a line of its own.
     """
     sources = results.table("observation_sources")
-    sources = sources[(sources["role"] == "replicate") & sources["source_row"].notna()]
+    sources = sources[sources["role"].isin(("replicate", "reference")) & sources["source_row"].notna()]
     rows = results.table("ingest")
-    rows = rows[rows["used"].fillna(False).astype(bool) & ~rows["role"].isin(("reference", "standard", "ntc"))]
+    rows = rows[rows["used"].fillna(False).astype(bool) & ~rows["role"].isin(("standard", "ntc"))]
     key = ["source_sha256", "source_file", "source_row"]
-    merged = sources[["observation_id", *key]].drop_duplicates().merge(rows, on=key, how="inner")
-    merged = merged.sort_values([*key, "well", "target"])
+    behind = sources[["observation_id", "role", *key]].drop_duplicates()
+    merged = behind.merge(rows.drop(columns="role"), on=key, how="inner").sort_values([*key, "well", "target"])
     # A large study has a million wells: plain lists, not a frame for each observation.
-    wells = list(zip(*(merged[c].astype(str) for c in ("observation_id", "target", "well", "value_raw")), strict=True))
+    columns = ("observation_id", "role", "run_id", "target", "well", "value_raw")
+    wells = list(zip(*(merged[c].astype(str) for c in columns), strict=True))
     targets: dict[str, set[str]] = {}
-    for observation, target, _, _ in wells:
-        targets.setdefault(observation, set()).add(target)
+    for observation, role, _, target, _, _ in wells:
+        if role == "replicate":
+            targets.setdefault(observation, set()).add(target)
     found: dict[str, list[str]] = {}
-    for observation, target, well, value in wells:
+    exported: dict[str, tuple[str, str, list[str]]] = {}
+    genes: dict[str, tuple[str, list[str]]] = {}
+    for observation, role, run, target, well, value in wells:
+        shown = _four_decimals(value) or "–"
+        if role == "reference":
+            genes.setdefault(observation, (target, []))[1].append(shown)
+            continue
+        exported.setdefault(observation, (run, target, []))[2].append(value)
         name = target.rsplit("/", 1)[-1] if len(targets[observation]) > 1 else ""
         head = " ".join(p for p in (well, name) if p)
-        found.setdefault(observation, []).append(f"{head}: {value or '–'}" if head else value or "–")
+        found.setdefault(observation, []).append(f"{head}: {shown}" if head else shown)
+    for observation, lines in _from_copies(results, context, s, exported).items():
+        found[observation] += lines
+    for observation, (target, cts) in genes.items():
+        found.setdefault(observation, []).append(f"{target}: {', '.join(cts)}")
+    return found
+
+
+def _four_decimals(value: str) -> str:
+    """A number as exported, of which an instrument may print fifteen digits.
+
+    Examples
+    --------
+    >>> _four_decimals("28.242076873779297"), _four_decimals("28.24"), _four_decimals("Undetermined")
+    ('28.2421', '28.24', 'Undetermined')
+    """
+    return f"{float(value):.4f}" if re.fullmatch(r"-?\d+\.\d{5,}", value) else value
+
+
+def _from_copies(
+    results: Results, context: Context, s: Mapping[str, Any], exported: Mapping[str, tuple[str, str, list[str]]]
+) -> dict[str, list[str]]:
+    """For each quantified qPCR level the copies of its wells by the curve of their run, and their mean as a level."""
+    qpcr, found = context.settings.assays.qpcr, {}
+    if qpcr is None:
+        return {}
+    runs = results.table("runs")
+    runs = runs[(runs["assay"] == "qpcr") & runs["slope"].notna()]
+    curves = {(str(r.run_id), str(r.target)): (float(r.slope), float(r.intercept)) for r in runs.itertuples()}
+    observed = results.table("observations")
+    observed = observed[(observed["assay"] == "qpcr") & (observed["status"] == "quantified") & observed["lloq"].notna()]
+    columns = ("observation_id", "level", "lloq", "n_replicates")
+    for observation, level, lloq, n in zip(*(observed[c] for c in columns), strict=True):
+        run, target, raw = exported.get(str(observation), ("", "", []))
+        if (run, target) not in curves:
+            continue
+        slope, intercept = curves[run, target]
+        copies = [10 ** ((float(v) - intercept) / slope) for v in raw if re.fullmatch(r"\d+(\.\d+)?", v)]
+        factor = float(lloq) / qpcr.lloq_copies
+        # Where the unit needs more than these wells, nothing is said.
+        if len(copies) != n or abs(sum(copies) / len(copies) * factor / float(level) - 1) > 1e-4:
+            continue
+        each = ", ".join(significant(c, 4) for c in copies)
+        curve = s["well_copies"].format(intercept=f"{intercept:.4f}", slope=f"{-slope:.4f}", copies=each)
+        mean, times = significant(sum(copies) / len(copies), 4), f"{factor:.4g}"
+        limits = {"lloq": significant(float(lloq)), "limit": f"{qpcr.lloq_copies:g}"}
+        made = s["well_level"].format(mean=mean, factor=times, level=significant(float(level), 4), **limits)
+        found[str(observation)] = [curve, made]
     return found
 
 
@@ -307,6 +365,7 @@ def _observations(
         if parameter in POINT_PARAMETERS:
             made_by.setdefault(observation, []).append(POINT_PARAMETERS[parameter])
     words, found, curves = Words(context.language), [], with_curve(results)
+    own = when_taken(results, own)
     for kind in profiles(results).itertuples():
         rows = own[(own["assay"] == kind.assay) & (own["specimen"] == kind.specimen)]
         if not len(rows):

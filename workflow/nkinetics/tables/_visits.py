@@ -28,6 +28,17 @@ def planned(results: Results) -> pd.DataFrame:
     return rows.sort_values(["time_nominal", "dose_level", "patient_id", "sample_id"], ignore_index=True)
 
 
+def when_taken(results: Results, observed: pd.DataFrame) -> pd.DataFrame:
+    """The observations, without the actual time of samples that were not taken or are still to come.
+
+    There the plan stands in it, so that a data cut can be applied.
+    """
+    samples = planned(results)
+    absent = set(samples.loc[~samples["collected"] & (samples["state"].fillna("") != ""), "sample_id"])
+    out = (observed["status"] == "not_done") & observed["sample_id"].isin(absent)
+    return observed.assign(**{c: observed[c].mask(out) for c in ("time_actual", "time_after_dose")})
+
+
 def outcomes(results: Results, assay: str, specimen: str) -> pd.DataFrame:
     """What an assay made of every planned sample of a specimen.
 

@@ -8,9 +8,10 @@ from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import absent, analysis_set, body
 from nkinetics.tables._nca import AUC_WINDOW
+from nkinetics.tables._visits import when_taken
 from nkinetics.wording import Words, days, level, missing, profile_name, profiles, significant
 
-NEEDS = ("observations", "nca_points", "patients", "infusions")
+NEEDS = ("observations", "samples", "nca_points", "patients", "infusions")
 EMPTY, MINUS = "–", "−"
 
 
@@ -21,6 +22,7 @@ def build(results: Results, context: Context) -> TableBody:
         why = words.say("No assay has a result.", "无检测结果。")
         return absent(results, context, why, NEEDS)
     used, columns = _used(results, words), _columns(words)
+    observed = when_taken(results, observed)
     rows, patients = [], []
     for kind in kinds.itertuples():
         own = observed[(observed["assay"] == kind.assay) & (observed["specimen"] == kind.specimen)]
