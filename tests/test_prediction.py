@@ -253,8 +253,8 @@ def test_what_lies_beyond_the_study_is_called_so(four):
     told = {s.name: str(done.loc[(s.name, "curve_cmax"), "reason"]) for s in asked_for}
     flags = {s.name: bool(done.loc[(s.name, "curve_cmax"), "extrapolation"]) for s in asked_for}
     assert flags == {"given": False, "higher": True, "lower": True, "more": True}
-    assert "above the highest amount given (4×10⁹)" in told["higher"]
-    assert "below the lowest amount given (2×10⁹)" in told["lower"]
+    assert "above the highest mean amount of an infusion given (4×10⁹)" in told["higher"]
+    assert "below the lowest mean amount of an infusion given (2×10⁹)" in told["lower"]
     assert "more infusions than given (1)" in told["more"] and "later than any given (day 0)" in told["more"]
 
 

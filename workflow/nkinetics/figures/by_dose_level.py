@@ -66,7 +66,8 @@ def draw(results: Results, context: Context) -> FigureBody:
         axes.set_xlabel(day_label(words))
         none_quantified = list(without_quantified(results, context, str(kind.assay), str(kind.specimen)))
         if none_quantified:
-            _named_below(axes, words, none_quantified)
+            measured = set(rows_of_kind["patient_id"])
+            _named_below(axes, words, [p for p in none_quantified if p in measured], len(none_quantified))
     for position in range(len(kinds), rows * columns):
         grid[position // columns, position % columns].remove()
     notes = (
@@ -101,9 +102,14 @@ def _panel(axes: Axes, results: Results, rows: pd.DataFrame, words: Words) -> No
         label_ends(axes, ends)
 
 
-def _named_below(axes: Axes, words: Words, patients: list[str]) -> None:
+def _named_below(axes: Axes, words: Words, patients: list[str], n: int) -> None:
+    """Patients whom the assay measured and found nothing quantified in; how many it did not measure."""
     shown = words.join(patients[:8]) + (words.say(" …", "……") if len(patients) > 8 else "")
-    text = words.colon(words.say("no quantified level", "无可定量水平"), shown)
+    told = [words.colon(words.say("no quantified level", "无可定量水平"), shown)] if patients else []
+    without = n - len(patients)
+    if without:
+        told.append(words.say(f"{without} without a result in this assay", f"{without} 例无该检测结果"))
+    text = words.say("; ", "；").join(told)
     axes.text(0, -0.185, text, transform=axes.transAxes, fontsize=7.2, color=MUTED, style="italic", va="top")
 
 

@@ -38,7 +38,7 @@ from nkinetics.figures._style import (
     say_in,
     words_of,
 )
-from nkinetics.findings import limit_note, usefulness_note
+from nkinetics.findings import USEFUL_FACTOR, limit_note, useful, usefulness_note
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.results import Context, Results
 from nkinetics.wording import Words, amount, everyone, missing, profile_name, significant, source_footnote, unit_name
@@ -209,15 +209,17 @@ def _exposure(
             solid_capstyle="butt",
             zorder=2,
         )
-        axes.plot(
-            [k],
-            [row["median"]],
-            marker="D",
-            markersize=5,
-            color=colour,
-            markerfacecolor="white" if extrapolated else colour,
-            zorder=4,
-        )
+        # Where the table says "no useful forecast", the figure draws no middle either.
+        if useful(row["lower"], row["upper"]):
+            axes.plot(
+                [k],
+                [row["median"]],
+                marker="D",
+                markersize=5,
+                color=colour,
+                markerfacecolor="white" if extrapolated else colour,
+                zorder=4,
+            )
         values = np.sort(seen.loc[seen["dose_level"] == name, "value"].to_numpy(dtype=float))
         if len(values):
             # Side by side in a fixed order: points never lie on one another, and never move.
@@ -238,11 +240,11 @@ def _exposure(
 
 
 def _never(results: Results, dose_level: str, kind: tuple[str, str]) -> list[float]:
-    """Highest LLOQ of each patient of a dose level in whom nothing was quantified: his Cmax lies below it."""
+    """Lowest LLOQ of each patient of a dose level in whom nothing was quantified: the bound of his Cmax everywhere."""
     rows = reportable(results, *kind)
     rows = rows[(rows["dose_level"] == dose_level) & (rows["time_actual"] > 0)]
     own = rows[~rows["patient_id"].isin(quantified(rows)["patient_id"])]
-    return sorted(below(own).groupby("patient_id")["lloq"].max().tolist())
+    return sorted(below(own).groupby("patient_id")["lloq"].min().tolist())
 
 
 def _label(words: Words, name: str, own: pd.DataFrame) -> str:
@@ -309,19 +311,20 @@ def _notes(
     notes = [
         words.say(
             f"Thin line: {level} prediction interval of a new patient (what is not known of the population, and "
-            f"differences between patients); thick line: {level} of the medians of cohorts of {n}; diamond: median. "
+            f"differences between patients); thick line: {level} of the medians of cohorts of {n}; diamond: "
+            f"median, drawn where the interval spans no more than a factor of {USEFUL_FACTOR:g}. "
             f"Courses: median, bands of 50 % and {level} of new patients, without measurement error.",
             f"细线：新患者的 {level} 预测区间（含群体参数不确定性与患者间差异）；"
-            f"粗线：每组 {n} 例队列中位数的 {level}；菱形：中位数。"
+            f"粗线：每组 {n} 例队列中位数的 {level}；菱形：中位数，仅在区间跨度不超过 {USEFUL_FACTOR:g} 倍时绘出。"
             f"曲线：新患者的中位数、50 % 及 {level} 区带，不含测量误差。",
         ),
         words.say(
             "Circles: observed Cmax and AUC of the non-compartmental analysis, and observed levels of the dose level. "
-            "A patient without a quantified level has no AUC, and his Cmax lies below his highest LLOQ (triangle). "
+            "A patient without a quantified level has no AUC, and his Cmax lies below his lowest LLOQ (triangle). "
             "Dotted: LLOQ. An observed Cmax holds measurement error, and the peak "
             "may lie between samples: it is not the same quantity as the peak of a curve.",
             "圆圈：非房室分析的实测 Cmax 与 AUC，及该剂量水平的实测水平。"
-            "无可定量水平者无 AUC，其 Cmax 低于其最高定量下限（三角）。点线：定量下限。"
+            "无可定量水平者无 AUC，其 Cmax 低于其最低定量下限（三角）。点线：定量下限。"
             "实测 Cmax 含测量误差，且峰可能位于两次采样之间，与曲线的峰并非同一量。",
         ),
     ]

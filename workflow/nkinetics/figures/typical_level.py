@@ -43,8 +43,6 @@ from nkinetics.wording import (
 )
 
 NEEDS = ("observations", "patients", "infusions")
-N_MIN = 2
-"""Results at one time and dose level from which a middle is drawn."""
 NEAR = 0.3
 """Nominal times so near each other share a number under the axis [d]."""
 PANEL, GAP, ROW, TITLE = 2.15, 0.3, 0.15, 0.34
@@ -122,17 +120,19 @@ def middles(rows: pd.DataFrame) -> list[Middle]:
 def draw(results: Results, context: Context) -> FigureBody:
     """One panel per assay over the width of the page, dose levels in it, n of each under it."""
     words, kinds, levels = words_of(context), profiles(results), dose_levels(results)
+    # As in the table: of fewer results no middle is reported.
+    least = context.settings.statistics.summary_n_min
     found = {
         (str(k.assay), str(k.specimen)): {
-            d: [m for m in middles(rows[rows["dose_level"] == d]) if m.n >= N_MIN] for d in levels
+            d: [m for m in middles(rows[rows["dose_level"] == d]) if m.n >= least] for d in levels
         }
         for k in kinds.itertuples()
         for rows in [reportable(results, str(k.assay), str(k.specimen))]
     }
     if not any(m for of in found.values() for m in of.values()):
         none = words.say(
-            f"No nominal time has {N_MIN} results of one dose level in an assay: the individual profiles stand alone.",
-            f"无任一计划时间点在同一检测与剂量水平有 {N_MIN} 个结果：仅有个体曲线。",
+            f"No nominal time has {least} results of one dose level in an assay: the individual profiles stand alone.",
+            f"无任一计划时间点在同一检测与剂量水平有 {least} 个结果：仅有个体曲线。",
         )
         return FigureBody(None, note=none, footnotes=(source_footnote(results, context, NEEDS),))
     looks, names = dose_look(results), dose_names(results, context)
@@ -148,7 +148,7 @@ def draw(results: Results, context: Context) -> FigureBody:
         start = top + PANEL + GAP
         name = profile_name(context, str(kind.assay), str(kind.specimen))
         axes.set_title(name, fontsize=9)
-        _panel(axes, of, looks, levels, last, words)
+        _panel(axes, of, looks, levels, last, words, least)
         axes.set_ylabel(level_label(words, str(kind.level_unit)))
         if own:
             box = (0.95, start, WIDTH - 0.15, start + _height(own))
@@ -192,11 +192,12 @@ def _panel(
     levels: list[str],
     last: float,
     words: Words,
+    least: int,
 ) -> None:
     day_axis(axes, 0.0, last, most=9)
     every = [m for rows in of.values() for m in rows]
     if not every:
-        say_in(axes, words.say(f"no time with {N_MIN} results", f"无任一时间点有 {N_MIN} 个结果"), 60)
+        say_in(axes, words.say(f"no time with {least} results", f"无任一时间点有 {least} 个结果"), 60)
         return
     log_axis(axes, *log_limits([m.high for m in every], [m.low for m in every], [m.lloq for m in every]), most=5)
     width = np.diff(axes.get_xlim())[0]
@@ -275,13 +276,14 @@ def _span(numbers: list[int]) -> str:
 def _notes(
     results: Results, context: Context, found: dict[tuple[str, str], dict[str, list[Middle]]], words: Words
 ) -> tuple[str, ...]:
+    least = context.settings.statistics.summary_n_min
     notes = [
         words.say(
-            f"Nominal times with at least {N_MIN} results of the dose level. Median with results below their LLOQ or "
+            f"Nominal times with at least {least} results of the dose level. Median with results below their LLOQ or "
             "not detected counted lowest; where it lies among them, an open down-triangle at the highest LLOQ of that "
             "time. Geometric mean (open diamond) only where every result is quantified. Upright line: lowest to "
             "highest level, from the LLOQ where the lowest is below it. Dose levels are set side by side.",
-            f"至少有 {N_MIN} 个该剂量水平结果的计划时间点。中位数：低于定量下限或未检出者计为最低；若落于其中，"
+            f"至少有 {least} 个该剂量水平结果的计划时间点。中位数：低于定量下限或未检出者计为最低；若落于其中，"
             "以空心下三角标于该时间的最高定量下限。几何均值（空心菱形）仅在全部可定量时给出。"
             "竖线：最低至最高水平，最低者低于定量下限时自该下限起。各剂量水平并排错开。",
         ),
@@ -300,8 +302,8 @@ def _notes(
     if few:
         notes.append(
             words.say(
-                f"No time with {N_MIN} results: {words.join(few)}.",
-                f"无任一时间点有 {N_MIN} 个结果：{words.join(few)}。",
+                f"No time with {least} results: {words.join(few)}.",
+                f"无任一时间点有 {least} 个结果：{words.join(few)}。",
             )
         )
     return (*notes, source_footnote(results, context, NEEDS))

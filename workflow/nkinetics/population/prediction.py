@@ -367,10 +367,11 @@ class _Given:
     def _beyond(self, calendar: Calendar, ratio: float, reference: float) -> list[str]:
         found = []
         days = calendar.infusion_time
+        low, high = (cells(float(f"{r * reference:.3g}")) for r in (min(self.ratios), max(self.ratios)))
         if ratio > max(self.ratios) * SAME:
-            found.append(f"above the highest amount given ({cells(float(f'{max(self.ratios) * reference:.3g}'))})")
+            found.append(f"above the highest mean amount of an infusion given ({high})")
         if ratio * SAME < min(self.ratios):
-            found.append(f"below the lowest amount given ({cells(float(f'{min(self.ratios) * reference:.3g}'))})")
+            found.append(f"below the lowest mean amount of an infusion given ({low})")
         if len(days) > self.most:
             found.append(f"more infusions than given ({self.most})")
         if days[-1] > self.last + 1.0:
