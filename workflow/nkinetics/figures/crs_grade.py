@@ -193,12 +193,12 @@ def _notes(
             "Exploratory: association, not cause. Exposure of the whole window, which may lie after the event. Grade "
             "0: none recorded. Open down-triangle: sampled in the window and never quantified, at its bound. Median "
             f"with {context.settings.statistics.summary_n_min} patients or more, those below the LLOQ counted lowest. "
-            "Tocilizumab is given BECAUSE of expansion and its toxicity: the ring tells who received it, and is no "
-            "factor.",
+            "Tocilizumab is as a rule given BECAUSE of expansion and its toxicity: the ring tells who received "
+            "it, and is no factor.",
             "探索性：关联而非因果。暴露量为整个窗口，可能晚于事件。0 级：无记录。"
             "空心下三角：窗口内已采样但从未定量，标于上界。"
             f"不少于 {context.settings.statistics.summary_n_min} 例时给出中位数，低于定量下限者计为最低。"
-            "托珠单抗因扩增及其毒性而使用：圆环仅表示使用者，不作为因素。",
+            "托珠单抗通常因扩增及其毒性而使用：圆环仅表示使用者，不作为因素。",
         )
     ]
     notes += filter(None, [crs_note(results, context)])

@@ -133,7 +133,8 @@ def _profiles(axes: Axes, results: Results, rows: Any, dose_level: str, words: W
     ends = []
     for i, patient in enumerate(_patients(results, dose_level)):
         mine = rows[rows["patient_id"] == patient]
-        colour = palette()[(0, 3, 2, 4, 5, 7, 9, 1)[i % 8]]
+        # Not the grey of the palette: the lines of the other dose level are grey.
+        colour = [*(palette()[k] for k in (0, 3, 2, 4, 5)), INK, *(palette()[k] for k in (9, 1))][i % 8]
         draw_below(axes, mine, colour, 3.6)
         line = quantified(mine)
         if len(line):

@@ -34,11 +34,11 @@ def build(results: Results, context: Context) -> TableBody:
         words.say(
             f"Patients with the event: exact (Clopper-Pearson) two-sided {level} interval; where nobody had it, the "
             f"one-sided {level} upper bound, 1 − {1 - context.settings.statistics.confidence:.2g}^(1/n). Tocilizumab "
-            "and steroids are given BECAUSE of expansion and its toxicity: their rows are described, never tested, and "
-            "say nothing about their effect.",
+            "and steroids are as a rule given BECAUSE of expansion and its toxicity (the reason is not recorded here): "
+            "their rows are described, never tested, and say nothing about their effect.",
             f"发生事件的患者：精确（Clopper-Pearson）双侧 {level} 区间；无人发生时为单侧 {level} 上限，"
             f"1 − {1 - context.settings.statistics.confidence:.2g}^(1/n)。"
-            "托珠单抗与激素因扩增及其毒性而使用：仅作描述，不作检验，不反映其作用。",
+            "托珠单抗与激素通常因扩增及其毒性而使用（原因未记录）：仅作描述，不作检验，不反映其作用。",
         ),
         *notes(context, name),
         *filter(None, [crs_note(results, context)]),

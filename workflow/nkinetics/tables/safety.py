@@ -48,12 +48,12 @@ def build(results: Results, context: Context) -> TableBody:
         words.say(
             "Exploratory. "
             f"{profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}; Tmax in days, AUC over "
-            f"{AUC_WINDOW.replace('-', '–')}. Tocilizumab and steroids are given "
-            "BECAUSE of expansion and toxicity: exposure beside "
-            "them says nothing about their effect. Days elapsed from the start of the first infusion.",
+            f"{AUC_WINDOW.replace('-', '–')}. Tocilizumab and steroids are as a rule given "
+            "BECAUSE of expansion and toxicity (the reason is not recorded here): exposure beside them says "
+            "nothing about their effect. Days elapsed from the start of the first infusion.",
             "探索性分析。"
             f"{profile_name(context, kind['assay'], kind['specimen'], kind['level_unit'])}；Tmax 以天计，AUC 时间窗 "
-            f"{AUC_WINDOW.replace('-', '–')}。托珠单抗与激素因扩增和毒性而使用："
+            f"{AUC_WINDOW.replace('-', '–')}。托珠单抗与激素通常因扩增和毒性而使用（原因未记录）："
             "并列的暴露量不反映其作用。时间为首次输注开始后的天数。",
         ),
         *filter(None, [crs_note(results, context)]),
