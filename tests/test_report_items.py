@@ -330,12 +330,12 @@ def test_times_near_each_other_share_a_number():
 
 def test_numbers_under_the_axis_are_those_of_the_results(results, context_small):
     drawn = TYPICAL.draw(results, context_small)
-    # qPCR: DL2 alone has two results at a time; pre-dose 4 not detected, then 1, 1, 2 and 2 of 4 below the LLOQ.
+    # qPCR: DL2 alone has three results at a time; pre-dose 4 not detected, then 1, 1, 2 and 2 of 4 below the LLOQ.
     numbers = drawn.figure.axes[1]
     assert [t.get_text() for t in numbers.get_yticklabels()] == ["DL2 n", "below LLOQ"]
     by_row = {row: [t.get_text() for t in numbers.texts if t.get_position()[1] == row] for row in (0, 1)}
     assert by_row == {0: ["4"] * 5, 1: ["4", "1", "1", "2", "2"]}
-    assert any("No time with 2 results: DL1." in note for note in drawn.footnotes)
+    assert any("No time with 3 results: DL1." in note for note in drawn.footnotes)
 
 
 def test_target_expression_is_the_marker_and_a_patient_below_the_lloq_stands_at_the_bound(results, context_small):
