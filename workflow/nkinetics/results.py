@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -31,6 +32,9 @@ def by_patient(frame: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
     return lambda patient: groups.get(str(patient), nobody)
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class Results:
     """Canonical tables of a results folder, read when first asked for.
@@ -53,7 +57,7 @@ class Results:
     whole: Results | None = field(default=None, repr=False)
     some: frozenset[str] = frozenset()
     _cache: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _known: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _groups: dict[str, Callable[[str], pd.DataFrame]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -73,11 +77,12 @@ class Results:
             self._cache[name] = read_table(path, schema) if path.exists() else empty(schema)
         return self._cache[name]
 
-    def once(self, what: str, make: Callable[[Results], str]) -> str:
+    def once(self, what: str, make: Callable[[Results], T]) -> T:
         """What follows from these results and is asked for again and again, worked out once."""
         if what not in self._known:
             self._known[what] = make(self)
-        return self._known[what]
+        found: T = self._known[what]
+        return found
 
     def of_patient(self, name: str, patient: str) -> pd.DataFrame:
         """Rows of one patient in a canonical table, which is grouped once for all patients."""

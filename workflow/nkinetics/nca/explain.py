@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -186,6 +187,19 @@ class Analysis:
     results: Mapping[tuple[str, str, str], list[int]]
     ends: np.ndarray
 
+    @cached_property
+    def keys_of(self) -> Mapping[str, list[tuple[str, str, str, str]]]:
+        """The keys of `place` by patient."""
+        found: dict[str, list[tuple[str, str, str, str]]] = {}
+        for key in self.place:
+            found.setdefault(key[0], []).append(key)
+        return found
+
+    @cached_property
+    def sentences(self) -> tuple[Mapping[Any, Any], ...]:
+        """What the reasons of each batch say."""
+        return tuple(nca._sentences(self.whole, curves, self.ends) for curves in self.curves)
+
 
 def analysis(
     observations: pd.DataFrame,
@@ -233,10 +247,10 @@ def located(
     """
     code = {p.code: p.name for p in PARAMETERS}
     name = parameter if parameter in BY_NAME else code.get(parameter.upper(), parameter)
-    keys = list(made.place)
-    known = [("PATIENT", patient, [k[0] for k in keys]), ("PARAMETER", name, list(BY_NAME))]
-    raise_any(problem for case in known for problem in unknown(*case))
-    keys = [k for k in keys if k[0] == patient]
+    if patient not in made.keys_of or name not in BY_NAME:
+        known = [("PATIENT", patient, list(made.keys_of)), ("PARAMETER", name, list(BY_NAME))]
+        raise_any(problem for case in known for problem in unknown(*case))
+    keys = made.keys_of[patient]
     for place, what, word in ((1, "--assay", assay), (2, "--specimen", specimen)):
         if word:
             raise_any(unknown(what, word, [k[place] for k in keys]))
@@ -265,6 +279,8 @@ def explain(
     specimen: str = "",
     window: str = "",
     sources: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    with_points: bool = True,
 ) -> Explanation:
     """How one value was made.
 
@@ -279,6 +295,8 @@ def explain(
         ``infusion_1`` for trough).
     sources : mapping, optional
         Rows and wells behind each observation, as `wells` returns them.
+    with_points : bool
+        Whether to tell what became of every sample; its arithmetic does without.
 
     Returns
     -------
@@ -317,9 +335,9 @@ def explain(
         definition=" ".join((known.function.__doc__ or "").strip().split("\n\n")[0].split()),
         value=value,
         unit=UNITS[known.unit](unit, made.whole.dose_unit),
-        reason=_reason(made, curves, values, known.name, i),
+        reason=_reason(made, number, values, known.name, i),
         clock=_clock(row),
-        points=_points(made, row, known.name, key, sources or {}),
+        points=_points(made, row, known.name, key, sources or {}) if with_points else (),
         rules=_rules(row, known.name),
         steps=tuple(told),
     )
@@ -342,10 +360,10 @@ def difference(told: Explanation, table: pd.DataFrame) -> str:
     return "" if same else f"nca.csv holds {value}: it was made from other data or settings, run the workflow again"
 
 
-def _reason(made: Analysis, curves: Curves, values: Values, name: str, i: int) -> str:
+def _reason(made: Analysis, number: int, values: Values, name: str, i: int) -> str:
     only = np.zeros_like(values.flags)
     only[i] = values.flags[i]
-    sentences = {**nca._sentences(made.whole, curves, made.ends), **nca._own_sentences(name)}
+    sentences = {**made.sentences[number], **nca._own_sentences(name)}
     return str(texts(only, sentences)[i])
 
 

@@ -43,7 +43,7 @@ def explained(
         for name, window in SHOWN.items():
             if made is None or (*key, window) not in made.place:
                 continue
-            one = explain(made, patient, name, key[1], key[2], window)
+            one = explain(made, patient, name, key[1], key[2], window, with_points=False)
             if math.isnan(one.value):
                 continue
             other = difference(one, table)

@@ -33,10 +33,14 @@ def when_taken(results: Results, observed: pd.DataFrame) -> pd.DataFrame:
 
     There the plan stands in it, so that a data cut can be applied.
     """
-    samples = planned(results)
-    absent = set(samples.loc[~samples["collected"] & (samples["state"].fillna("") != ""), "sample_id"])
+    absent = results.once("samples not taken", _not_taken)
     out = (observed["status"] == "not_done") & observed["sample_id"].isin(absent)
     return observed.assign(**{c: observed[c].mask(out) for c in ("time_actual", "time_after_dose")})
+
+
+def _not_taken(results: Results) -> set[str]:
+    samples = planned(results)
+    return set(samples.loc[~samples["collected"] & (samples["state"].fillna("") != ""), "sample_id"])
 
 
 def outcomes(results: Results, assay: str, specimen: str) -> pd.DataFrame:

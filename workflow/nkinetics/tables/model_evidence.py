@@ -35,7 +35,7 @@ def build(results: Results, context: Context) -> TableBody:
         fits_of = by_patient(here)
         for patient in results.patients.itertuples():
             own = fits_of(str(patient.patient_id))
-            own = own.assign(_rank=own["model"].map(rank)).sort_values("_rank")
+            fitted_by = sorted(own.to_dict("records"), key=lambda fit: rank[fit["model"]])
             head = {
                 words.say("Assay", "检测方法"): profile_name(context, str(kind.assay), str(kind.specimen)),
                 words.say("Dose level", "剂量水平"): str(patient.dose_level),
@@ -45,7 +45,7 @@ def build(results: Results, context: Context) -> TableBody:
                 said = reasons.get(str(patient.patient_id), words.say("not fitted", "未拟合"))
                 rows.append(head | _cells(words, None, "", said, lead))
                 patients.append(str(patient.patient_id))
-            for fit in own.to_dict("records"):
+            for fit in fitted_by:
                 key = (patient.patient_id, kind.assay, kind.specimen, fit["model"])
                 rows.append(head | _cells(words, fit, identified.get(key, ""), str(fit["reason"]), lead))
                 patients.append(str(patient.patient_id))
@@ -65,13 +65,17 @@ def build(results: Results, context: Context) -> TableBody:
 def _identified(estimates: pd.DataFrame, words: Words) -> dict[tuple[Any, ...], str]:
     """For each fit the fitted parameters that the data determine, and those that they do not."""
     fitted = estimates[estimates["kind"] == "fitted"]
+    # Thousands of fits of a handful of parameters: plain lists, not a frame for each.
+    columns = [fitted[c].tolist() for c in ("patient_id", "assay", "specimen", "model", "parameter")]
+    of_fit: dict[tuple[Any, ...], list[tuple[str, bool]]] = {}
+    for *fit, name, good in zip(*columns, fitted["identifiable"].fillna(False).astype(bool), strict=True):
+        of_fit.setdefault(tuple(fit), []).append((str(name), good))
     found = {}
-    for key, own in fitted.groupby(["patient_id", "assay", "specimen", "model"], sort=False):
+    for key, named in of_fit.items():
         known = discover("models").get(str(key[3]))
         order = {name: i for i, name in enumerate(known.names if known else ())}
-        own = own.assign(_rank=own["parameter"].map(order).fillna(len(order))).sort_values("_rank", kind="stable")
-        good = own["identifiable"].fillna(False).astype(bool)
-        yes, no = (words.join(map(str, own.loc[mask, "parameter"])) for mask in (good, ~good))
+        named.sort(key=lambda pair: order.get(pair[0], len(order)))
+        yes, no = (words.join(name for name, good in named if good is wanted) for wanted in (True, False))
         found[key] = words.say("; ", "；").join(
             part for part in (yes, words.colon(words.say("not", "不可识别"), no) if no else "") if part
         )
