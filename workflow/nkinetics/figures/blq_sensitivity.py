@@ -101,7 +101,11 @@ def _panel(axes: Axes, rows: pd.DataFrame, patients: list[str], words: Words, na
     at = {patient: k for k, patient in enumerate(patients)}
     axes.set_ylim(len(patients) - 0.4, -0.6)
     labelled = names and len(patients) <= NAMED_UP_TO
-    axes.set_yticks(range(len(patients)), patients if labelled else [""] * len(patients))
+    # Ticks of hundreds of patients would take longer than all that is drawn, and nobody would see them.
+    few = len(patients) <= NAMED_UP_TO
+    axes.set_yticks(
+        range(len(patients)) if few else [], (patients if labelled else [""] * len(patients)) if few else []
+    )
     axes.tick_params(axis="y", length=0)
     axes.axvline(1.0, color=MUTED, linewidth=0.8, zorder=1)
     drawn = [1.0]
@@ -109,7 +113,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, patients: list[str], words: Words, na
         found = ratios(rows, rule)
         axes.plot(found.to_numpy(), [at[p] for p in found.index], zorder=3, **_look(rule))
         drawn += found.to_list()
-    few = len(patients) <= NAMED_UP_TO
     for k in range(len(patients)) if few else ():
         axes.axhline(k, color=RULE, linewidth=0.5, zorder=0)
     if len(drawn) == 1:

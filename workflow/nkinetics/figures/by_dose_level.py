@@ -34,7 +34,7 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.wording import Words, dose_names, grouped, profile_name, profiles, source_footnote, without_quantified
 
 NEEDS = ("observations", "patients", "infusions")
@@ -82,11 +82,11 @@ def draw(results: Results, context: Context) -> FigureBody:
 def _panel(axes: Axes, results: Results, rows: pd.DataFrame, words: Words) -> None:
     looks, seen = dose_look(results), quantified(rows)
     ends = []
+    draw_below(axes, rows, "#a7b0ba", 3.4)
+    lines = by_patient(seen)
     for patient in results.patients.itertuples():
-        own = rows[rows["patient_id"] == patient.patient_id]
-        line = quantified(own)
+        line = lines(str(patient.patient_id))
         colour, dashes = looks[str(patient.dose_level)]
-        draw_below(axes, own, "#a7b0ba", 3.4)
         if len(line):
             x = display(line["time_actual"])
             axes.plot(

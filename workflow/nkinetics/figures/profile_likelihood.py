@@ -301,13 +301,14 @@ def _without(results: Results, context: Context, words: Words) -> list[str]:
     found = []
     for kind in profiles(results).itertuples():
         own = curves[(curves["assay"] == kind.assay) & (curves["specimen"] == kind.specimen)]
-        mine = fits[(fits["assay"] == kind.assay) & (fits["specimen"] == kind.specimen)].set_index("patient_id")
+        mine = fits[(fits["assay"] == kind.assay) & (fits["specimen"] == kind.specimen)]
+        drawn, told_of = set(own["patient_id"]), dict(zip(mine["patient_id"], mine["reason"], strict=True))
         reasons = without_quantified(results, context, str(kind.assay), str(kind.specimen))
         lost: dict[str, list[str]] = {}
         for patient in results.patients["patient_id"]:
-            if patient in set(own["patient_id"]):
+            if patient in drawn:
                 continue
-            why = str(mine.loc[patient, "reason"]) if patient in mine.index else ""
+            why = str(told_of.get(patient, ""))
             lost.setdefault(why or reasons.get(str(patient), words.say("not fitted", "未拟合")), []).append(
                 str(patient)
             )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody, discover
-from nkinetics.results import Context, Results, by_patient
+from nkinetics.results import Context, Results
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
 from nkinetics.wording import Words, missing, profile_name, profiles, significant, without_quantified
 
 NEEDS = ("constant_sensitivity", "fits", "patients", "observations")
+Rows = Sequence[Mapping[str, Any]]
 
 
 def build(results: Results, context: Context) -> TableBody:
@@ -25,19 +29,20 @@ def build(results: Results, context: Context) -> TableBody:
     rows, patients = [], []
     for (model, constant), about in table.groupby(["model", "constant"], sort=True):
         names = [r for r in rates if r in set(about["parameter"])]
-        unit = _unit(context, str(model), str(constant))
+        which = words.join((f"{model}", _of(words, about, constant, _unit(context, str(model), str(constant)))))
         for kind in profiles(results).itertuples():
             reasons = without_quantified(results, context, str(kind.assay), str(kind.specimen))
             here = about[(about["assay"] == kind.assay) & (about["specimen"] == kind.specimen)]
-            rows_of = by_patient(here)
+            # A frame for each of thousands of fits would cost more than all else of the table.
+            rows_of: dict[str, list[Mapping[str, Any]]] = {}
+            for row in here.to_dict("records"):
+                rows_of.setdefault(str(row["patient_id"]), []).append(row)
             for patient in results.patients.itertuples():
-                own = rows_of(str(patient.patient_id))
+                own = rows_of.get(str(patient.patient_id), [])
                 said = reasons.get(str(patient.patient_id), words.say("not fitted", "未拟合"))
                 rows.append(
                     {
-                        words.say("Model, constant", "模型，常数"): words.join(
-                            (f"{model}", _of(words, about, constant, unit))
-                        ),
+                        words.say("Model, constant", "模型，常数"): which,
                         words.say("Assay", "检测方法"): profile_name(context, str(kind.assay), str(kind.specimen)),
                         words.say("Patient", "患者"): str(patient.patient_id),
                         **{_head(words, rate): _across(own, rate) if rate in names else "–" for rate in rates},
@@ -88,25 +93,28 @@ def _head(words: Words, rate: str) -> str:
     return words.say(f"{rate} (1/d): low | fixed | high", f"{rate} (1/d)：低 | 固定 | 高")
 
 
-def _three(own: pd.DataFrame) -> list[pd.Series | None]:
+def _true(value: object) -> bool:
+    return not missing(value) and bool(value)
+
+
+def _three(own: Rows) -> list[Mapping[str, Any] | None]:
     """Rows at the lowest, the fixed and the highest value; None where the fit did not converge or is absent."""
-    fixed = own[own["fixed"].fillna(False).astype(bool)]
-    ordered = own.sort_values("value", kind="stable")
-    picked = [frame.iloc[i] if len(frame) else None for frame, i in ((ordered, 0), (fixed, 0), (ordered, -1))]
-    return [row if row is not None and bool(row["converged"]) else None for row in picked]
+    fixed = [row for row in own if _true(row["fixed"])]
+    ordered = sorted(own, key=lambda row: float(row["value"]))
+    picked = [rows[i] if rows else None for rows, i in ((ordered, 0), (fixed, 0), (ordered, -1))]
+    return [row if row is not None and _true(row["converged"]) else None for row in picked]
 
 
-def _across(own: pd.DataFrame, rate: str) -> str:
-    rows = _three(own[own["parameter"] == rate])
+def _across(own: Rows, rate: str) -> str:
+    rows = _three([row for row in own if row["parameter"] == rate])
     return " | ".join(
         NOT_CALCULABLE if row is None or missing(row["estimate"]) else significant(float(row["estimate"]))
         for row in rows
     )
 
 
-def _at_ends(own: pd.DataFrame) -> str:
-    first = own[own["parameter"] == own["parameter"].iloc[0]] if len(own) else own
-    low, _, high = _three(first)
+def _at_ends(own: Rows) -> str:
+    low, _, high = _three([row for row in own if row["parameter"] == own[0]["parameter"]])
     return " | ".join(
         NOT_CALCULABLE if row is None or missing(row["delta_aicc"]) else _signed(float(row["delta_aicc"]))
         for row in (low, high)
@@ -117,22 +125,23 @@ def _signed(value: float) -> str:
     return "0.0" if abs(value) < 0.05 else f"{value:+.1f}"
 
 
-def _best(own: pd.DataFrame) -> str:
+def _best(own: Rows) -> str:
     """The value of the constant under which the profile is most likely."""
-    done = own[own["converged"].fillna(False).astype(bool) & own["delta_aicc"].notna()]
-    if not len(done):
+    done = [row for row in own if _true(row["converged"]) and not missing(row["delta_aicc"])]
+    if not done:
         return NOT_CALCULABLE
-    row = done.sort_values(["delta_aicc", "value"], kind="stable").iloc[0]
+    row = min(done, key=lambda row: (float(row["delta_aicc"]), float(row["value"])))
     return f"{row['value']:g} ({_signed(float(row['delta_aicc']))})"
 
 
-def _remarks(own: pd.DataFrame) -> str:
+def _remarks(own: Rows) -> str:
     """Why there is no fit, and of which values."""
-    lost = own[~own["converged"].fillna(False).astype(bool)].drop_duplicates("value")
-    if not len(lost):
+    lost = {row["value"]: str(row["reason"] or "") for row in reversed(own) if not _true(row["converged"])}
+    if not lost:
         return ""
-    at = "" if len(lost) == own["value"].nunique() else ", ".join(f"{v:g}" for v in lost["value"]) + ": "
-    return at + "; ".join(dict.fromkeys(r for r in lost["reason"] if r))
+    values = [value for value in dict.fromkeys(row["value"] for row in own) if value in lost]
+    at = "" if len(lost) == len({row["value"] for row in own}) else ", ".join(f"{v:g}" for v in values) + ": "
+    return at + "; ".join(dict.fromkeys(lost[v] for v in values if lost[v]))
 
 
 def _footnotes(context: Context) -> tuple[str, ...]:
