@@ -10,18 +10,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from nkinetics import findings, report, tables
+from nkinetics import findings, ingest, report, tables
 from nkinetics.plugins import discover, listed
 from nkinetics.qualification.control import Control, all_close, carried_out, table
 from nkinetics.report import html
-from nkinetics.report.patients import sections
+from nkinetics.report.patients import _wells, sections
 from nkinetics.report.trust import Trust
 from nkinetics.results import STUDY_TABLES, Context, Results
-from nkinetics.settings import as_json, section
+from nkinetics.settings import as_json, load, section
 from nkinetics.store import SCHEMAS, read_table, write_table
-from nkinetics.tables._fates import counts, fate_of_run
+from nkinetics.tables._fates import counts, fate_of_run, unseen_after_tlast
+from nkinetics.tables._visits import when_taken
+from nkinetics.tables.deviations import by_patient as by_departures
 from nkinetics.tables.model_parameters import undetermined
-from nkinetics.wording import Words
+from nkinetics.wording import Words, number_of
 
 EN, ZH = Words("en"), Words("zh")
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
@@ -269,6 +271,79 @@ def test_every_patient_with_a_result_has_a_line_that_says_how_far_to_trust_the_n
     assert "without an analysed result: 004-D2" in lines["004"]
     assert all("results analysed" in line for line in lines.values())
     assert "须谨慎" in dict(Trust(results, in_chinese(context_small), html.strings("zh")).of("006"))["定量 PCR、外周血"]
+
+
+def with_failed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Results that failed: of 001 before and after the first one below the LLOQ, of 004 after the last there is."""
+    more = []
+    for patient, like, day in (("001", "001-D29", 20.0), ("001", "001-D29", 35.0), ("004", "004-D29", 35.0)):
+        row = frame[(frame["sample_id"] == like) & (frame["assay"] == "qpcr")].assign(
+            sample_id=f"{patient}-X{day:g}", time_actual=day, status="failed", reportable=False, level=np.nan
+        )
+        more.append(row.assign(observation_id=f"x{patient}{day:g}", exclusion_reason="replicate CV 40.0 % above 25 %"))
+    return pd.concat([frame, *more], ignore_index=True)
+
+
+def test_a_result_that_is_missing_after_tlast_is_said_beside_tlast(edited, context_small):
+    results = edited(observations=with_failed)
+    assert unseen_after_tlast(results, "qpcr", "blood") == {"001": ["001-X20"], "004": ["004-X35"]}
+    (note,) = [n for n in tables.build("topline", results, context_small).footnotes if n.startswith("Tlast and")]
+    assert note.startswith("Tlast and the loss might lie later in 001 (001-X20), 004 (004-X35): ")
+    line = dict(Trust(results, context_small, html.strings("en")).of("001"))["qPCR, blood"]
+    assert "Tlast might lie later, as the result after it is missing (001-X20)" in line
+    assert not [n for n in tables.build("topline", edited_nothing(results), context_small).footnotes if "later in" in n]
+
+
+def edited_nothing(results: Results) -> Results:
+    """The same folder without those results."""
+    path = results.path("observations")
+    frame = read_table(path, SCHEMAS["observations"])
+    write_table(frame[~frame["sample_id"].str.contains("-X")], path, SCHEMAS["observations"])
+    return Results(results.folder)
+
+
+def test_trust_says_departures_from_the_protocol_and_calibrators_outside_their_limit(edited, context_small):
+    def outside(runs: pd.DataFrame) -> pd.DataFrame:
+        first = runs["run_id"] == "plate_1"
+        return runs.assign(
+            n_levels=runs["n_levels"].mask(first, 7), n_levels_within=runs["n_levels_within"].mask(first, 6)
+        )
+
+    results = edited(runs=outside)
+    departed = by_departures(results, context_small)
+    trust = Trust(results, context_small, html.strings("en"))
+    number = number_of(discover("tables")["deviations"], context_small)
+    for patient in ("001", "003", "004", "005", "006"):
+        line = dict(trust.of(patient))["qPCR, blood"]
+        assert "calibrators outside their limit on accepted runs (plate_1)" in line
+        assert (f"(Table {number})" in line) == bool(departed[patient])
+    assert any(departed.values())
+
+
+def test_the_level_of_every_qpcr_sample_is_told_from_its_wells(root, tmp_path):
+    """Of the bundled study: what the page says of the wells gives the level that observations.csv holds."""
+    settings = load(root / "config" / "config.yaml")
+    ingest.write(ingest.run(settings, root), tmp_path)
+    results, context = Results(tmp_path), Context(settings, "0.1.0")
+    told = _wells(results, context, html.strings("en"))
+    observed = results.table("observations")
+    levels = observed[(observed["assay"] == "qpcr") & (observed["status"] == "quantified")]
+    assert len(levels) > 100
+    for row in levels.itertuples():
+        lines = told[row.observation_id]
+        (curve,) = [line for line in lines if line.startswith("copies 10^")]
+        (made,) = [line for line in lines if line.startswith("mean ")]
+        intercept, slope = map(float, re.search(r"\(\(([\d.]+) − Ct\)/([\d.]+)\)", curve).groups())
+        cts = [float(line.split(": ")[1]) for line in lines[: lines.index(curve)]]
+        copies = np.mean([10 ** ((intercept - ct) / slope) for ct in cts])
+        mean, factor, level = map(float, re.match(r"mean ([\d.]+) × ([\d.]+) = ([\d.]+) ", made).groups())
+        assert copies == pytest.approx(mean, rel=1e-3)
+        assert mean * factor == pytest.approx(level, rel=1e-3) and level == pytest.approx(row.level, rel=1e-3)
+    # Samples that are still to come have no time at which they were taken; all others keep theirs.
+    seen = when_taken(results, observed).set_index("sample_id")["time_actual"]
+    before = observed.set_index("sample_id")["time_actual"]
+    assert before[["009-D42", "009-D56"]].notna().all() and seen[["009-D42", "009-D56"]].isna().all()
+    assert seen.drop(["009-D42", "009-D56"]).equals(before.drop(["009-D42", "009-D56"]))
 
 
 # ---------------------------------------------------------------------------------------------- labels and validation
