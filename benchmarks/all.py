@@ -91,6 +91,8 @@ def main() -> int:
     if options.patients:
         kept = ["--csv", str(LAST / "workflow.csv"), "--plot", str(LAST / "workflow.svg")]
         sizes = [str(n) for n in options.patients]
+        # From the exports to the page; the population is estimated once and kept, as large studies do.
+        kept += ["--frozen", "--target", "results/report.html"]
         wrong += [] if run("workflow", ["workflow.py", "--patients", *sizes, *kept]) else ["workflow"]
     if wrong:
         print(f"did not come to their end: {', '.join(wrong)}")
