@@ -217,3 +217,49 @@ def test_where_a_library_is_absent_its_installation_is_named(results_small, cont
     finally:
         optional.rtf_lacks.cache_clear()
         optional.pdf_lacks.cache_clear()
+
+
+# -------------------------------------------------------------------------------------- several tables, several figures
+
+
+def test_tables_of_several_batches_are_joined_in_one_call_as_one_by_one(results_small, tmp_path, capsys):
+    from nkinetics.columns import SCHEMAS
+    from nkinetics.store import read_table, write_table
+
+    names = ("nca", "fits")
+    for i, batch in enumerate(("00", "01")):
+        for name in names:
+            whole = read_table(results_small / f"{name}.csv", SCHEMAS[name])
+            own = whole[(whole["patient_id"] <= "003") == (i == 0)]
+            write_table(own, tmp_path / batch / f"{name}.csv", SCHEMAS[name])
+    parts = ["--input", str(tmp_path / "01"), str(tmp_path / "00")]
+    assert cli.main(["gather", *parts, "--table", *names, "--output-dir", str(tmp_path / "all")]) == cli.DONE
+    for name in names:
+        assert (tmp_path / "all" / f"{name}.csv").read_bytes() == (results_small / f"{name}.csv").read_bytes()
+        files = [str(tmp_path / b / f"{name}.csv") for b in ("01", "00")]
+        assert cli.main(["gather", "--input", *files, "--output", str(tmp_path / "one.csv")]) == cli.DONE
+        assert (tmp_path / "one.csv").read_bytes() == (results_small / f"{name}.csv").read_bytes()
+    for wrong, told in (
+        (["--table", "fitz", "--output-dir", str(tmp_path / "x")], "fitz"),
+        (["--output-dir", str(tmp_path / "x")], "no --table"),
+        (["--table", "fits", "--output", str(tmp_path / "x" / "fits.csv")], "--table"),
+    ):
+        assert cli.main(["gather", *parts, *wrong]) == cli.BAD_INPUT
+        assert told in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+def test_figures_are_written_by_name_and_by_kind_of_file(results_small, root, tmp_path, capsys):
+    config = str(root / "tests" / "data" / "results_small" / "config.yaml")
+    common = ["--results", str(results_small), "--config", config]
+    two = ["figure", "forecast", "F-CK-03", *common]
+    assert cli.main([*two, "--output-dir", str(tmp_path / "all")]) == cli.DONE
+    assert cli.main([*two, "--only", "svg", "json", "--output-dir", str(tmp_path / "page")]) == cli.DONE
+    assert cli.main([*two, "--only", "png", "--output-dir", str(tmp_path / "png")]) == cli.DONE
+    made = {p.name: p.read_bytes() for p in (tmp_path / "all").iterdir()}
+    assert {n.rpartition(".")[2] for n in made} == {"svg", "json", "png"} and len(made) == 6
+    page = {p.name: p.read_bytes() for p in (tmp_path / "page").iterdir()}
+    assert page == {n: content for n, content in made.items() if not n.endswith(".png")}
+    pictures = {p.name: p.read_bytes() for p in (tmp_path / "png").iterdir()}
+    assert pictures == {n: content for n, content in made.items() if n.endswith(".png")}
+    assert cli.main([*two, "--output", str(tmp_path / "x.svg")]) == cli.BAD_INPUT
+    assert "one name" in capsys.readouterr().err and not (tmp_path / "x.svg").exists()

@@ -61,14 +61,13 @@ def write(name: str, results: Results, context: Context, where: Path, endings: C
         path = where if where.suffix else where / f"{each}.svg"
         paths = {ending: path.with_suffix(f".{ending}") for ending in ENDINGS if ending in endings}
         if {"svg", "json"} & paths.keys():
-            svg, said, drawing = made(each, results, context)
+            svg, said, _ = made(each, results, context)
             texts = {"svg": '<?xml version="1.0" encoding="utf-8"?>\n' + svg, "json": said}
             for ending in paths.keys() & texts.keys():
                 write_text(paths[ending], texts[ending])
-        else:
-            _, drawing = drawn(each, results, context)
         if "png" in paths:
-            write_bytes(paths["png"], png_bytes(drawing))
+            # Drawn anew: writing the SVG leaves traces, and the picture is the same whatever else was asked for.
+            write_bytes(paths["png"], png_bytes(drawn(each, results, context)[1]))
         written += paths.values()
     return written
 
