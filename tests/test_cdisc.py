@@ -942,7 +942,10 @@ def test_the_rules_engine_finds_only_what_the_guide_explains(
 
     python = engine_python()
     if python is None:
-        pytest.skip("needs Python 3.12 with cdisc-rules-engine (NKINETICS_ENGINE_PYTHON names it)")
+        pytest.skip(
+            "the engine runs on Python 3.12 alone, in an environment of its own: python3.12 -m venv engine && "
+            "engine/bin/pip install cdisc-rules-engine, then NKINETICS_ENGINE_PYTHON=engine/bin/python"
+        )
     cdisc.write(dated, tmp_path)
     found = _engine.conformance(tmp_path, shared / "cdisc" / "sdtmig_3_4_rules.json", python)
     assert found["rule"].nunique() > 400 and (found["status"] == "passed").sum() > 100

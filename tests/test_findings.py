@@ -19,9 +19,9 @@ from nkinetics.report.trust import Trust
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import as_json, load, section
 from nkinetics.store import SCHEMAS, read_table, write_table
+from nkinetics.tables import deviations
 from nkinetics.tables._fates import counts, fate_of_run, unseen_after_tlast
 from nkinetics.tables._visits import when_taken
-from nkinetics.tables.deviations import by_patient as by_departures
 from nkinetics.tables.model_parameters import undetermined
 from nkinetics.wording import Words, number_of
 
@@ -302,7 +302,7 @@ def edited_nothing(results: Results) -> Results:
     return Results(results.folder)
 
 
-def test_trust_says_departures_from_the_protocol_and_calibrators_outside_their_limit(edited, context_small):
+def test_trust_says_protocol_deviations_and_calibrators_outside_their_limit(edited, context_small):
     def outside(runs: pd.DataFrame) -> pd.DataFrame:
         first = runs["run_id"] == "plate_1"
         return runs.assign(
@@ -310,14 +310,14 @@ def test_trust_says_departures_from_the_protocol_and_calibrators_outside_their_l
         )
 
     results = edited(runs=outside)
-    departed = by_departures(results, context_small)
+    deviated = deviations.by_patient(results, context_small)
     trust = Trust(results, context_small, html.strings("en"))
     number = number_of(discover("tables")["deviations"], context_small)
     for patient in ("001", "003", "004", "005", "006"):
         line = dict(trust.of(patient))["qPCR, blood"]
         assert "calibrators outside their limit on accepted runs (plate_1)" in line
-        assert (f"(Table {number})" in line) == bool(departed[patient])
-    assert any(departed.values())
+        assert (f"(Table {number})" in line) == bool(deviated[patient])
+    assert any(deviated.values())
 
 
 def test_the_level_of_every_qpcr_sample_is_told_from_its_wells(root, tmp_path):
@@ -339,6 +339,16 @@ def test_the_level_of_every_qpcr_sample_is_told_from_its_wells(root, tmp_path):
         mean, factor, level = map(float, re.match(r"mean ([\d.]+) × ([\d.]+) = ([\d.]+) ", made).groups())
         assert copies == pytest.approx(mean, rel=1e-3)
         assert mean * factor == pytest.approx(level, rel=1e-3) and level == pytest.approx(row.level, rel=1e-3)
+    # The two gates of a flow result stand in one row, each once; a reference gene in a line of its own.
+    first = {a: own.iloc[0] for a, own in observed[observed["sample_id"] == "001-D2"].groupby("assay")}
+    raw = results.table("ingest")
+    gates = raw[
+        raw["used"].fillna(False).astype(bool) & (raw["sample_id"] == "001-D2") & (raw["target"].str.contains("/"))
+    ]
+    counted = sorted(f"{t.rsplit('/', 1)[-1]}: {v}" for t, v in zip(gates["target"], gates["value_raw"], strict=True))
+    assert len(counted) == 2 and sorted(told[first["flow"]["observation_id"]]) == counted
+    genes = raw[(raw["sample_id"] == "001-D2") & (raw["target"] == "RPPH1")]["value_raw"]
+    assert told[first["qpcr"]["observation_id"]][-1] == f"RPPH1: {', '.join(genes)}"
     # Samples that are still to come have no time at which they were taken; all others keep theirs.
     seen = when_taken(results, observed).set_index("sample_id")["time_actual"]
     before = observed.set_index("sample_id")["time_actual"]

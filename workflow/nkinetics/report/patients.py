@@ -256,14 +256,16 @@ def _firsts(own: pd.DataFrame, points: Mapping[str, set[str]]) -> dict[tuple[str
 def _wells(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str, list[str]]:
     """Behind each observation: every well with its value as exported, and how a qPCR level comes from its wells.
 
-    The gate is named where a row has several; the reference gene of a qPCR level stands in a line of its own.
+    The gate is named where a row has several; the reference gene, in rows of its own, stands in a line of its own.
     """
     sources = results.table("observation_sources")
     sources = sources[sources["role"].isin(("replicate", "reference")) & sources["source_row"].notna()]
     rows = results.table("ingest")
     rows = rows[rows["used"].fillna(False).astype(bool) & ~rows["role"].isin(("standard", "ntc"))]
     key = ["source_sha256", "source_file", "source_row"]
-    behind = sources[["observation_id", "role", *key]].drop_duplicates()
+    # A table of gates has the reference of a level in the level's own row, where it is shown already.
+    behind = sources[["observation_id", "role", *key]].sort_values("role", ascending=False, kind="stable")
+    behind = behind.drop_duplicates(["observation_id", *key])
     merged = behind.merge(rows.drop(columns="role"), on=key, how="inner").sort_values([*key, "well", "target"])
     # A large study has a million wells: plain lists, not a frame for each observation.
     columns = ("observation_id", "role", "run_id", "target", "well", "value_raw")
@@ -274,11 +276,11 @@ def _wells(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str
             targets.setdefault(observation, set()).add(target)
     found: dict[str, list[str]] = {}
     exported: dict[str, tuple[str, str, list[str]]] = {}
-    genes: dict[str, tuple[str, list[str]]] = {}
+    genes: dict[tuple[str, str], list[str]] = {}
     for observation, role, run, target, well, value in wells:
         shown = _four_decimals(value) or "–"
         if role == "reference":
-            genes.setdefault(observation, (target, []))[1].append(shown)
+            genes.setdefault((observation, target.rsplit("/", 1)[-1]), []).append(shown)
             continue
         exported.setdefault(observation, (run, target, []))[2].append(value)
         name = target.rsplit("/", 1)[-1] if len(targets[observation]) > 1 else ""
@@ -286,8 +288,8 @@ def _wells(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str
         found.setdefault(observation, []).append(f"{head}: {shown}" if head else shown)
     for observation, lines in _from_copies(results, context, s, exported).items():
         found[observation] += lines
-    for observation, (target, cts) in genes.items():
-        found.setdefault(observation, []).append(f"{target}: {', '.join(cts)}")
+    for (observation, target), values_of in genes.items():
+        found.setdefault(observation, []).append(f"{target}: {', '.join(values_of)}")
     return found
 
 

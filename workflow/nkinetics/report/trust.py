@@ -11,9 +11,9 @@ import pandas as pd
 from nkinetics.leading import led
 from nkinetics.plugins import discover
 from nkinetics.results import Context, Results
+from nkinetics.tables import deviations
 from nkinetics.tables._fates import KEY, NAMED_UP_TO, fates, of_samples, unseen_after_tlast
 from nkinetics.tables._nca import BY_NAME, OUTSIDE, values
-from nkinetics.tables.deviations import by_patient
 from nkinetics.tables.model_parameters import QUANTITY_NAMES, undetermined
 from nkinetics.wording import Words, missing, number_of, profile_name, profiles, significant
 
@@ -45,7 +45,7 @@ class Trust:
         fits, estimates = results.table("fits"), results.table("estimates")
         self.fits = fits[fits["model"] == model].drop_duplicates(KEY[:3]).set_index(KEY[:3])
         self.loose = undetermined(estimates[estimates["model"] == model])
-        self.departures = by_patient(results, context)
+        self.deviations = deviations.by_patient(results, context)
         self.unseen = {(a, sp): unseen_after_tlast(results, a, sp) for a, sp, _ in self.kinds}
         accepted = runs.set_index(["run_id", "assay"])[["n_levels", "n_levels_within"]]
         outside = accepted["n_levels_within"] < accepted["n_levels"]
@@ -65,7 +65,7 @@ class Trust:
     def _line(self, patient: str, assay: str, specimen: str, own: pd.DataFrame) -> str:
         s, key = self.s, (patient, assay, specimen)
         parts = [self._samples(own), self._blq(own), self._runs(own, assay), self._later(key)]
-        parts += [self._slope(key), self._model(key), self._departed(patient)]
+        parts += [self._slope(key), self._model(key), self._deviations(patient)]
         concerns = [concern for _, concern in parts if concern]
         facts = self.words.say("; ", "；").join(fact for fact, _ in parts if fact)
         told = self.words.say("; ", "；").join(concerns)
@@ -105,11 +105,11 @@ class Trust:
         names = self.unseen[assay, specimen].get(patient, [])
         return "", self.s["trust_later"].format(samples=self.words.join(names)) if names else ""
 
-    def _departed(self, patient: str) -> tuple[str, str]:
-        """Departures from the protocol that touch the kinetics, counted by kind."""
-        kinds = Counter(each.kind for each in self.departures.get(patient, ()))
+    def _deviations(self, patient: str) -> tuple[str, str]:
+        """Protocol deviations that touch the kinetics, counted by kind."""
+        kinds = Counter(each.kind for each in self.deviations.get(patient, ()))
         told = self.words.join(f"{kind} {n}" for kind, n in kinds.items())
-        return "", self.s["trust_departed"].format(kinds=told, number=self.number) if kinds else ""
+        return "", self.s["trust_deviations"].format(kinds=told, number=self.number) if kinds else ""
 
     def _slope(self, key: tuple[str, str, str]) -> tuple[str, str]:
         """Points, span, fit and extrapolation of the terminal slope, and why it is not accepted."""

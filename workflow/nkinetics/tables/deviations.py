@@ -75,7 +75,7 @@ def build(results: Results, context: Context) -> TableBody:
 
 
 def by_patient(results: Results, context: Context) -> dict[str, list[Deviation]]:
-    """Departures from the protocol of every patient: doses, co-medication, samples."""
+    """Protocol deviations of every patient: doses, co-medication, samples."""
     words, schedule = Words(context.language), plans(results, context)
     of_samples = _samples(results, context, words)
     return {
