@@ -14,7 +14,7 @@ from nkinetics import findings, ingest, report, tables
 from nkinetics.plugins import discover, listed
 from nkinetics.qualification.control import Control, all_close, carried_out, table
 from nkinetics.report import html
-from nkinetics.report.patients import _wells, sections
+from nkinetics.report.patients import _curves_note, _wells, sections
 from nkinetics.report.trust import Trust
 from nkinetics.results import STUDY_TABLES, Context, Results
 from nkinetics.settings import as_json, load, section
@@ -274,11 +274,14 @@ def test_every_patient_with_a_result_has_a_line_that_says_how_far_to_trust_the_n
 
 
 def with_failed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Results that failed: of 001 before and after the first one below the LLOQ, of 004 after the last there is."""
+    """Results that failed: of 001 before and after the first below the LLOQ, of 004 after the last there is; of 005 one
+    after the last that a rule left out."""
     more = []
-    for patient, like, day in (("001", "001-D29", 20.0), ("001", "001-D29", 35.0), ("004", "004-D29", 35.0)):
+    cases = (("001", 20.0, "failed"), ("001", 35.0, "failed"), ("004", 35.0, "failed"), ("005", 35.0, "quantified"))
+    for patient, day, status in cases:
+        like = f"{patient}-D29"
         row = frame[(frame["sample_id"] == like) & (frame["assay"] == "qpcr")].assign(
-            sample_id=f"{patient}-X{day:g}", time_actual=day, status="failed", reportable=False, level=np.nan
+            sample_id=f"{patient}-X{day:g}", time_actual=day, status=status, reportable=False, level=np.nan
         )
         more.append(row.assign(observation_id=f"x{patient}{day:g}", exclusion_reason="replicate CV 40.0 % above 25 %"))
     return pd.concat([frame, *more], ignore_index=True)
@@ -320,6 +323,13 @@ def test_trust_says_protocol_deviations_and_calibrators_outside_their_limit(edit
     assert any(deviated.values())
 
 
+def intercept_of(results: Results, row: pd.Series) -> tuple[float, float]:
+    """Intercept and slope, made positive, of the curve of a qPCR result."""
+    runs = results.table("runs")
+    run = runs[(runs["run_id"] == row["run_id"]) & (runs["target"] == "CAR")].iloc[0]
+    return float(run["intercept"]), -float(run["slope"])
+
+
 def test_the_level_of_every_qpcr_sample_is_told_from_its_wells(root, tmp_path):
     """Of the bundled study: what the page says of the wells gives the level that observations.csv holds."""
     settings = load(root / "config" / "config.yaml")
@@ -331,14 +341,38 @@ def test_the_level_of_every_qpcr_sample_is_told_from_its_wells(root, tmp_path):
     assert len(levels) > 100
     for row in levels.itertuples():
         lines = told[row.observation_id]
-        (curve,) = [line for line in lines if line.startswith("copies 10^")]
         (made,) = [line for line in lines if line.startswith("mean ")]
-        intercept, slope = map(float, re.search(r"\(\(([\d.]+) − Ct\)/([\d.]+)\)", curve).groups())
-        cts = [float(line.split(": ")[1]) for line in lines[: lines.index(curve)]]
-        copies = np.mean([10 ** ((intercept - ct) / slope) for ct in cts])
-        mean, factor, level = map(float, re.match(r"mean ([\d.]+) × ([\d.]+) = ([\d.]+) ", made).groups())
+        pairs = [re.search(r": ([\d.]+) → ([\d.]+)$", line).groups() for line in lines[: lines.index(made)]]
+        note = _curves_note(results, context, html.strings("en"), levels[levels["run_id"] == row.run_id])
+        intercept, slope = map(float, re.search(rf"{row.run_id} CAR ([\d.]+), ([\d.]+)\.", note).groups())
+        for ct, copies_told in pairs:
+            assert 10 ** ((intercept - float(ct)) / slope) == pytest.approx(float(copies_told), rel=1e-3)
+        copies = np.mean([10 ** ((intercept - float(ct)) / slope) for ct, _ in pairs])
+        mean, factor, level = map(float, re.match(r"mean ([\d.]+) × ([\d.]+) = ([\d.]+)$", made).groups())
         assert copies == pytest.approx(mean, rel=1e-3)
         assert mean * factor == pytest.approx(level, rel=1e-3) and level == pytest.approx(row.level, rel=1e-3)
+    # A well without a Ct keeps its word; the others give the level.
+    cut = levels.iloc[0]
+    frame = results.table("ingest")
+    own = (
+        frame["used"].fillna(False).astype(bool) & (frame["sample_id"] == cut["sample_id"]) & (frame["target"] == "CAR")
+    )
+    own &= frame["run_id"] == cut["run_id"]
+    frame.loc[frame.index[own][0], "value_raw"] = "Undetermined"
+    write_table(frame, tmp_path / "ingest.csv", SCHEMAS["ingest"])
+    rest = [
+        10 ** ((intercept_of(results, cut)[0] - float(v)) / intercept_of(results, cut)[1])
+        for v in frame.loc[frame.index[own][1:], "value_raw"]
+    ]
+    two = observed.assign(
+        n_replicates=observed["n_replicates"].mask(observed["observation_id"] == cut["observation_id"], 2)
+    )
+    two.loc[two["observation_id"] == cut["observation_id"], "level"] = np.mean(rest) * cut["lloq"] / 10
+    write_table(two, tmp_path / "observations.csv", SCHEMAS["observations"])
+    lines = _wells(Results(tmp_path), context, html.strings("en"))[cut["observation_id"]]
+    assert (
+        lines[0].endswith(": Undetermined") and sum("→" in line for line in lines) == 2 and lines[3].startswith("mean ")
+    )
     # The two gates of a flow result stand in one row, each once; a reference gene in a line of its own.
     first = {a: own.iloc[0] for a, own in observed[observed["sample_id"] == "001-D2"].groupby("assay")}
     raw = results.table("ingest")

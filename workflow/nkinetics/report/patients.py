@@ -286,8 +286,9 @@ def _wells(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str
         name = target.rsplit("/", 1)[-1] if len(targets[observation]) > 1 else ""
         head = " ".join(p for p in (well, name) if p)
         found.setdefault(observation, []).append(f"{head}: {shown}" if head else shown)
-    for observation, lines in _from_copies(results, context, s, exported).items():
-        found[observation] += lines
+    for observation, (copies, made) in _from_copies(results, context, s, exported).items():
+        told = zip(found[observation], copies, strict=True)
+        found[observation] = [*(f"{line} → {n}" if n else line for line, n in told), made]
     for (observation, target), values_of in genes.items():
         found.setdefault(observation, []).append(f"{target}: {', '.join(values_of)}")
     return found
@@ -304,17 +305,24 @@ def _four_decimals(value: str) -> str:
     return f"{float(value):.4f}" if re.fullmatch(r"-?\d+\.\d{5,}", value) else value
 
 
+NUMBER = re.compile(r"\d+(\.\d+)?")
+
+
+def _curves(results: Results) -> dict[tuple[str, str], tuple[float, float]]:
+    """Slope and intercept of the standard curve of each qPCR run and target."""
+    runs = results.table("runs")
+    runs = runs[(runs["assay"] == "qpcr") & runs["slope"].notna()]
+    return {(str(r.run_id), str(r.target)): (float(r.slope), float(r.intercept)) for r in runs.itertuples()}
+
+
 def _from_copies(
     results: Results, context: Context, s: Mapping[str, Any], exported: Mapping[str, tuple[str, str, list[str]]]
-) -> dict[str, list[str]]:
+) -> dict[str, tuple[list[str | None], str]]:
     """For each quantified qPCR level the copies of its wells by the curve of their run, and their mean as a level."""
     qpcr, found = context.settings.assays.qpcr, {}
     if qpcr is None:
         return {}
-    runs = results.table("runs")
-    runs = runs[(runs["assay"] == "qpcr") & runs["slope"].notna()]
-    curves = {(str(r.run_id), str(r.target)): (float(r.slope), float(r.intercept)) for r in runs.itertuples()}
-    observed = results.table("observations")
+    curves, observed = _curves(results), results.table("observations")
     observed = observed[(observed["assay"] == "qpcr") & (observed["status"] == "quantified") & observed["lloq"].notna()]
     columns = ("observation_id", "level", "lloq", "n_replicates")
     for observation, level, lloq, n in zip(*(observed[c] for c in columns), strict=True):
@@ -322,18 +330,30 @@ def _from_copies(
         if (run, target) not in curves:
             continue
         slope, intercept = curves[run, target]
-        copies = [10 ** ((float(v) - intercept) / slope) for v in raw if re.fullmatch(r"\d+(\.\d+)?", v)]
-        factor = float(lloq) / qpcr.lloq_copies
+        copies = [10 ** ((float(v) - intercept) / slope) if NUMBER.fullmatch(v) else None for v in raw]
+        detected = [c for c in copies if c is not None]
+        factor, mean = float(lloq) / qpcr.lloq_copies, sum(detected) / max(1, len(detected))
         # Where the unit needs more than these wells, nothing is said.
-        if len(copies) != n or abs(sum(copies) / len(copies) * factor / float(level) - 1) > 1e-4:
-            continue
-        each = ", ".join(significant(c, 4) for c in copies)
-        curve = s["well_copies"].format(intercept=f"{intercept:.4f}", slope=f"{-slope:.4f}", copies=each)
-        mean, times = significant(sum(copies) / len(copies), 4), f"{factor:.4g}"
-        limits = {"lloq": significant(float(lloq)), "limit": f"{qpcr.lloq_copies:g}"}
-        made = s["well_level"].format(mean=mean, factor=times, level=significant(float(level), 4), **limits)
-        found[str(observation)] = [curve, made]
+        if len(detected) == n and abs(mean * factor / float(level) - 1) < 1e-4:
+            told = {"mean": significant(mean, 4), "factor": f"{factor:.4g}", "level": significant(float(level), 4)}
+            found[str(observation)] = (
+                [None if c is None else significant(c, 4) for c in copies],
+                str(s["well_level"].format(**told)),
+            )
     return found
+
+
+def _curves_note(results: Results, context: Context, s: Mapping[str, Any], rows: pd.DataFrame) -> str:
+    """Once for all rows: how copies come from Ct by the curve of each run, and a level from copies."""
+    qpcr, used = context.settings.assays.qpcr, set(rows.loc[rows["status"] == "quantified", "run_id"])
+    if qpcr is None or not (rows["assay"] == "qpcr").all():
+        return ""
+    told = [
+        f"{run} {target} {intercept:.4f}, {-slope:.4f}"
+        for (run, target), (slope, intercept) in sorted(_curves(results).items())
+        if run in used and re.search(qpcr.target_pattern, target)
+    ]
+    return str(s["wells_note"].format(curves="; ".join(told), limit=f"{qpcr.lloq_copies:g}")) if told else ""
 
 
 def _links(
@@ -390,7 +410,8 @@ def _observations(
                     measured(row, context, curves),
                 )
             )
-        found.append({"title": s["observations_of"].format(assay=name, n=len(rows), used=used), "rows": lines})
+        title = s["observations_of"].format(assay=name, n=len(rows), used=used)
+        found.append({"title": title, "note": _curves_note(results, context, s, rows), "rows": lines})
     return found
 
 

@@ -59,7 +59,9 @@ def unseen_after_tlast(results: Results, assay: str, specimen: str) -> dict[str,
     for patient, rows in observed[observed["patient_id"].isin(last.index)].groupby("patient_id", sort=True):
         later = rows[rows["time_actual"] > last[patient]].sort_values(["time_actual", "sample_id"])
         next_seen = later.loc[later["_fate"] == "analysed", "time_actual"].min()
-        unseen = later[later["_fate"].isin(("failed", "by_rule")) & ~(later["time_actual"] >= next_seen)]
+        # What a rule left out at the end of the analysis (a data cut, a subsequent therapy) ends it; that is no gap.
+        gap = (later["_fate"] == "by_rule") & (later["time_actual"] < next_seen)
+        unseen = later[gap | ((later["_fate"] == "failed") & ~(later["time_actual"] >= next_seen))]
         if len(unseen):
             found[str(patient)] = list(dict.fromkeys(unseen["sample_id"]))
     return found

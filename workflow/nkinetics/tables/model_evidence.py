@@ -69,7 +69,7 @@ def _identified(estimates: pd.DataFrame, words: Words) -> dict[tuple[Any, ...], 
     columns = [fitted[c].tolist() for c in ("patient_id", "assay", "specimen", "model", "parameter")]
     of_fit: dict[tuple[Any, ...], list[tuple[str, bool]]] = {}
     for *fit, name, good in zip(*columns, fitted["identifiable"].fillna(False).astype(bool), strict=True):
-        of_fit.setdefault(tuple(fit), []).append((str(name), good))
+        of_fit.setdefault(tuple(fit), []).append((str(name), bool(good)))
     found = {}
     for key, named in of_fit.items():
         known = discover("models").get(str(key[3]))
