@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import openpyxl
+import pandas as pd
 import pytest
 from nkinetics import cli, optional, tables
 from nkinetics.errors import BAD_INPUT, InputError
@@ -246,6 +247,53 @@ def test_tables_of_several_batches_are_joined_in_one_call_as_one_by_one(results_
     ):
         assert cli.main(["gather", *parts, *wrong]) == cli.BAD_INPUT
         assert told in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["nca", "estimates"])
+def test_batches_that_are_not_in_order_are_joined_all_the_same(name, results_small, tmp_path):
+    header, *lines = (results_small / f"{name}.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    halves = {"00": lines[::2], "01": lines[1::2]}  # every patient in both
+    for batch, own in halves.items():
+        (tmp_path / f"{batch}.csv").write_text("".join([header, *reversed(own)]), encoding="utf-8")
+    files = [str(tmp_path / f"{batch}.csv") for batch in halves]
+    assert cli.main(["gather", "--input", *files, "--output", str(tmp_path / "all.csv")]) == cli.DONE
+    assert (tmp_path / "all.csv").read_bytes() == (results_small / f"{name}.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda cells: [*cells[:8], "1,2", *cells[9:]], "value"),
+        (lambda cells: [*cells[:8], "inf", *cells[9:]], "value"),
+        (lambda cells: [*cells[:10], "1.5", *cells[11:]], "n_points"),
+        (lambda cells: [*cells, "more"], "14 cells"),
+    ],
+)
+def test_a_batch_with_a_wrong_cell_is_refused_with_its_place(wrong, told, results_small, tmp_path, capsys):
+    rows = list(csv.reader((results_small / "nca.csv").read_text(encoding="utf-8").splitlines()))
+    assert rows[0][8] == "value" and rows[0][10] == "n_points"
+    rows[7] = wrong(rows[7])
+    part = tmp_path / "nca.csv"
+    with part.open("w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle, lineterminator="\n").writerows(rows)
+    assert cli.main(["gather", "--input", str(part), "--output", str(tmp_path / "all.csv")]) == cli.BAD_INPUT
+    said = capsys.readouterr().err
+    assert f"{part.as_posix()}, row 8" in said and told in said and not (tmp_path / "all.csv").exists()
+
+
+def test_a_cell_of_two_lines_stays_with_its_patient(tmp_path):
+    from nkinetics.columns import FITS
+    from nkinetics.store import read_table, write_table
+
+    frame = pd.DataFrame({"patient_id": ["02", "01", "03"], "assay": "qpcr", "model": "decay"})
+    frame = frame.assign(specimen="blood", reason=['one "quoted",\nand a second line', "plain, with comma", "\n\n"])
+    write_table(frame, tmp_path / "whole.csv", FITS)
+    for batch, own in (("a", frame.iloc[:1]), ("b", frame.iloc[1:])):
+        write_table(own, tmp_path / f"{batch}.csv", FITS)
+    files = [str(tmp_path / f"{batch}.csv") for batch in "ab"]
+    assert cli.main(["gather", "--input", *files, "--output", str(tmp_path / "all.csv")]) == cli.DONE
+    assert (tmp_path / "all.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert len(read_table(tmp_path / "all.csv", FITS)) == 3
 
 
 def test_figures_are_written_by_name_and_by_kind_of_file(results_small, root, tmp_path, capsys):

@@ -368,7 +368,7 @@ def _statistics(args: argparse.Namespace) -> int:
 
 def _gather(args: argparse.Namespace) -> int:
     from nkinetics.columns import SCHEMAS
-    from nkinetics.store import gather, schema_of, write_table
+    from nkinetics.store import schema_of, write_gathered
 
     if bool(args.table) == bool(args.output):
         found, expected = ("--table", "no --table") if args.table else ("no --table", "names of tables")
@@ -382,10 +382,10 @@ def _gather(args: argparse.Namespace) -> int:
         )
     if args.output:
         schema = schema_of(args.input[0])
-        write_table(gather(args.input, schema), args.output, schema)
+        write_gathered(args.input, args.output, schema)
     for name in args.table:
         files = [part / f"{name}.csv" for part in args.input]
-        write_table(gather(files, SCHEMAS[name]), args.output_dir / f"{name}.csv", SCHEMAS[name])
+        write_gathered(files, args.output_dir / f"{name}.csv", SCHEMAS[name])
     return DONE
 
 

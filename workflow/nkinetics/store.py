@@ -469,6 +469,93 @@ def gather(paths: Iterable[Path], schema: Schema) -> pd.DataFrame:
     return complete(pd.concat(filled, ignore_index=True) if filled else empty(schema), schema)
 
 
+def write_gathered(paths: Sequence[Path], path: Path, schema: Schema) -> None:
+    """Join the batches of one canonical table into a file, sorted by its key.
+
+    Batches that our own stages wrote hold whole patients, in order: their lines are copied as they stand, one patient
+    after the other, and no more than one batch is ever in memory. Anything else goes through `gather`.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One file of each batch.
+    path : Path
+        The joined table.
+    schema : Schema
+        Its columns.
+
+    Raises
+    ------
+    InputError
+        With everything that is wrong with the files.
+    """
+    placed: dict[bytes, tuple[Path, int, int]] = {}
+    for one in paths:
+        own = _patients_of(one, schema)
+        if own is None or not placed.keys().isdisjoint(own):
+            write_table(gather(paths, schema), path, schema)
+            return
+        placed |= {patient: (one, begin, end) for patient, (begin, end) in own.items()}
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        handle.write(",".join(schema.names).encode() + b"\n")
+        for patient in sorted(placed):
+            one, begin, end = placed[patient]
+            with one.open("rb") as batch:
+                batch.seek(begin)
+                handle.write(batch.read(end - begin))
+
+
+def _patients_of(path: Path, schema: Schema) -> dict[bytes, tuple[int, int]] | None:
+    """Where the lines of each patient begin and end in a file of our own stages; None where it is none of those."""
+    header = ",".join(schema.names).encode() + b"\n"
+    if schema.names[0] != "patient_id" or schema.key[0] != "patient_id" or not path.is_file():
+        return None
+    content = path.read_bytes()
+    if not content.startswith(header) or not content.endswith(b"\n") or b"\r" in content:
+        return None
+    lines: list[bytes] = []
+    whole = True
+    for line in content.split(b"\n")[1:-1]:
+        if whole:
+            lines.append(line)
+        else:  # a quoted cell goes on in the next line
+            lines[-1] += b"\n" + line
+        whole = whole != (line.count(b'"') % 2 == 1)
+    cells = [len(next(csv.reader([line.decode()]))) if b'"' in line else line.count(b",") + 1 for line in lines]
+    if not whole or any(n != len(schema.names) for n in cells) or not _sound(content, schema):
+        return None
+    found: dict[bytes, tuple[int, int]] = {}
+    at = len(header)
+    for line in lines:
+        patient = line[: line.index(b",")]
+        found[patient] = (found.get(patient, (at, at))[0], at + len(line) + 1)
+        at += len(line) + 1
+    return found
+
+
+def _sound(content: bytes, schema: Schema) -> bool:
+    """Whether every cell of a table is what its column asks for, and the rows are sorted by the key."""
+    kinds = {column.name: column.kind for column in schema.columns}
+    numbers = [name for name, kind in kinds.items() if kind in ("float", "int")]
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(content),
+            dtype={name: "float64" if name in numbers else "str" for name in kinds},
+            keep_default_na=False,
+            na_values={name: [""] for name in numbers},
+        )
+    except ValueError:
+        return False
+    for name, kind in kinds.items():
+        if kind == "bool" and not frame[name].isin(["true", "false", ""]).all():
+            return False
+        if kind in ("float", "int") and np.isinf(frame[name]).any():
+            return False
+        if kind == "int" and not ((frame[name] == frame[name].round()) | frame[name].isna()).all():
+            return False
+    return _increasing([pd.factorize(frame[name], sort=True)[0] for name in schema.key])
+
+
 def schema_of(path: Path, schemas: Mapping[str, Schema] = SCHEMAS) -> Schema:
     """The schema whose columns stand in the header of a file that our own stages wrote.
 
