@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from nkinetics import ingest, settings
+from nkinetics import ingest, readers, settings
 from nkinetics.columns import INGEST, OBSERVATION_SOURCES, OBSERVATIONS, RUNS
 from nkinetics.errors import InputError
 from nkinetics.store import read_table
@@ -68,6 +68,34 @@ def test_every_row_read_is_used_or_set_aside_with_a_reason(root: Path):
             used, aside = int(rows["used"].sum()), int((rows["reason"] != "").sum())
             assert report.n_rows == len(rows) == used + aside > 0, report.label
         assert not made.problems
+
+
+@pytest.mark.parametrize("folder", [".", "tests/data/small"])
+def test_a_study_worked_on_run_by_run_gives_the_same_bytes(folder, root: Path, tmp_path: Path, monkeypatch):
+    study = root / folder
+    whole = ingest.run(settings.load(study / "config" / "config.yaml"), study)
+    ingest.write(whole, tmp_path / "whole")
+    monkeypatch.setattr(ingest, "_PIECE", 1)
+    monkeypatch.setattr(readers, "_PIECE", 1)
+    parts = ingest.run(settings.load(study / "config" / "config.yaml"), study)
+    ingest.write(parts, tmp_path / "parts")
+    assert tree(tmp_path / "parts") == tree(tmp_path / "whole") and parts.warnings == whole.warnings
+    for name, schema in (("ingest", INGEST), ("observation_sources", OBSERVATION_SOURCES)):
+        pd.testing.assert_frame_equal(
+            read_table(tmp_path / "parts" / f"{name}.csv", schema), getattr(parts, name), check_dtype=True
+        )
+
+
+def test_a_pattern_that_fits_no_target_of_many_runs_is_said_once(root: Path, monkeypatch):
+    monkeypatch.setattr(ingest, "_PIECE", 1)
+    loaded = settings.load(root / "config" / "config.yaml")
+    assert loaded.assays.qpcr is not None
+    qpcr = loaded.assays.qpcr.model_copy(update={"target_pattern": "nothing"})
+    wrong = loaded.model_copy(update={"assays": loaded.assays.model_copy(update={"qpcr": qpcr})})
+    with pytest.raises(InputError) as raised:
+        ingest.run(wrong, root)
+    (problem,) = (p for p in raised.value.problems if p.column == "assays.qpcr.target_pattern")
+    assert "targets: CAR, RPPH1" in problem.found
 
 
 def test_the_sources_of_a_level_are_its_wells_and_the_curve(study: Path):

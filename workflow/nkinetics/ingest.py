@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from nkinetics import readers
+from nkinetics import compact, readers
 from nkinetics.columns import (
     CALIBRATORS,
     IDENTIFIER,
@@ -43,7 +45,7 @@ from nkinetics.readers import FileReport
 from nkinetics.readers._export import label_of
 from nkinetics.settings import INPUT_TABLES, Settings, located
 from nkinetics.starter import init_study
-from nkinetics.store import complete, empty, records, rows_sha256, write_table, write_text
+from nkinetics.store import complete, empty, records, rows_sha256, table_writer, write_table, write_text
 
 __all__ = [
     "Checked",
@@ -77,7 +79,10 @@ class Ingested:
 
     Parameters
     ----------
-    ingest, runs, calibrators, observations, observation_sources : DataFrame
+    rows, wells : DataFrame
+        The canonical tables ingest and observation_sources, compact (`nkinetics.compact`) and not sorted: they have as
+        many rows as the exports.
+    runs, calibrators, observations : DataFrame
         The canonical tables of these names.
     study : Study
         The user's tables, normalised, with what listings added.
@@ -93,11 +98,11 @@ class Ingested:
         The user's tables as they were read: name, path as configured, sha256.
     """
 
-    ingest: pd.DataFrame
+    rows: pd.DataFrame
     runs: pd.DataFrame
     calibrators: pd.DataFrame
     observations: pd.DataFrame
-    observation_sources: pd.DataFrame
+    wells: pd.DataFrame
     study: Study
     file_reports: tuple[FileReport, ...]
     warnings: tuple[str, ...]
@@ -105,10 +110,30 @@ class Ingested:
     settings: Settings
     inputs: tuple[tuple[str, str, str], ...] = ()
 
+    @cached_property
+    def ingest(self) -> pd.DataFrame:
+        """The canonical table ingest: what became of every raw row."""
+        return _stacked(list(_in_pieces(self.rows, "source_file")), INGEST)
+
+    @cached_property
+    def observation_sources(self) -> pd.DataFrame:
+        """The canonical table observation_sources: the raw rows behind every observation."""
+        return _stacked(list(_in_pieces(self.wells, "observation_id")), OBSERVATION_SOURCES)
+
+
+_PIECE = 100_000
+"""Raw rows that are worked on at once: bounds the memory of a large study."""
+
+
+def _in_pieces(frame: pd.DataFrame, by: str) -> Iterator[pd.DataFrame]:
+    """Rows of a compact frame as plain ones, those of one text of the column `by` together, by increasing text."""
+    for places in compact.pieces(frame[by], _PIECE):
+        yield compact.plain(frame.iloc[places])
+
 
 @dataclass
 class _Account:
-    """Fate of every raw row, and what must be said, on the way through `run`."""
+    """Fate of every raw row, and what must be said, on the way through `run`; the raw rows are compact."""
 
     raw: pd.DataFrame
     set_aside: dict[int, str] = field(default_factory=dict)
@@ -116,9 +141,18 @@ class _Account:
     warnings: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
-    def left(self) -> pd.DataFrame:
-        """Rows that nothing has set aside so far."""
-        return self.raw[~self.raw.index.isin(list(self.set_aside))]
+    def free(self) -> NDArray[np.bool_]:
+        """Which rows nothing has set aside so far."""
+        mask = np.ones(len(self.raw), dtype=bool)
+        mask[np.fromiter(self.set_aside, dtype=np.intp, count=len(self.set_aside))] = False
+        return mask
+
+    def left(self, *names: str, role: str = "") -> pd.DataFrame:
+        """Rows that nothing has set aside so far, of one role where one is named: these columns, plain."""
+        mask = self.free()
+        if role:
+            mask &= (self.raw["role"] == role).to_numpy()
+        return compact.plain(self.raw.loc[mask, list(names)])
 
 
 # ------------------------------------------------------------------------------------------------------------- exports
@@ -192,21 +226,22 @@ def _set_superseded_aside(account: _Account, settings: Settings) -> None:
 
 def _set_ignored_aside(account: _Account, settings: Settings) -> None:
     patterns = [re.compile(p) for p in settings.inputs.ignore_samples]
-    left = account.left()
-    for label, sample, role in zip(left.index, left["sample_id"], left["role"], strict=True):
+    left = account.left("sample_id", role="unknown") if patterns else empty(SAMPLES)
+    for label, sample in zip(left.index, left["sample_id"], strict=True):
         for pattern in patterns:
-            if role == "unknown" and sample and pattern.fullmatch(sample):
+            if sample and pattern.fullmatch(sample):
                 account.set_aside[label] = f"sample matches {pattern.pattern} of inputs.ignore_samples"
 
 
 def _settle_repeated_wells(account: _Account) -> None:
     """The same well of the same run in two places: once is enough when they agree, a conflict when they do not."""
-    left = account.left()
-    # Design & Analysis writes the quantities of its standards into a file of their own: such a row goes first.
-    wells = left[left["well"] != ""].assign(bare=lambda rows: rows["quantity"].isna())
-    wells = wells.sort_values(["bare", "source_file", "source_row"], kind="stable")
     key = ["run_id", "measure", "well", "target"]
-    for _, rows in wells[wells.duplicated(key, keep=False)].groupby(key):
+    left = account.raw.loc[account.free() & (account.raw["well"] != "").to_numpy(), key]
+    wells = compact.plain(account.raw.loc[left.index[left.duplicated(keep=False)]])
+    # Design & Analysis writes the quantities of its standards into a file of their own: such a row goes first.
+    wells = wells.assign(bare=wells["quantity"].isna())
+    wells = wells.sort_values(["bare", "source_file", "source_row"], kind="stable")
+    for _, rows in wells.groupby(key):
         first = rows.iloc[0]
         for label in rows.index[1:]:
             other = rows.loc[label]
@@ -255,8 +290,8 @@ def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[
     made: dict[str, dict[str, object]] = {}
     names: dict[str, str] = {}
     taken: list[str] = []
-    left = account.left()
-    samples = left[(left["role"] == "unknown") & (left["sample_id"] != "")]
+    left = account.left("sample_id", "measure", role="unknown").drop_duplicates()
+    samples = left[left["sample_id"] != ""]
     respelled = _respelled(samples, known)
     for name in sorted(set(samples["sample_id"])):
         bare = re.sub(r"(?i)\.fcs$", "", name)
@@ -285,7 +320,7 @@ def _joined_names(account: _Account, study: Study, settings: Settings) -> tuple[
         parts = [part for part in (manifest, extra) if len(part)]
         manifest = pd.concat(parts, ignore_index=True)
         manifest["time_flag"] = manifest["time_flag"].fillna("").astype("str")
-    return account.raw["sample_id"].map(lambda n: names.get(n, n)), manifest
+    return compact.renamed(account.raw["sample_id"], names), manifest
 
 
 def _respelled(samples: pd.DataFrame, known: Collection[str]) -> dict[str, str]:
@@ -335,9 +370,9 @@ def _from_name(name: str, parts: Mapping[str, str | None]) -> dict[str, object] 
 
 def _unmatched(account: _Account, manifest: pd.DataFrame, settings: Settings) -> list[Problem]:
     """Samples of the exports without a row in the manifest."""
-    left = account.left()
+    left = account.left("source_file", "source_row", "sample_id", "patient_id", role="unknown")
     known = set(manifest["sample_id"])
-    lost = left[(left["role"] == "unknown") & ~left["sample_id"].isin(known) & (left["patient_id"] == "")]
+    lost = left[~left["sample_id"].isin(known) & (left["patient_id"] == "")]
     file = settings.inputs.samples or "a manifest (inputs.samples)"
     problems = []
     for _, rows in lost.groupby(["source_file", "sample_id"]):
@@ -393,7 +428,7 @@ def _with_listing(account: _Account, study: Study, manifest: pd.DataFrame, setti
     is given.
     """
     raw = account.raw
-    of_listing = raw[_listing_rows(account) & ~raw.index.isin(list(account.set_aside))]
+    of_listing = compact.plain(raw[_listing_rows(account) & account.free()])
     warnings: list[str] = []
     patients = study.patients
     if settings.inputs.patients is None:
@@ -477,15 +512,15 @@ def _listed_infusions(doses: pd.DataFrame, settings: Settings, problems: list[Pr
 def _listed_samples(account: _Account, names: pd.Series) -> tuple[pd.Series, pd.DataFrame]:
     """Sample ids of listing rows, generated from file and row where there are none, and their manifest."""
     raw = account.raw
-    rows = raw[_listing_rows(account) & (raw["role"] == "unknown") & ~raw.index.isin(list(account.set_aside))]
-    names = names.copy()
+    rows = compact.plain(raw[_listing_rows(account) & (raw["role"] == "unknown") & account.free()])
     made = []
+    own: dict[int, str] = {}
     taken: set[str] = set()
     for label, row in zip(rows.index, records(rows), strict=True):
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(row["source_file"]).stem).strip("-._")[:30] or "row"
         name = row["sample_id"] if row["sample_id"] and row["sample_id"] not in taken else f"{stem}-{row['source_row']}"
         taken.add(name)
-        names[label] = name
+        own[label] = name
         nominal = math.isnan(row["time"]) and not math.isnan(row["time_nominal"])
         made.append(
             {
@@ -501,6 +536,10 @@ def _listed_samples(account: _Account, names: pd.Series) -> tuple[pd.Series, pd.
     manifest = (
         complete(pd.DataFrame(made), SAMPLES) if made else empty(SAMPLES).assign(time_flag=pd.Series(dtype="str"))
     )
+    if own:
+        texts = names.astype("str")
+        texts.loc[list(own)] = list(own.values())
+        names = pd.Series(compact.coded(texts), index=names.index)
     return names, manifest
 
 
@@ -524,9 +563,9 @@ def _quantified(account: _Account, manifest: pd.DataFrame, settings: Settings) -
     sections = {"ct": settings.assays.qpcr, "partitions": settings.assays.ddpcr, "events": settings.assays.flow}
     functions = {"ct": qpcr.quantify, "partitions": dpcr.quantify, "events": flow.quantify}
     made = []
+    raw = account.raw
     for measure, section in sections.items():
-        left = account.left()
-        rows = left[left["measure"] == measure]
+        rows = raw[(raw["measure"] == measure) & account.free()]
         if rows.empty:
             continue
         assay = ASSAY_OF[measure]
@@ -537,22 +576,55 @@ def _quantified(account: _Account, manifest: pd.DataFrame, settings: Settings) -
                 "not configured."
             )
             continue
-        one = functions[measure](rows, manifest, section)  # type: ignore[operator]
-        account.set_aside.update(one.set_aside)
-        account.roles.update(one.roles)
-        account.warnings += one.warnings
-        account.problems += [Problem("config.yaml", None, f"assays.{assay}", text) for text in one.problems]
-        account.problems += _no_target(rows, one, assay, section)
-        made.append(one)
+        # A run is quantified by itself; only the headers of FCS files belong to samples of any run.
+        most = len(rows) if (rows["reader"] == flow.HEADER).any() else _PIECE
+        parts = []
+        for places in compact.pieces(rows["run_id"], most):
+            piece = compact.plain(rows.iloc[np.sort(places)])
+            own = manifest[manifest["sample_id"].isin(set(piece["sample_id"]))]
+            one = functions[measure](piece, own, section)  # type: ignore[operator]
+            account.set_aside.update(one.set_aside)
+            account.roles.update(one.roles)
+            account.warnings += one.warnings
+            parts.append(replace(one, sources=_short(one.sources, raw), set_aside={}, roles={}))
+        together = _together(parts)
+        account.problems += [Problem("config.yaml", None, f"assays.{assay}", text) for text in together.problems]
+        account.problems += _no_target(rows["target"].unique().tolist(), assay, section)
+        made.append(together)
     return made
 
 
-def _no_target(rows: pd.DataFrame, one: Quantified, assay: str, section: object) -> list[Problem]:
+def _short(sources: pd.DataFrame, raw: pd.DataFrame) -> pd.DataFrame:
+    """Sources of levels as a compact frame that joins others without being recoded, where its texts allow it."""
+    shared = ("run_id", "sample_id", "source_file", "source_sha256")
+    return compact.compact(sources).assign(
+        **{
+            name: pd.Categorical(sources[name], dtype=raw[name].dtype)
+            for name in shared
+            if sources[name].isin(raw[name].cat.categories).all()
+        }
+    )
+
+
+def _together(parts: list[Quantified]) -> Quantified:
+    """What was quantified in pieces, as one; what became of the raw rows is in the account."""
+    return Quantified(
+        _stacked([one.levels for one in parts], LEVELS),
+        _stacked([one.runs for one in parts], RUNS),
+        compact.joined([one.sources for one in parts]),
+        {},
+        needs=tuple(need for one in parts for need in one.needs),
+        problems=tuple(dict.fromkeys(text for one in parts for text in one.problems)),
+        calibrators=_stacked([one.calibrators for one in parts], CALIBRATORS),
+    )
+
+
+def _no_target(targets: Sequence[str], assay: str, section: object) -> list[Problem]:
     """The pattern of the target matches nothing in any export of the assay."""
     pattern = getattr(section, "target_pattern", None)
-    if pattern is None or any(re.search(pattern, t) for t in rows["target"]):
+    if pattern is None or any(re.search(pattern, t) for t in targets):
         return []
-    found = ", ".join(sorted({t for t in rows["target"] if t})) or "none"
+    found = ", ".join(sorted({t for t in targets if t})) or "none"
     return [
         Problem(
             "config.yaml",
@@ -616,9 +688,9 @@ def _without_level(
     problems = []
     done, known = set(levels["sample_id"]), set(manifest["sample_id"])
     seen_in: dict[str, list[tuple[int, str]]] = {}
-    for label, name, role, measure in zip(raw.index, raw["sample_id"], raw["role"], raw["measure"], strict=True):
-        if role == "unknown":
-            seen_in.setdefault(name, []).append((label, measure))
+    unlevelled = raw[(raw["role"] == "unknown") & raw["sample_id"].isin(known - done)]
+    for label, name, measure in zip(unlevelled.index, unlevelled["sample_id"], unlevelled["measure"], strict=True):
+        seen_in.setdefault(name, []).append((label, measure))
     for sample in records(manifest):
         if sample["sample_id"] in done:
             if sample["state"]:
@@ -638,7 +710,9 @@ def _without_level(
         elif not complete_set:
             why = NOT_FOUND
         else:
-            problems.append(_missing(sample["sample_id"], study, settings, set(raw["sample_id"]) - set(known)))
+            problems.append(
+                _missing(sample["sample_id"], study, settings, set(raw["sample_id"].cat.categories) - known)
+            )
             continue
         analyte, unit = assays.get(assay, ("", "copies/ug"))
         rows.append(
@@ -695,10 +769,9 @@ def run(settings: Settings, root: Path) -> Ingested:
     earlier: list[Problem] = []
     study = read_study(settings, root, earlier)
     try:
-        raw, reports = readers.read_exports(export_paths(settings, root), root, settings)
+        raw, reports = readers.read_compact(export_paths(settings, root), root, settings)
     except InputError as error:
         raise InputError([*earlier, *error.problems], study.warnings) from None
-    raw = raw.reset_index(drop=True)
     unread = tuple(sorted(p for report in reports for p in report.problems))
     if settings.strict and unread:
         raise InputError([*earlier, *unread], study.warnings)
@@ -711,11 +784,11 @@ def run(settings: Settings, root: Path) -> Ingested:
         raise InputError(
             [*earlier, *_beside(earlier, account, study, settings, complete_set=not unread)], study.warnings
         )
-    exported = raw["sample_id"].copy()
+    exported = raw["sample_id"]
     names, manifest = _joined_names(account, study, settings)
     study = _with_listing(account, study, manifest, settings)
     names, listed = _listed_samples(account, names)
-    account.raw = raw.assign(sample_id=names.astype("str"))
+    account.raw = raw.assign(sample_id=names)
     account.problems += _unknown_patients(manifest, study, settings)
 
     made = _quantified(account, manifest, settings)
@@ -835,7 +908,7 @@ def _beside(
     whole = not any(p.file == file and (p.row == 1 or p.column in ("sample_id", "")) for p in earlier)
     samples = study.samples.drop_duplicates("sample_id")
     names, manifest = _joined_names(account, replace(study, samples=samples), settings)
-    account.raw = account.raw.assign(sample_id=names.astype("str"))
+    account.raw = account.raw.assign(sample_id=names)
     made = _quantified(account, manifest, settings)
     found = list(account.problems) + _needs(made, study, settings, earlier)
     if whole:
@@ -848,7 +921,7 @@ def _beside(
 
 def _run_dates(raw: pd.DataFrame) -> dict[str, str]:
     """When each run ended, where its exports tell."""
-    dated = raw[raw["run_date"] != ""]
+    dated = compact.plain(raw.loc[raw["run_date"] != "", ["run_id", "run_date"]].drop_duplicates())
     return {str(run): str(last) for run, last in dated.groupby("run_id")["run_date"].max().items()}
 
 
@@ -937,11 +1010,11 @@ def _calibrators(made: list[Quantified], account: _Account) -> pd.DataFrame:
     known = {(run, target) for frame in frames for run, target in zip(frame["run_id"], frame["target"], strict=True)}
     raw = account.raw
     left_out = raw[raw["omitted"].fillna(False).astype(bool) & (raw["measure"] == "ct")]
-    left_out = left_out[left_out["role"].isin(("standard", "ntc"))]
+    left_out = compact.plain(left_out[left_out["role"].isin(("standard", "ntc"))])
     on_run = [pair in known for pair in zip(left_out["run_id"], left_out["target"], strict=True)]
     left_out = left_out[np.array(on_run, dtype=bool)]
     if len(left_out):
-        reasons = pd.Series(account.set_aside)[left_out.index]
+        reasons = [account.set_aside[label] for label in left_out.index]
         rows = left_out.assign(assay="qpcr", ct=left_out["value"], used=False, reason=reasons)
         frames = [*frames, complete(rows[[c for c in CALIBRATORS.names if c in rows.columns]], CALIBRATORS)]
     return _stacked(frames, CALIBRATORS)
@@ -970,8 +1043,8 @@ def _repeats_settled(observations: pd.DataFrame, unnamed: set[str], account: _Ac
 
 
 def _listed_levels(account: _Account, settings: Settings) -> list[Quantified]:
-    left = account.left()
-    rows = left[(left["measure"] == "level") & (left["role"] == "unknown")]
+    raw = account.raw
+    rows = compact.plain(raw[(raw["measure"] == "level") & (raw["role"] == "unknown") & account.free()])
     if rows.empty:
         return []
     rows = rows.assign(
@@ -982,7 +1055,7 @@ def _listed_levels(account: _Account, settings: Settings) -> list[Quantified]:
     one, problems = listing.quantify(rows, analytes)
     account.set_aside.update(one.set_aside)
     account.problems += problems
-    return [one]
+    return [replace(one, sources=_short(one.sources, account.raw))]
 
 
 def _stacked(frames: list[pd.DataFrame], schema: Schema) -> pd.DataFrame:
@@ -993,19 +1066,23 @@ def _stacked(frames: list[pd.DataFrame], schema: Schema) -> pd.DataFrame:
 
 
 def _account_table(account: _Account, exported: pd.Series, reports: list[FileReport]) -> pd.DataFrame:
-    """ingest.csv: every raw row, used or set aside with a reason, and the files set aside whole."""
+    """ingest.csv, compact: every raw row, used or set aside with a reason, and the files set aside whole."""
     raw = account.raw
-    reasons = pd.Series([account.set_aside.get(label, "") for label in raw.index], index=raw.index, dtype="str")
-    roles = pd.Series(
-        [account.roles.get(label, role) for label, role in zip(raw.index, raw["role"], strict=True)],
-        index=raw.index,
-        dtype="str",
-    )
+    roles = raw["role"].cat.add_categories(sorted({*account.roles.values()} - {*raw["role"].cat.categories}))
+    codes = roles.cat.codes.to_numpy().copy()
+    for role in set(account.roles.values()):
+        codes[[label for label, own in account.roles.items() if own == role]] = roles.cat.categories.get_loc(role)
+    words = sorted({"", *account.set_aside.values()})
+    code_of = {word: code for code, word in enumerate(words)}
+    reasons = np.full(len(raw), code_of[""], dtype=np.int32)
+    for label, reason in account.set_aside.items():
+        reasons[label] = code_of[reason]
+    used = reasons == code_of[""]
     rows = raw.assign(
         sample_id=exported,
-        role=roles,
-        reason=reasons,
-        used=pd.array((reasons == "").tolist(), dtype="boolean"),
+        role=pd.Categorical.from_codes(codes, dtype=roles.dtype),
+        reason=pd.Categorical.from_codes(reasons, pd.Index(words, dtype="str")),
+        used=pd.array(used, dtype="boolean"),
     )[INGEST.names]
     whole = [
         {
@@ -1018,25 +1095,47 @@ def _account_table(account: _Account, exported: pd.Series, reports: list[FileRep
         for report in reports
         if report.problems
     ]
-    read, used = Counter(rows["source_file"]), Counter(rows.loc[rows["used"].astype(bool), "source_file"])
-    aside = Counter(rows.loc[rows["reason"] != "", "source_file"])
+    read = rows["source_file"].value_counts()
+    kept, aside = read.mul(0), read.mul(0)
+    kept.update(rows.loc[used, "source_file"].value_counts())
+    aside.update(rows.loc[rows["reason"] != "", "source_file"].value_counts())
     for name, n in ((report.label, report.n_rows) for report in reports):
-        assert read[name] == n == used[name] + aside[name], f"{name}: rows are lost in the account"
-    return _stacked([rows, frame_of(whole, INGEST)] if whole else [rows], INGEST)
+        found = (int(count.get(name, 0)) for count in (read, kept, aside))
+        assert next(found) == n == sum(found), f"{name}: rows are lost in the account"
+    return compact.joined([rows, compact.compact(frame_of(whole, INGEST))]) if whole else rows
 
 
 def _sources(made: list[Quantified], observations: pd.DataFrame) -> pd.DataFrame:
-    key = ["assay", "run_id", "sample_id"]
-    sources = [one.sources for one in made if len(one.sources)]
-    if not sources:
-        return empty(OBSERVATION_SOURCES)
+    """observation_sources.csv, compact: the raw rows behind every level that became an observation."""
     # Placeholder rows of patients without a sample share the empty name, and no well stands behind them.
-    ids = observations.loc[observations["sample_id"] != "", [*key, "observation_id"]]
-    wells = pd.concat(sources, ignore_index=True)
-    # A derived row stands on the wells of the level that it was derived from.
-    wells = pd.concat([wells, wells[wells["assay"] == "qpcr"].assign(assay=derived.ASSAY)], ignore_index=True)
-    merged = wells.merge(ids, on=key, how="inner", validate="many_to_one")
-    return complete(merged[OBSERVATION_SOURCES.names].drop_duplicates(), OBSERVATION_SOURCES)
+    ids = observations.loc[observations["sample_id"] != "", ["assay", "run_id", "sample_id", "observation_id"]]
+    kind = pd.CategoricalDtype(pd.Index(sorted(ids["observation_id"]), dtype="str"))
+    found = []
+    for one in made:
+        for assay in one.sources["assay"].unique():
+            wells = one.sources[one.sources["assay"] == assay]
+            # A derived row stands on the wells of the level that it was derived from.
+            for name in (assay, derived.ASSAY) if assay == "qpcr" else (assay,):
+                own = ids[ids["assay"] == name]
+                if own.empty:
+                    continue
+                place = _level_of(wells, own)
+                codes = pd.Categorical(own["observation_id"], dtype=kind).codes[place]
+                rows = wells.assign(observation_id=pd.Categorical.from_codes(codes, dtype=kind))
+                found.append(rows.loc[place >= 0, OBSERVATION_SOURCES.names].drop_duplicates())
+    return compact.joined(found) if found else compact.compact(empty(OBSERVATION_SOURCES))
+
+
+def _level_of(wells: pd.DataFrame, levels: pd.DataFrame) -> NDArray[np.intp]:
+    """Place of the level of each well among the levels of one assay, by run and sample; -1 where it is none."""
+    runs, samples = (wells[name].cat.categories for name in ("run_id", "sample_id"))
+    run, sample = runs.get_indexer(pd.Index(levels["run_id"])), samples.get_indexer(pd.Index(levels["sample_id"]))
+    known = np.flatnonzero((run >= 0) & (sample >= 0))
+    keys = pd.Index(run[known].astype(np.int64) * len(samples) + sample[known])
+    assert keys.is_unique, "a run has two levels of one sample"
+    own = wells["run_id"].cat.codes.to_numpy().astype(np.int64) * len(samples) + wells["sample_id"].cat.codes.to_numpy()
+    place = keys.get_indexer(pd.Index(own))
+    return np.where(place >= 0, np.append(known, -1)[place], -1)
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -1053,6 +1152,13 @@ def carried(frame: pd.DataFrame, schema: Schema, settings: Settings) -> pd.DataF
     return kept if settings.inputs.comments or "comment" not in kept else kept.assign(comment="")
 
 
+def _write_in_pieces(frame: pd.DataFrame, by: str, path: Path, schema: Schema) -> None:
+    """Write a canonical table whose first key is the compact column `by`, without ever holding it plain as a whole."""
+    with table_writer(path, schema) as add:
+        for piece in _in_pieces(frame, by):
+            add(piece)
+
+
 def write(ingested: Ingested, folder: Path) -> None:
     """Write the canonical tables, the normalised user tables and the batches under a results folder.
 
@@ -1066,18 +1172,19 @@ def write(ingested: Ingested, folder: Path) -> None:
         every table and export that was read) and batches/.
     """
     settings = ingested.settings
-    write_table(ingested.ingest, folder / "ingest.csv", INGEST)
+    _write_in_pieces(ingested.rows, "source_file", folder / "ingest.csv", INGEST)
     write_table(ingested.runs, folder / "runs.csv", RUNS)
     write_table(ingested.calibrators, folder / "calibrators.csv", CALIBRATORS)
     write_table(ingested.observations, folder / "observations.csv", OBSERVATIONS)
-    write_table(ingested.observation_sources, folder / "observation_sources.csv", OBSERVATION_SOURCES)
+    _write_in_pieces(ingested.wells, "observation_id", folder / "observation_sources.csv", OBSERVATION_SOURCES)
     write_text(folder / "warnings.txt", "".join(f"{printable(line)}\n" for line in ingested.warnings))
     lines = [f"{digest}  {name}  {file}\n" for name, file, digest in ingested.inputs]
     write_text(folder / "study" / "inputs.txt", "".join(lines))
     write_text(folder / "study" / "data_cut.txt", f"{settings.study.data_cut or ''}\n")
     read = sorted((one.label, one.reader or "not_read", one.sha256) for one in ingested.file_reports)
     write_text(folder / "study" / "exports.txt", "".join(f"{sha}  {reader}  {file}\n" for file, reader, sha in read))
-    left_out = exclusions.entries(ingested.ingest, ingested.runs, ingested.observations, ingested.settings)
+    aside = compact.plain(ingested.rows[~ingested.rows["used"].to_numpy(dtype=bool)])
+    left_out = exclusions.entries(aside, ingested.runs, ingested.observations, ingested.settings)
     write_text(folder / exclusions.FILE, exclusions.text(exclusions.sealed(left_out)))
     study = {name: carried(getattr(ingested.study, name), schema, settings) for name, schema in USER_TABLES.items()}
     for name, schema in USER_TABLES.items():
