@@ -81,7 +81,7 @@ class Ingested:
     ----------
     rows, wells : DataFrame
         The canonical tables ingest and observation_sources, compact (`nkinetics.compact`) and not sorted: they have as
-        many rows as the exports.
+        many rows as the exports and more. A well that serves a level in two ways may stand in `wells` twice.
     runs, calibrators, observations : DataFrame
         The canonical tables of these names.
     study : Study
@@ -118,10 +118,11 @@ class Ingested:
     @cached_property
     def observation_sources(self) -> pd.DataFrame:
         """The canonical table observation_sources: the raw rows behind every observation."""
-        return _stacked(list(_in_pieces(self.wells, "observation_id")), OBSERVATION_SOURCES)
+        pieces = [piece.drop_duplicates() for piece in _in_pieces(self.wells, "observation_id")]
+        return _stacked(pieces, OBSERVATION_SOURCES)
 
 
-_PIECE = 100_000
+_PIECE = 50_000
 """Raw rows that are worked on at once: bounds the memory of a large study."""
 
 
@@ -835,10 +836,18 @@ def run(settings: Settings, root: Path) -> Ingested:
     study = replace(
         study, samples=manifest if len(manifest) else study.samples, infusions=with_reference(study, settings)
     )
-    return Ingested(
+    rows, runs, calibrators = (
         _account_table(account, exported, reports),
         _stacked([one.runs for one in made], RUNS),
         _calibrators(made, account),
+    )
+    # Of a large study the raw rows and the sources of levels are most of the memory: one goes before the other comes.
+    del raw, exported, names
+    account.raw = account.raw[:0]
+    return Ingested(
+        rows,
+        runs,
+        calibrators,
         observations,
         _sources(made, observations),
         study,
@@ -1113,16 +1122,19 @@ def _sources(made: list[Quantified], observations: pd.DataFrame) -> pd.DataFrame
     found = []
     for one in made:
         for assay in one.sources["assay"].unique():
-            wells = one.sources[one.sources["assay"] == assay]
             # A derived row stands on the wells of the level that it was derived from.
-            for name in (assay, derived.ASSAY) if assay == "qpcr" else (assay,):
-                own = ids[ids["assay"] == name]
-                if own.empty:
-                    continue
-                place = _level_of(wells, own)
-                codes = pd.Categorical(own["observation_id"], dtype=kind).codes[place]
-                rows = wells.assign(observation_id=pd.Categorical.from_codes(codes, dtype=kind))
-                found.append(rows.loc[place >= 0, OBSERVATION_SOURCES.names].drop_duplicates())
+            levels = [ids[ids["assay"] == n] for n in ((assay, derived.ASSAY) if assay == "qpcr" else (assay,))]
+            for begin in range(0, len(one.sources), _PIECE):
+                wells = one.sources.iloc[begin : begin + _PIECE]
+                wells = wells[wells["assay"] == assay]
+                for own in (frame for frame in levels if len(frame)):
+                    place = _level_of(wells, own)
+                    codes = pd.Categorical(own["observation_id"], dtype=kind).codes[place]
+                    rows = wells.assign(
+                        observation_id=pd.Categorical.from_codes(codes, dtype=kind),
+                        source_row=wells["source_row"].astype("Int32"),
+                    )
+                    found.append(rows.loc[place >= 0, OBSERVATION_SOURCES.names])
     return compact.joined(found) if found else compact.compact(empty(OBSERVATION_SOURCES))
 
 
@@ -1152,13 +1164,6 @@ def carried(frame: pd.DataFrame, schema: Schema, settings: Settings) -> pd.DataF
     return kept if settings.inputs.comments or "comment" not in kept else kept.assign(comment="")
 
 
-def _write_in_pieces(frame: pd.DataFrame, by: str, path: Path, schema: Schema) -> None:
-    """Write a canonical table whose first key is the compact column `by`, without ever holding it plain as a whole."""
-    with table_writer(path, schema) as add:
-        for piece in _in_pieces(frame, by):
-            add(piece)
-
-
 def write(ingested: Ingested, folder: Path) -> None:
     """Write the canonical tables, the normalised user tables and the batches under a results folder.
 
@@ -1172,11 +1177,15 @@ def write(ingested: Ingested, folder: Path) -> None:
         every table and export that was read) and batches/.
     """
     settings = ingested.settings
-    _write_in_pieces(ingested.rows, "source_file", folder / "ingest.csv", INGEST)
+    with table_writer(folder / "ingest.csv", INGEST) as add:
+        for piece in _in_pieces(ingested.rows, "source_file"):
+            add(piece)
     write_table(ingested.runs, folder / "runs.csv", RUNS)
     write_table(ingested.calibrators, folder / "calibrators.csv", CALIBRATORS)
     write_table(ingested.observations, folder / "observations.csv", OBSERVATIONS)
-    _write_in_pieces(ingested.wells, "observation_id", folder / "observation_sources.csv", OBSERVATION_SOURCES)
+    with table_writer(folder / "observation_sources.csv", OBSERVATION_SOURCES) as add:
+        for piece in _in_pieces(ingested.wells, "observation_id"):
+            add(piece.drop_duplicates())
     write_text(folder / "warnings.txt", "".join(f"{printable(line)}\n" for line in ingested.warnings))
     lines = [f"{digest}  {name}  {file}\n" for name, file, digest in ingested.inputs]
     write_text(folder / "study" / "inputs.txt", "".join(lines))
