@@ -2,13 +2,14 @@
 
 A `Schema` is data. `nkinetics.store` reads and writes by it; `schema_problems` checks a foreign frame against it with
 pandera and turns each failure case into a `Problem`. Files that our own stages wrote are checked for their columns and
-types only, so that pandera's import stays off the hot path.
+types only, and pandera is asked only about a frame in which something is wrong, so that its import stays off the hot
+path.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -1301,30 +1302,41 @@ def _expectation(column: Column) -> str:
     return "; ".join(words)
 
 
-def _failure_cases(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Series | None) -> Iterator[Problem]:
-    import pandera.pandas as pa
+Passes = Callable[["pd.Series"], "pd.Series"]
+"""Values of a column -> which of them pass."""
+
+
+def _checks(column: Column) -> dict[str, Passes]:
+    """What the values of a column must pass, by what it is called."""
 
     def empty(values: pd.Series) -> pd.Series:
         return values.isna() | (values.astype("object") == "")
 
-    columns = {}
-    for column in schema.columns:
-        if column.name not in frame.columns:
-            continue
-        checks = []
-        if column.allowed:
-            checks.append(pa.Check(lambda s, c=column: s.isin(c.allowed) | empty(s), error="allowed"))
-        if column.pattern:
-            checks.append(
-                pa.Check(lambda s, c=column: s.astype(str).str.fullmatch(c.pattern) | empty(s), error="pattern")
-            )
-        if column.minimum is not None:
-            checks.append(pa.Check(lambda s, c=column: (s.astype(float) >= c.minimum) | s.isna(), error="minimum"))
-        if column.maximum is not None:
-            checks.append(pa.Check(lambda s, c=column: (s.astype(float) <= c.maximum) | s.isna(), error="maximum"))
-        if column.filled:
-            checks.append(pa.Check(lambda s: ~empty(s), error="filled"))
-        columns[column.name] = pa.Column(checks=checks, nullable=True)
+    found: dict[str, Passes] = {}
+    if column.allowed:
+        found["allowed"] = lambda s: s.isin(column.allowed) | empty(s)
+    if column.pattern:
+        found["pattern"] = lambda s: s.astype(str).str.fullmatch(column.pattern) | empty(s)
+    if column.minimum is not None:
+        found["minimum"] = lambda s: (s.astype(float) >= column.minimum) | s.isna()
+    if column.maximum is not None:
+        found["maximum"] = lambda s: (s.astype(float) <= column.maximum) | s.isna()
+    if column.filled:
+        found["filled"] = lambda s: ~empty(s)
+    return found
+
+
+def _failure_cases(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Series | None) -> Iterator[Problem]:
+    checks = {c.name: _checks(c) for c in schema.columns if c.name in frame.columns}
+    if all(passes(frame[name]).all() for name, own in checks.items() for passes in own.values()):
+        return
+    # Only where something is wrong: its import would cost every stage as much as reading its tables.
+    import pandera.pandas as pa
+
+    columns = {
+        name: pa.Column(checks=[pa.Check(passes, error=error) for error, passes in own.items()], nullable=True)
+        for name, own in checks.items()
+    }
     plain = frame.reset_index(drop=True)
     try:
         pa.DataFrameSchema(columns).validate(plain, lazy=True)

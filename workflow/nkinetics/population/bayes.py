@@ -294,7 +294,7 @@ class _Chains:
                 name = f"offset{g}"
                 trial = self.offset.copy()
                 trial[:, g] += self._size(name) * self.random.standard_normal(len(trial))
-                value = study.log_likelihood_at(curve + trial[:, study.series.assay], self.sigma)
+                value = study.log_likelihood_at(curve + trial[:, study.series.assay], study.errors(self.sigma))
                 prior = -0.5 * (trial[:, g] ** 2 - self.offset[:, g] ** 2) / OFFSET_SD**2
                 taken = self._decide(name, (value - self.walk.value).sum(axis=-1) + prior)
                 self.offset = np.where(taken[:, None], trial, self.offset)
@@ -303,7 +303,7 @@ class _Chains:
             mu = curve + self.offset[:, study.series.assay] if several else curve
             trial = self.sigma.copy()
             trial[:, g] *= np.exp(self._size(name) * self.random.standard_normal(len(trial)))
-            value = study.log_likelihood_at(mu, trial)
+            value = study.log_likelihood_at(mu, study.errors(trial))
             prior = -0.5 * (trial[:, g] ** 2 - self.sigma[:, g] ** 2) / SIGMA_SCALE**2
             prior = prior + np.log(trial[:, g] / self.sigma[:, g])
             taken = self._decide(name, (value - self.walk.value).sum(axis=-1) + prior)

@@ -142,12 +142,13 @@ def power_model(amount: Floats, value: Floats, confidence: float = 0.90, method:
     >>> round(made.value, 6), made.degrees, made.n
     (1.0, 2.0, 4)
     """
-    import statsmodels.api as sm
+    # statsmodels.api would load all of statsmodels, plots and data sets among it.
+    from statsmodels.regression.linear_model import OLS
 
     x, y = np.log(amount), np.log(value)
     if len(x) < LEAST:
         return Estimate(method, n=len(x), reason=f"n = {len(x)}: a slope needs {LEAST} patients")
-    fit = sm.OLS(y, np.column_stack([np.ones(len(x)), x - x.mean()])).fit()
+    fit = OLS(y, np.column_stack([np.ones(len(x)), x - x.mean()])).fit()
     degrees = float(fit.df_resid)
     intercept, slope = (float(b) for b in fit.params)
     # Rounding leaves 1e-16 of a perfect fit: that is no spread between patients.

@@ -17,6 +17,9 @@ from scipy.special import log_ndtr
 
 from nkinetics.fitting.likelihood import HALF_LN_2PI, Points, log_interval
 
+AT_ONCE = 40_000
+"""Rows of which the likelihood is computed at once: what a step makes then stays in the processor's cache."""
+
 Curves = Callable[[np.ndarray, int], np.ndarray]
 """(phi (chains, patients, parameters), chains) -> ln level (chains, patients, rows)."""
 
@@ -182,6 +185,82 @@ class Effects:
 
 
 @dataclass(frozen=True, eq=False)
+class Errors:
+    """What of the likelihood the curve does not touch: the variances of the rows at some residual SDs.
+
+    Parameters
+    ----------
+    variance, log_variance : arrays (chains or 1, patients or 1, quantified or 1)
+        Of the quantified rows, and its ln.
+    sd : array (chains or 1, censored)
+        Of the censored rows that count, in the order of `Study.censored`.
+    """
+
+    variance: np.ndarray
+    log_variance: np.ndarray
+    sd: np.ndarray
+
+    def of(self, begin: int, end: int) -> Errors:
+        """Those of some chains."""
+        if len(self.variance) == 1:
+            return self
+        return Errors(self.variance[begin:end], self.log_variance[begin:end], self.sd[begin:end])
+
+
+@dataclass(frozen=True, eq=False)
+class Censored:
+    """The censored rows that count, one after another: those that are open below first.
+
+    Parameters
+    ----------
+    patient, column : arrays of int (censored,)
+        Where each stands in `Series.log_lower` and `Series.log_upper`.
+    place : array of int (censored,)
+        Where it stands among all rows (patients * rows).
+    log_upper : array (censored,)
+        Upper ends.
+    log_lower : array (closed,)
+        Lower ends of those that have one: the last ones.
+    """
+
+    patient: np.ndarray
+    column: np.ndarray
+    place: np.ndarray
+    log_upper: np.ndarray
+    log_lower: np.ndarray
+
+    @property
+    def n_open(self) -> int:
+        """How many are open below."""
+        return len(self.log_upper) - len(self.log_lower)
+
+    def log_probability(self, mu: np.ndarray, sd: np.ndarray) -> np.ndarray:
+        """Ln probability (chains, censored) of each interval, for ln levels and SDs (chains or 1, censored)."""
+        k = self.n_open
+        upper = (self.log_upper - mu) / sd
+        closed = log_interval((self.log_lower - mu[:, k:]) / sd[:, k:], upper[:, k:])
+        return np.concatenate([log_ndtr(upper[:, :k]), closed], axis=-1)
+
+
+def censored(rows: Series) -> Censored:
+    """The censored rows that count.
+
+    Examples
+    --------
+    >>> ends = {"log_lower": np.array([0.0, -np.inf]), "log_upper": np.array([1.0, 2.0])}
+    >>> found = censored(series([[Points(np.array([1.0, 3.0]), np.zeros(0), counting_variance=np.zeros(2), **ends)]]))
+    >>> found.column.tolist(), found.log_upper.tolist(), found.n_open
+    ([1, 0], [2.0, 1.0], 1)
+    """
+    q, open_below = rows.n_quantified, np.isneginf(rows.log_lower)
+    counts = rows.weight[:, q:] > 0
+    first, last = np.nonzero(counts & open_below), np.nonzero(counts & ~open_below)
+    patient, column = (np.concatenate(both) for both in zip(first, last, strict=True))
+    place = patient * rows.weight.shape[-1] + q + column
+    return Censored(patient, column, place, rows.log_upper[patient, column], rows.log_lower[last])
+
+
+@dataclass(frozen=True, eq=False)
 class Study:
     """Patients, their rows and the model.
 
@@ -201,21 +280,24 @@ class Study:
     effects: Effects
     curves: Curves
     slopes: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]] | None = None
-    left_open: bool = field(init=False)
+    censored: Censored = field(init=False)
     weight_q: np.ndarray = field(init=False)
     weight_c: np.ndarray = field(init=False)
     counted: np.ndarray = field(init=False)
     noisy: bool = field(init=False)
+    even: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        """What does not change: whether every censored row is open below, weights, counts of quantified rows."""
+        """What does not change: the censored rows that count, weights, counts, whether a series has one variance."""
         rows, q = self.series, self.series.n_quantified
+        noisy = bool(rows.counting_variance.any())
         for name, value in (
-            ("left_open", bool(np.isneginf(rows.log_lower).all())),
+            ("censored", censored(rows)),
             ("weight_q", np.ascontiguousarray(rows.weight[:, :q])),
             ("weight_c", np.ascontiguousarray(rows.weight[:, q:])),
             ("counted", rows.weight[:, :q].sum(axis=-1)),
-            ("noisy", bool(rows.counting_variance.any())),
+            ("noisy", noisy),
+            ("even", rows.weight.shape[-1] == 1 or (rows.assays == 1 and not noisy)),
         ):
             object.__setattr__(self, name, value)
 
@@ -239,30 +321,46 @@ class Study:
             variance = variance + self.series.counting_variance
         return variance
 
+    def errors(self, sigma: np.ndarray) -> Errors:
+        """What the likelihood needs of sigma (chains or 1, assays): kept where sigma stays and the curves move."""
+        q, own = self.series.n_quantified, self.censored
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            variance = self.spread(sigma)
+            of_quantified = variance if self.even else variance[..., :q]
+            each = np.broadcast_to(variance, (len(variance), *self.series.weight.shape))
+            return Errors(of_quantified, np.log(of_quantified), np.sqrt(each[:, own.patient, q + own.column]))
+
     def log_likelihood(self, phi: np.ndarray, sigma: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """Ln p(rows of patient i | phi_i) (chains, patients); -inf where the curve cannot be computed."""
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            mu = self.mean(phi, offset)
-            return self.log_likelihood_at(mu, sigma)
+        return self.log_likelihood_given(phi, self.errors(sigma), offset)
 
-    def log_likelihood_at(self, mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    def log_likelihood_given(self, phi: np.ndarray, errors: Errors, offset: np.ndarray) -> np.ndarray:
+        """The same for the errors of a sigma."""
+        chains, found = len(phi), np.empty(phi.shape[:2])
+        step = max(1, AT_ONCE // self.series.weight.size)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for begin in range(0, chains, step):
+                end = min(begin + step, chains)
+                mu = self.mean(phi[begin:end], offset if len(offset) == 1 else offset[begin:end])
+                found[begin:end] = self.log_likelihood_at(mu, errors.of(begin, end))
+        return found
+
+    def log_likelihood_at(self, mu: np.ndarray, errors: Errors) -> np.ndarray:
         """Ln likelihood (chains, patients) for ln levels mu."""
-        rows, q = self.series, self.series.n_quantified
-        variance = self.spread(sigma)
-        narrow = variance.shape[-1] == 1
+        rows, q, variance = self.series, self.series.n_quantified, errors.variance
         residual = rows.log_level - mu[..., :q]
-        if narrow:
-            # One variance for a whole series.
+        if self.even:
             square = np.einsum("cnt,cnt,nt->cn", residual, residual, self.weight_q)
-            value = -0.5 * square / variance[..., 0] - self.counted * (0.5 * np.log(variance[..., 0]) + HALF_LN_2PI)
+            value = -0.5 * square / variance[..., 0] - self.counted * (0.5 * errors.log_variance[..., 0] + HALF_LN_2PI)
         else:
-            var_q = variance[..., :q]
-            inside = residual * residual / var_q + np.log(var_q)
+            inside = residual * residual / variance + errors.log_variance
             value = -0.5 * np.einsum("cnt,nt->cn", inside, self.weight_q) - HALF_LN_2PI * self.counted
         if mu.shape[-1] > q:
-            s = np.sqrt(variance if narrow else variance[..., q:])
-            b = (rows.log_upper - mu[..., q:]) / s
-            part = log_ndtr(b) if self.left_open else log_interval((rows.log_lower - mu[..., q:]) / s, b)
+            own = self.censored
+            part = np.zeros((len(mu), *rows.log_upper.shape))
+            part[:, own.patient, own.column] = own.log_probability(
+                mu.reshape(len(mu), -1).take(own.place, axis=1), errors.sd
+            )
             value = value + np.einsum("cnt,nt->cn", part, self.weight_c)
         return np.where(np.isnan(value), -np.inf, value)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nkinetics.population.mixed import Study, Values, cholesky
+from nkinetics.population.mixed import Errors, Study, Values, cholesky
 
 AIM_ONE, AIM_ALL = 0.4, 0.3
 """Acceptance aimed at by steps of one parameter and of all of them."""
@@ -71,6 +71,7 @@ class Walk:
         moving = effects.moving
         if len(moving) == 0:
             return
+        errors, offset = self.study.errors(values.sigma), values.offset
         location = effects.location(values.theta)
         own = values.omega[..., moving[:, None], moving]
         root = np.linalg.cholesky(own)
@@ -80,7 +81,7 @@ class Walk:
             trial = np.broadcast_to(location, self.phi.shape).copy()
             z = self.random.standard_normal((*shape, len(moving)))
             trial[..., moving] += np.einsum("crs,cns->cnr", np.broadcast_to(root, (shape[0], *root.shape[1:])), z)
-            self._accept(trial, np.zeros(shape), values)
+            self._accept(trial, np.zeros(shape), errors, offset)
         distance = (self.phi - location)[..., moving]
         spread = np.broadcast_to(precision, (shape[0], *precision.shape[1:]))
         for _ in range(ones):
@@ -91,7 +92,7 @@ class Walk:
                 change = -move * along - 0.5 * move * move * spread[:, r, r, None]
                 trial = self.phi.copy()
                 trial[..., j] += move
-                taken = self._accept(trial, change, values)
+                taken = self._accept(trial, change, errors, offset)
                 distance[..., r] += np.where(taken, move, 0.0)
                 if self.adapting:
                     self.step[:, j] *= np.exp(self._gain() * (taken.mean(axis=0) - AIM_ONE))
@@ -101,7 +102,7 @@ class Walk:
             move = size[:, None] * np.einsum("npq,cnq->cnp", self.factor, z)
             step = move[..., moving]
             change = -np.einsum("cnr,crs,cns->cn", step, spread, distance + 0.5 * step)
-            taken = self._accept(self.phi + move, change, values)
+            taken = self._accept(self.phi + move, change, errors, offset)
             distance = distance + np.where(taken[..., None], step, 0.0)
             if self.adapting:
                 self.stride *= np.exp(self._gain() * (taken.mean(axis=0) - AIM_ALL))
@@ -122,15 +123,15 @@ class Walk:
         trial = self.phi.copy()
         trial[..., j] = location + np.sqrt(1.0 - share * share) * eta + share * sd * self.random.standard_normal(shape)
         # The step leaves the population's density as it is: only the rows decide.
-        self._accept(trial, np.zeros(shape), values)
+        self._accept(trial, np.zeros(shape), self.study.errors(values.sigma), values.offset)
 
     def _gain(self) -> float:
         """How much one sweep changes the size of the steps."""
         return float(0.1 + 0.5 / np.sqrt(1.0 + self.seen))
 
-    def _accept(self, trial: np.ndarray, change: np.ndarray, values: Values) -> np.ndarray:
+    def _accept(self, trial: np.ndarray, change: np.ndarray, errors: Errors, offset: np.ndarray) -> np.ndarray:
         """Take the trial where it is likely enough; which chains and patients did."""
-        value = self.study.log_likelihood(trial, values.sigma, values.offset)
+        value = self.study.log_likelihood_given(trial, errors, offset)
         with np.errstate(invalid="ignore"):
             ratio = value - self.value + change
         taken: np.ndarray = np.log(self.random.random(ratio.shape)) < ratio
