@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import astuple
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
-from nkinetics.fitting.likelihood import Points, log_interval, log_likelihood, terms
+from nkinetics.fitting.likelihood import Points, log_interval, log_likelihood, side_by_side, terms, terms_side_by_side
 from scipy import stats
 from scipy.integrate import quad
 
@@ -104,6 +105,22 @@ def test_a_batch_of_curves_is_the_loop_over_them():
     assert log_likelihood(mu, t, rows).tolist() == [
         float(log_likelihood(m, s, rows)) for m, s in zip(mu, t, strict=True)
     ]
+
+
+def test_each_of_several_profiles_has_the_terms_that_it_has_alone_to_the_last_bit():
+    profiles = [
+        points([80.0, 300.0], [0.0, 10.0], [50.0, 50.0], n=[20.0, 90.0, np.inf, np.inf]),
+        points([120.0]),
+        points([], [0.0, 1e4], [50.0, np.inf]),
+    ]
+    rows = side_by_side(profiles)
+    mu = np.log(np.array([[100.0, 200.0, 60.0, 20.0], [50.0, 1.0, 1.0, 1.0], [40.0, 2e4, 1.0, 1.0]]))
+    t = np.log([0.3, 0.6, 0.5])
+    found = astuple(terms_side_by_side(mu, t, rows))
+    for i, own in enumerate(profiles):
+        for part, alone in zip(found, astuple(terms(mu[i, : own.n], t[i], own)), strict=True):
+            assert part[i, : own.n].tolist() == alone.tolist()
+        assert rows.weight[i].tolist() == [1.0] * own.n + [0.0] * (4 - own.n)
 
 
 @pytest.mark.shared

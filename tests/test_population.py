@@ -13,6 +13,7 @@ from nkinetics.fitting.likelihood import Points
 from nkinetics.models import decay, expansion_contraction
 from nkinetics.models._algebra import to_estimation, to_natural
 from nkinetics.plugins import Calendar, discover
+from nkinetics.population import mixed
 from nkinetics.population.bayes import bayes
 from nkinetics.population.chains import effective_size, split_rhat
 from nkinetics.population.comparison import compare, without_strangers
@@ -52,6 +53,9 @@ def plain(time: np.ndarray, value: np.ndarray) -> Points:
     """Quantified rows without counts."""
     none = np.zeros(0)
     return Points(np.asarray(time, dtype=float), np.asarray(value, dtype=float), none, none, np.zeros(len(time)))
+
+
+NOTHING = plain(np.zeros(0), np.zeros(0))
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,30 @@ def stein(shared) -> Study:
     )
     start = [*np.log([8000.0, 0.6, 9.0, 0.2]), -3.0, np.log(0.015), 0.0]
     return Study(rows, effects(model.names, design, start, 0.7), lambda phi, chains: at(to_natural(model, phi)))
+
+
+@pytest.mark.parametrize("count", [np.inf, 40.0], ids=["one variance", "counting noise"])
+@pytest.mark.parametrize("assays", [1, 2])
+def test_the_likelihood_of_a_patient_is_the_sum_over_his_rows_however_many_chains_are_computed_at_once(
+    monkeypatch: pytest.MonkeyPatch, assays: int, count: float
+):
+    ends = [(np.array([-np.inf, 0.5]), np.array([0.0, 1.5])), (np.zeros(0), np.zeros(0)), (np.array([2.0]), [np.inf])]
+    patients = []
+    for k, (lower, upper) in enumerate(ends):
+        size = 2 + k + len(lower)
+        variance = np.append(np.full(2 + k, 1.0 / count), np.zeros(len(lower)))
+        own = Points(np.arange(1.0, 1.0 + size), np.linspace(1.0, 2.0, 2 + k), lower, np.asarray(upper), variance)
+        patients.append([own] * (assays if k else 1) + [NOTHING] * (0 if k else assays - 1))
+    rows = series(patients)
+    given = effects(("a", "b"), np.tile(np.eye(2), (3, 1, 1)), [0.0, 0.0], 1.0, sigma_start=np.ones(assays))
+    study = Study(rows, given, lambda phi, chains: phi[..., :1] - np.exp(phi[..., 1:]) * rows.time)
+    random = np.random.default_rng(3)
+    phi = random.normal(size=(7, 3, 2))
+    sigma, offset = np.exp(random.normal(size=(7, assays))), random.normal(size=(7, assays))
+    found = study.log_likelihood(phi, sigma, offset)
+    assert found == pytest.approx(study.of_rows(phi, sigma, offset).sum(axis=-1), rel=1e-12)
+    monkeypatch.setattr(mixed, "AT_ONCE", 2 * rows.weight.size)
+    assert study.log_likelihood(phi, sigma, offset).tolist() == found.tolist()
 
 
 def fitted(study: Study, seed: int):

@@ -96,22 +96,25 @@ def log_interval(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of several profiles side by side (profiles, rows), quantified ones first, each kind padded to one width.
+    """Rows of several profiles side by side (profiles, rows): the quantified ones of each, the others, then padding.
 
     Parameters
     ----------
     time, counting_variance : arrays (profiles, rows)
         As in `Points`; a padding row repeats a time of its profile.
     log_level : array (profiles, quantified)
-        As in `Points`.
-    log_lower, log_upper : arrays (profiles, censored)
-        As in `Points`.
+        As in `Points`, as wide as the profile with most of them; 0 where a profile has fewer.
+    censored : array of bool (profiles, rows)
+        Of which rows only an interval is known.
+    log_lower, log_upper : arrays (profiles, rows)
+        As in `Points`, where `censored`.
     weight : array (profiles, rows)
         1, and 0 for padding.
     """
 
     time: np.ndarray
     log_level: np.ndarray
+    censored: np.ndarray
     log_lower: np.ndarray
     log_upper: np.ndarray
     counting_variance: np.ndarray
@@ -119,7 +122,7 @@ class Rows:
 
     @property
     def n_quantified(self) -> int:
-        """Columns with a density."""
+        """Columns that hold a row with a density."""
         return self.log_level.shape[-1]
 
     def of(self, which: np.ndarray) -> Rows:
@@ -127,6 +130,7 @@ class Rows:
         return Rows(
             self.time[which],
             self.log_level[which],
+            self.censored[which],
             self.log_lower[which],
             self.log_upper[which],
             self.counting_variance[which],
@@ -135,20 +139,31 @@ class Rows:
 
 
 def side_by_side(profiles: Sequence[Points]) -> Rows:
-    """Several profiles as one `Rows`."""
-    n = len(profiles)
-    quantified = max(p.n_quantified for p in profiles)
-    censored = max(p.n - p.n_quantified for p in profiles)
-    time = np.repeat([[p.time[0] if p.n else 0.0] for p in profiles], quantified + censored, axis=1)
-    level = np.zeros((n, quantified))
-    lower, upper = np.full((n, censored), -np.inf), np.zeros((n, censored))
-    variance, weight = np.zeros((n, quantified + censored)), np.zeros((n, quantified + censored))
+    """Several profiles as one `Rows`.
+
+    Examples
+    --------
+    >>> one = Points(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.zeros(0), np.zeros(0), np.zeros(2))
+    >>> two = Points(np.array([5.0, 6.0]), np.array([3.0]), np.array([-np.inf]), np.array([1.0]), np.zeros(2))
+    >>> rows = side_by_side([one, two])
+    >>> rows.time.tolist(), rows.censored.tolist()
+    ([[1.0, 2.0], [5.0, 6.0]], [[False, False], [False, True]])
+    """
+    n, most = len(profiles), max(p.n for p in profiles)
+    time = np.repeat([[p.time[0] if p.n else 0.0] for p in profiles], most, axis=1)
+    level = np.zeros((n, max(p.n_quantified for p in profiles)))
+    lower, upper = np.full((n, most), -np.inf), np.zeros((n, most))
+    variance, weight, censored = np.zeros((n, most)), np.zeros((n, most)), np.zeros((n, most), dtype=bool)
     for i, p in enumerate(profiles):
-        q, c = p.n_quantified, p.n - p.n_quantified
-        columns = np.concatenate([np.arange(q), quantified + np.arange(c)])
-        time[i, columns], variance[i, columns], weight[i, columns] = p.time, p.counting_variance, 1.0
-        level[i, :q], lower[i, :c], upper[i, :c] = p.log_level, p.log_lower, p.log_upper
-    return Rows(time, level, lower, upper, variance, weight)
+        q = p.n_quantified
+        time[i, : p.n], variance[i, : p.n], weight[i, : p.n] = p.time, p.counting_variance, 1.0
+        level[i, :q], lower[i, q : p.n], upper[i, q : p.n], censored[i, q : p.n] = (
+            p.log_level,
+            p.log_lower,
+            p.log_upper,
+            True,
+        )
+    return Rows(time, level, censored, lower, upper, variance, weight)
 
 
 def _quantified(mu: np.ndarray, sigma2: np.ndarray, points: Points | Rows) -> list[np.ndarray]:
@@ -199,7 +214,7 @@ def censored_terms(
     return [value, by_mean, by_s * k, mean2, cross * k, s2 * k * k - by_s * (2.0 * k - k * k / s)]
 
 
-def terms(mu: np.ndarray, log_sigma: np.ndarray, points: Points | Rows) -> Terms:
+def terms(mu: np.ndarray, log_sigma: np.ndarray, points: Points) -> Terms:
     """Each row's ln L and its derivatives.
 
     Parameters
@@ -208,8 +223,8 @@ def terms(mu: np.ndarray, log_sigma: np.ndarray, points: Points | Rows) -> Terms
         ln of the curve at the rows.
     log_sigma : array (...) or (..., rows)
         ln of the residual SD, one for all rows or one for each.
-    points : Points or Rows
-        The rows. Padding gets numbers too: its weight is 0.
+    points : Points
+        The rows.
     """
     sigma2 = np.exp(2.0 * log_sigma)
     q = points.n_quantified
@@ -221,6 +236,22 @@ def terms(mu: np.ndarray, log_sigma: np.ndarray, points: Points | Rows) -> Terms
             mu[..., q:], last, points.log_lower, points.log_upper, points.counting_variance[..., q:]
         )
         parts = [np.concatenate([x, y], axis=-1) for x, y in zip(parts, censored, strict=True)]
+    return Terms(*parts)
+
+
+def terms_side_by_side(mu: np.ndarray, log_sigma: np.ndarray, rows: Rows) -> Terms:
+    """`terms` of several profiles: mu (profiles, rows), log_sigma (profiles,). Padding gets numbers of no meaning."""
+    sigma2 = np.exp(2.0 * log_sigma)
+    q = rows.n_quantified
+    parts = [np.zeros(mu.shape) for _ in range(6)]
+    for part, known in zip(parts, _quantified(mu[:, :q], sigma2[:, None], rows), strict=True):
+        part[:, :q] = known
+    at = np.nonzero(rows.censored)
+    if len(at[0]):
+        ends = rows.log_lower[at], rows.log_upper[at]
+        censored = censored_terms(mu[at], sigma2[at[0]], *ends, rows.counting_variance[at])
+        for part, known in zip(parts, censored, strict=True):
+            part[at] = known
     return Terms(*parts)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nkinetics.fitting.likelihood import Points, Rows, side_by_side, terms
+from nkinetics.fitting.likelihood import Points, Rows, side_by_side, terms_side_by_side
 from nkinetics.models._algebra import to_estimation, to_natural
 from nkinetics.plugins import Calendar, KineticModel
 
@@ -143,7 +143,7 @@ class Pool:
         )
         parameters = to_natural(self.model, vector[..., :-1])
         mu, slopes = self.model.jacobian(rows.time, parameters, calendar, self.constants)
-        part = terms(mu, vector[..., -1], rows)
+        part = terms_side_by_side(mu, vector[..., -1], rows)
         n, p = vector.shape
         gradient, curvature = np.empty((n, p)), np.empty((n, p, p))
         # These products add row after row: a row of weight 0 changes no bit, wherever it stands.

@@ -62,7 +62,11 @@ def log_level(time: np.ndarray, parameters: np.ndarray, calendar: Calendar, cons
     >>> value.round(9).tolist()
     [-0.5, -0.1, -1.1]
     """
-    return jacobian(time, parameters, calendar, constants)[0]
+    scale, delta, rho = (parameters[..., i, None] for i in range(3))
+    tau = np.asarray(calendar.infusion_time, dtype=float)
+    pulses = pulses_of(calendar, constants.agents)
+    cover, cover_tau = covered(time, pulses, constants.width), covered(tau, pulses, constants.width)
+    return np.log(scale) + superposed(time, calendar, rho * cover - delta * time, rho * cover_tau - delta * tau)[0]
 
 
 def jacobian(
