@@ -1077,10 +1077,10 @@ def _stacked(frames: list[pd.DataFrame], schema: Schema) -> pd.DataFrame:
 def _account_table(account: _Account, exported: pd.Series, reports: list[FileReport]) -> pd.DataFrame:
     """ingest.csv, compact: every raw row, used or set aside with a reason, and the files set aside whole."""
     raw = account.raw
-    roles = raw["role"].cat.add_categories(sorted({*account.roles.values()} - {*raw["role"].cat.categories}))
-    codes = roles.cat.codes.to_numpy().copy()
+    kinds = pd.Index(sorted({*raw["role"].cat.categories, *account.roles.values()}), dtype="str")
+    roles = kinds.get_indexer(raw["role"].cat.categories)[raw["role"].cat.codes.to_numpy()]
     for role in set(account.roles.values()):
-        codes[[label for label, own in account.roles.items() if own == role]] = roles.cat.categories.get_loc(role)
+        roles[[label for label, own in account.roles.items() if own == role]] = kinds.get_loc(role)
     words = sorted({"", *account.set_aside.values()})
     code_of = {word: code for code, word in enumerate(words)}
     reasons = np.full(len(raw), code_of[""], dtype=np.int32)
@@ -1089,7 +1089,7 @@ def _account_table(account: _Account, exported: pd.Series, reports: list[FileRep
     used = reasons == code_of[""]
     rows = raw.assign(
         sample_id=exported,
-        role=pd.Categorical.from_codes(codes, dtype=roles.dtype),
+        role=pd.Categorical.from_codes(roles, kinds),
         reason=pd.Categorical.from_codes(reasons, pd.Index(words, dtype="str")),
         used=pd.array(used, dtype="boolean"),
     )[INGEST.names]
