@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from nkinetics.columns import CYTOKINES, EVENTS, INFUSIONS, PATIENTS, SAMPLES, STAGE_TABLES, Schema
@@ -27,9 +28,10 @@ def by_patient(frame: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
     >>> list(own("01")["level"]), len(own("03"))
     ([1, 3], 0)
     """
-    groups = {str(patient): own for patient, own in frame.groupby("patient_id", sort=False)}
-    nobody = frame.iloc[:0]
-    return lambda patient: groups.get(str(patient), nobody)
+    # Where the rows stand, not the rows: ten thousand small frames take more memory than the table.
+    places = frame.groupby("patient_id", sort=False).indices
+    nowhere = np.zeros(0, dtype="int64")
+    return lambda patient: frame.take(places.get(str(patient), nowhere))
 
 
 T = TypeVar("T")
