@@ -414,9 +414,11 @@ def read_compact(path: Path, schema: Schema) -> pd.DataFrame:
     `plain` makes of it, or of some of its rows, what `read_table` gives; the parameters and errors are the same.
     """
     own = _own_frame(path, schema, None, {})
-    if own is not None:
-        return own
-    frame = _read_carefully(path, schema, foreign=False)
+    return own if own is not None else compact(_read_carefully(path, schema, foreign=False))
+
+
+def compact(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with categories instead of texts."""
     return frame.astype({name: "category" for name in frame.columns if frame[name].dtype == "str"})
 
 

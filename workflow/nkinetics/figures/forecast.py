@@ -164,12 +164,11 @@ def _keys(words: Words, level: str, extrapolated: bool) -> list[Any]:
 
 def _observed(results: Results, quantity: str, assay: str, specimen: str) -> pd.DataFrame:
     """Measured Cmax or AUC of each patient: patient_id, dose_level, value."""
-    frame = results.table("nca")
-    frame = frame[(frame["assay"] == assay) & (frame["specimen"] == specimen) & frame["value"].notna()]
-    if quantity == "curve_cmax":
-        return frame[(frame["parameter"] == "cmax") & (frame["window"] == "overall")]
-    window = quantity.removeprefix("curve_auc_")
-    return frame[(frame["parameter"] == "auc_int") & (frame["window"] == window)]
+    of_cmax = quantity == "curve_cmax"
+    window = "overall" if of_cmax else quantity.removeprefix("curve_auc_")
+    parameter = "cmax" if of_cmax else "auc_int"
+    frame = results.rows("nca", assay=assay, specimen=specimen, window=window, parameter=parameter)
+    return frame[frame["value"].notna()]
 
 
 def _exposure(

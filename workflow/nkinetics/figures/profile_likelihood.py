@@ -50,8 +50,8 @@ PANEL, GAP, TOP = 0.72, 0.66, 2.2
 
 def draw(results: Results, context: Context) -> FigureBody:
     """One block per assay; a patient's parameters stand beside each other."""
-    words, curves, kinds = words_of(context), results.table("likelihood_profiles"), profiles(results)
-    curves = curves[curves["model"] == context.settings.models.default]
+    words, kinds = words_of(context), profiles(results)
+    curves = results.rows("likelihood_profiles", model=context.settings.models.default)
     if not len(curves) or not len(kinds):
         none = words.say(
             "No profile likelihood: no model was fitted, or models.profile_points is 0.",
@@ -295,7 +295,7 @@ def _notes(results: Results, context: Context, words: Words, limited: bool) -> t
 
 def _without(results: Results, context: Context, words: Words) -> list[str]:
     """Patients without a profile likelihood, by assay, with the reason."""
-    curves = results.table("likelihood_profiles")
+    curves = results.rows("likelihood_profiles", ["patient_id", "assay", "specimen"])
     fits = results.table("fits")
     fits = fits[fits["model"] == context.settings.models.default]
     found = []

@@ -18,6 +18,8 @@ OVERALL = "overall"
 INFUSION = re.compile(r"infusion_(\d+)")
 NAMED = re.compile(r"D[\d.]+-[\d.]+")
 AREAS = ("auc_last", "auc_int")
+EXPOSURES = ("cmax", *AREAS)
+"""Parameters of nca.csv of which everything here is made: their rows are all that is needed of that table."""
 
 
 def people(nca: pd.DataFrame, patients: pd.DataFrame | None, infusions: pd.DataFrame | None) -> pd.DataFrame:

@@ -71,8 +71,7 @@ def _columns(words: Words) -> list[str]:
 
 def _used(results: Results, words: Words) -> Mapping[tuple[str, str], str]:
     """For each observation and use (auc, lambda_z): yes, or the one of the two shown profiles in which it was used."""
-    points = results.table("nca_points")
-    points = points[points["window"].isin(("overall", AUC_WINDOW))]
+    points = results.rows("nca_points", window=("overall", AUC_WINDOW))
     windows: dict[tuple[str, str], set[str]] = {}
     for observation, use, window in zip(points["observation_id"], points["used_in"], points["window"], strict=True):
         windows.setdefault((str(observation), str(use)), set()).add(str(window))
