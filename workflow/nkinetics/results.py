@@ -36,10 +36,23 @@ def by_patient(frame: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
     >>> list(own("01")["level"]), len(own("03"))
     ([1, 3], 0)
     """
+    own = rows_by(frame, "patient_id")
+    return lambda patient: own(str(patient))
+
+
+def rows_by(frame: pd.DataFrame, *columns: str) -> Callable[..., pd.DataFrame]:
+    """The rows that have these values in these columns, grouped once.
+
+    Examples
+    --------
+    >>> own = rows_by(pd.DataFrame({"model": ["a", "b", "a"], "assay": ["x", "x", "y"]}), "model", "assay")
+    >>> own("a", "y").index.tolist(), len(own("b", "y"))
+    ([2], 0)
+    """
     # Where the rows stand, not the rows: ten thousand small frames take more memory than the table.
-    places = frame.groupby("patient_id", sort=False).indices
+    places = frame.groupby(list(columns), sort=False).indices
     nowhere = np.zeros(0, dtype="int64")
-    return lambda patient: frame.take(places.get(str(patient), nowhere))
+    return lambda *values: frame.take(places.get(values if len(columns) > 1 else values[0], nowhere))
 
 
 T = TypeVar("T")

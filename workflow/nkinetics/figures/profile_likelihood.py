@@ -27,7 +27,7 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody, discover
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, rows_by
 from nkinetics.wording import (
     Words,
     missing,
@@ -136,17 +136,18 @@ def _block(
     count = len(names) * together
     box = (0.5, top + GAP - 0.3, WIDTH - 0.12, top + lines * (PANEL + GAP) - 0.3)
     grid = panels(figure, lines, count, box, (0.22, GAP))
-    by_curve = {k: own for k, own in curves.groupby(["patient_id", "parameter"], sort=False)}
+    curve = rows_by(curves, "patient_id", "parameter")
     by_row = estimates.set_index(["patient_id", "parameter"])
     for position in range(lines * together):
         line, column = divmod(position, together)
         for j, name in enumerate(names):
             axes = grid[line, column * len(names) + j]
-            if position >= len(patients) or (patients[position], name) not in by_curve:
+            own = curve(patients[position], name) if position < len(patients) else curves.iloc[:0]
+            if not len(own):
                 axes.remove()
                 continue
             patient = patients[position]
-            _panel(axes, words, by_curve[(patient, name)], by_row.loc[(patient, name)], name)
+            _panel(axes, words, own, by_row.loc[(patient, name)], name)
             if j == 0:
                 axes.text(
                     0,

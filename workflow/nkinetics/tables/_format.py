@@ -46,6 +46,8 @@ def body(
         Canonical tables behind the numbers.
     footnotes : iterable of str
         Definitions; codes and sources are added.
+    patients : sequence of str
+        As `TableBody` has them; may be filled while `rows` are given.
     """
     texts: dict[str, str] = {}  # a long listing says the same over and over: each text is held once
     cells = [[texts.setdefault(row[c], row[c]) for c in columns] for row in rows]
