@@ -241,6 +241,8 @@ def test_rows_that_are_asked_for_are_those_of_the_whole_table(results_small):
     assert not len(compact.rows("nca", window="no such window"))
     assert compact.size("nca") == whole.size("nca") == Results(results_small).size("nca") == len(nca)
     assert not compact._cache
+    once = Results(results_small).rows("nca", ["unit", "value"], hold=False, window="overall")
+    pd.testing.assert_frame_equal(once, nca.loc[nca["window"] == "overall", ["unit", "value"]].reset_index(drop=True))
 
 
 @pytest.mark.parametrize("name", ["nca", "predictions", "observations", "runs"])

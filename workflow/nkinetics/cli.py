@@ -409,14 +409,14 @@ def _table(args: argparse.Namespace) -> int:
         raise InputError(
             Problem("table", found="no output", expected="--output, --output-dir, --xlsx or --rtf", mend=mend)
         )
-    results = Results(args.results)
     context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
+    # Opened anew each time: what the tables were made of need not be held while they are put together.
     if args.output or args.output_dir:
-        tables.write(args.name, results, context, args.output or args.output_dir)
+        tables.write(args.name, Results(args.results), context, args.output or args.output_dir)
     if args.xlsx:
-        write_bytes(args.xlsx, workbook(results, context))
+        write_bytes(args.xlsx, workbook(Results(args.results), context))
     if args.rtf:
-        write_bytes(args.rtf, rich_text(results, context))
+        write_bytes(args.rtf, rich_text(Results(args.results), context))
     return DONE
 
 

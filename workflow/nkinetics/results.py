@@ -111,7 +111,9 @@ class Results:
         path, schema = self.path(name), schema_named(name)
         return read_table(path, schema, where=where) if path.exists() else empty(schema)
 
-    def rows(self, name: str, columns: Sequence[str] | None = None, **where: str | Collection[str]) -> pd.DataFrame:
+    def rows(
+        self, name: str, columns: Sequence[str] | None = None, *, hold: bool = True, **where: str | Collection[str]
+    ) -> pd.DataFrame:
         """Rows of a canonical table that have the given texts, all columns or some; the table is held compactly.
 
         Parameters
@@ -120,16 +122,22 @@ class Results:
             The table.
         columns : sequence of str, optional
             Columns wanted, in this order; all unless given.
+        hold : bool
+            Others will ask for this table; False where it is read for this once.
         **where : str or collection of str
             For a column the text, or the texts of which a row must have one.
         """
         if self.whole is not None:
             own = {"patient_id": self.some} if "patient_id" in schema_named(name).names else {}
-            return self.whole.rows(name, columns, **own, **where)
+            return self.whole.rows(name, columns, hold=hold, **own, **where)
+        sets = {column: {texts} if isinstance(texts, str) else {*texts} for column, texts in where.items()}
+        if not hold and name not in self._compact and self.path(name).exists():
+            read = read_table(self.path(name), schema_named(name), columns=columns, where=sets)
+            return read if columns is None else read[list(columns)]
         held = self._held(name)
         kept = np.ones(len(held), dtype=bool)
-        for column, texts in where.items():
-            wanted = held[column].cat.categories.isin([texts] if isinstance(texts, str) else list(texts))
+        for column, texts in sets.items():
+            wanted = held[column].cat.categories.isin(list(texts))
             kept &= wanted[held[column].cat.codes.to_numpy()] if len(wanted) else False
         some = held if columns is None else held[list(columns)]
         return plain(some[kept] if where else some)

@@ -67,7 +67,7 @@ def build(results: Results, context: Context) -> TableBody:
     left_out = left_out.sort_values(["_place", "time_actual", "assay", "sample_id"], kind="stable")
     levels = dict(zip(results.patients["patient_id"], results.patients["dose_level"], strict=True))
     runs, curves = results.table("runs"), with_curve(results)
-    behind = rows_behind(results, left_out["observation_id"])
+    behind = rows_behind(results, left_out["observation_id"], hold=False)
     origins = _told(behind)
     refused = runs[~runs["accepted"].fillna(False).astype(bool)].drop_duplicates(["assay", "run_id"])
     rows, patients, shown = [], [], pd.Series(False, index=left_out.index)
@@ -140,7 +140,7 @@ def build(results: Results, context: Context) -> TableBody:
 
 def bridge(results: Results, words: Words) -> str:
     """From rows of exports to results to samples, in one sentence: numbers that are easily taken for one another."""
-    n, rows = counts(results, words), results.rows("ingest", ["used"])
+    n, rows = counts(results, words), results.rows("ingest", ["used"], hold=False)
     used = int(rows["used"].fillna(False).astype(bool).sum())
     without = words.say(
         f"{n.without} sample{'s have' if n.without != 1 else ' has'} no analysed result in an assay",
@@ -224,10 +224,10 @@ def _row(
     return dict(zip(_columns(words), cells, strict=True))
 
 
-def rows_behind(results: Results, observations: Iterable[str]) -> pd.DataFrame:
+def rows_behind(results: Results, observations: Iterable[str], hold: bool = True) -> pd.DataFrame:
     """Rows of exports that were measured for some results: neither standards nor what has no row."""
     own, roles = set(observations), ("replicate", "reference")
-    sources = results.rows("observation_sources", observation_id=own, role=roles)
+    sources = results.rows("observation_sources", hold=hold, observation_id=own, role=roles)
     return sources[sources["source_row"].notna()]
 
 
