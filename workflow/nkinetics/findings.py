@@ -100,12 +100,16 @@ def crs_order(results: Results) -> dict[str, tuple[float, float]]:
 
     The onset is the start of the first CRS of the patient, whatever its grade.
     """
+    return results.once("order of Cmax and CRS", _crs_order)
+
+
+def _crs_order(results: Results) -> dict[str, tuple[float, float]]:
     kinds, events = profiles(results), results.table("events")
     if not len(kinds):
         return {}
     kind = kinds.iloc[0]
     assay, specimen = str(kind["assay"]), str(kind["specimen"])
-    peaks = results.rows("nca", assay=assay, specimen=specimen, window="overall", parameter="tmax")
+    peaks = results.rows("nca", assay=assay, specimen=specimen, window="overall", parameter="tmax", hold=False)
     peaks = peaks.set_index("patient_id")["value"]
     onsets = events[events["event"] == "crs"].groupby("patient_id")["time"].min()
     return {
@@ -209,7 +213,7 @@ def limit_note(results: Results, context: Context) -> str:
         return ""
     first = own.iloc[0]
     assay, specimen = str(first["assay"]).split("+")[0], str(first["specimen"])
-    seen = results.rows("nca", assay=assay, specimen=specimen, window="overall", parameter=("cmax", "tmax"))
+    seen = results.rows("nca", assay=assay, specimen=specimen, window="overall", parameter=("cmax", "tmax"), hold=False)
     seen = seen[seen["value"].notna()]
     cmax = seen[seen["parameter"] == "cmax"].sort_values(["value", "patient_id"], ascending=[False, True])
     if not len(cmax):

@@ -368,7 +368,8 @@ def _own_frame(
                 n += len(piece)
     except (OSError, ValueError):  # not there, not UTF-8, rows longer than the header, a text for a number
         return None
-    return pd.DataFrame({name: kept.pop(name).column() for name in list(kept)}, index=pd.RangeIndex(n))
+    made = {name: kept.pop(name).column() for name in list(kept)}
+    return pd.DataFrame(made, index=pd.RangeIndex(n), copy=False)
 
 
 def read_table(

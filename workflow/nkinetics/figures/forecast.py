@@ -40,6 +40,7 @@ from nkinetics.figures._style import (
 )
 from nkinetics.findings import USEFUL_FACTOR, limit_note, useful, usefulness_note
 from nkinetics.plugins import Figure, FigureBody
+from nkinetics.population.exposure import exposed
 from nkinetics.results import Context, Results
 from nkinetics.wording import Words, amount, everyone, missing, profile_name, significant, source_footnote, unit_name
 
@@ -167,8 +168,9 @@ def _observed(results: Results, quantity: str, assay: str, specimen: str) -> pd.
     of_cmax = quantity == "curve_cmax"
     window = "overall" if of_cmax else quantity.removeprefix("curve_auc_")
     parameter = "cmax" if of_cmax else "auc_int"
-    frame = results.rows("nca", assay=assay, specimen=specimen, window=window, parameter=parameter)
-    return frame[frame["value"].notna()]
+    frame = exposed(results)
+    frame = frame[(frame["assay"] == assay) & (frame["specimen"] == specimen) & frame["value"].notna()]
+    return frame[(frame["parameter"] == parameter) & (frame["window"] == window)]
 
 
 def _exposure(
