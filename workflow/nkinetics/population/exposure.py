@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from nkinetics.nca.doses import UNKNOWN_AMOUNT
 from nkinetics.population.detectability import RESULTS, above
-from nkinetics.results import Results
+
+if TYPE_CHECKING:
+    from nkinetics.results import Results
 
 VALUE, BELOW, ABSENT = "value", "below", "absent"
 """What is known of a patient's exposure: its value; that no sample was quantified; nothing."""
