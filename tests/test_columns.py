@@ -9,9 +9,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from nkinetics.columns import NCA, PATIENTS, SAMPLES, SCHEMAS
+from nkinetics import store
+from nkinetics.columns import NCA, OBSERVATIONS, PATIENTS, SAMPLES, SCHEMAS
 from nkinetics.errors import InputError
-from nkinetics.store import complete, csv_text, defused, read_table, replacing, table_writer, typed, write_table
+from nkinetics.store import (
+    complete,
+    csv_text,
+    defused,
+    plain,
+    read_compact,
+    read_table,
+    replacing,
+    table_writer,
+    typed,
+    write_table,
+)
 
 
 def write(path: Path, text: str) -> Path:
@@ -81,6 +93,102 @@ def test_bytes_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     assert csv_text(csv_roundtrip) == (tmp_path / "a.csv").read_text()
     assert list(again["patient_id"]) == ["01", "01", "2"]
     assert ",0," in (tmp_path / "a.csv").read_text(), "minus zero is written as zero"
+
+
+OBSERVED = pd.DataFrame(
+    {
+        "patient_id": [f"{i // 3:02d}" for i in range(11)],
+        "time_actual": [0.1 * i if i % 4 else np.nan for i in range(11)],
+        "level": [10.0**i for i in range(11)],
+        "status": ["quantified", "blq", "failed"] * 3 + ["blq", "blq"],
+        "reportable": [True, False, pd.NA] * 3 + [True, True],
+        "n_replicates": [1, pd.NA] * 4 + [1, 3, pd.NA],
+        "visit": ["Day 1, pre-dose", "", "第 2 天"] * 3 + ['a "b"', "line\nfeed"],
+        "observation_id": [f"o{i:02d}" for i in range(11)],
+    }
+)
+
+
+def carefully(path: Path) -> pd.DataFrame:
+    """The table read cell by cell."""
+    return store._read_carefully(path, OBSERVATIONS, foreign=False)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100_000])
+def test_a_table_read_in_pieces_is_the_table_read_cell_by_cell(tmp_path: Path, monkeypatch, rows: int) -> None:
+    write_table(OBSERVED, tmp_path / "observations.csv", OBSERVATIONS)
+    monkeypatch.setattr(store, "_PIECE", rows)
+    read = read_table(tmp_path / "observations.csv", OBSERVATIONS)
+    assert store._own_frame(tmp_path / "observations.csv", OBSERVATIONS, None, {}) is not None
+    pd.testing.assert_frame_equal(read, carefully(tmp_path / "observations.csv"), check_exact=True)
+    assert list(read["visit"])[-2:] == ['a "b"', "line\nfeed"]
+
+
+def test_a_table_without_rows_has_the_types_of_its_columns(tmp_path: Path) -> None:
+    write_table(OBSERVED.iloc[:0], tmp_path / "observations.csv", OBSERVATIONS)
+    read = read_table(tmp_path / "observations.csv", OBSERVATIONS)
+    pd.testing.assert_frame_equal(read, carefully(tmp_path / "observations.csv"))
+
+
+def test_columns_and_rows_that_are_asked_for_are_those_of_the_whole_table(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "observations.csv"
+    write_table(OBSERVED, path, OBSERVATIONS)
+    monkeypatch.setattr(store, "_PIECE", 3)
+    whole = read_table(path, OBSERVATIONS)
+    some = read_table(path, OBSERVATIONS, columns=("level", "visit"), where={"status": {"blq"}})
+    wanted = whole.loc[whole["status"] == "blq", ["visit", "level"]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some, wanted, check_exact=True)
+    path.write_text(path.read_text() + "\n")
+    pd.testing.assert_frame_equal(read_table(path, OBSERVATIONS, columns=("level", "visit")), whole[["visit", "level"]])
+    assert len(read_table(path, OBSERVATIONS, columns=())) == len(whole)
+
+
+def test_a_table_that_is_held_compactly_gives_the_same_rows(tmp_path: Path) -> None:
+    write_table(OBSERVED, tmp_path / "observations.csv", OBSERVATIONS)
+    held = read_compact(tmp_path / "observations.csv", OBSERVATIONS)
+    assert held["status"].dtype == "category"
+    pd.testing.assert_frame_equal(plain(held), read_table(tmp_path / "observations.csv", OBSERVATIONS))
+    kept = held["status"].isin(["failed"])
+    pd.testing.assert_frame_equal(plain(held[kept]), read_table(tmp_path / "observations.csv", OBSERVATIONS)[kept])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "column"),
+    [
+        (",100000,", ",100.000.000,", "level"),
+        (",100000,", ",inf,", "level"),
+        (",false,", ",maybe,", "reportable"),
+        (",3,", ",2.5,", "n_replicates"),
+    ],
+)
+def test_a_defect_beyond_the_first_piece_is_named_with_its_row(
+    tmp_path: Path, monkeypatch, old: str, new: str, column: str
+) -> None:
+    path = tmp_path / "observations.csv"
+    write_table(OBSERVED, path, OBSERVATIONS)
+    lines = path.read_text().split("\n")
+    row = max(i for i, line in enumerate(lines, start=1) if old in line)
+    lines[row - 1] = lines[row - 1].replace(old, new)
+    path.write_text("\n".join(lines))
+    monkeypatch.setattr(store, "_PIECE", 3)
+    for asked in (None, ("visit",)):
+        with pytest.raises(InputError) as caught:
+            read_table(path, OBSERVATIONS, columns=asked)
+        assert {p.column for p in caught.value.problems} == {column}
+        # The row is that of `read_text_frame`: a line that a quoted cell goes on in is none.
+        assert {p.row for p in caught.value.problems} == {row}
+
+
+def test_a_row_longer_or_shorter_than_the_header_is_treated_as_ever(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "observations.csv"
+    write_table(OBSERVED, path, OBSERVATIONS)
+    lines = path.read_text().split("\n")
+    monkeypatch.setattr(store, "_PIECE", 3)
+    path.write_text("\n".join([*lines[:6], lines[6] + ",more", *lines[7:]]))
+    with pytest.raises(InputError, match=r"row 7.*cells"):
+        read_table(path, OBSERVATIONS, columns=("visit",))
+    path.write_text("\n".join([*lines[:6], "09", "," * 20, *lines[7:]]))
+    pd.testing.assert_frame_equal(read_table(path, OBSERVATIONS), carefully(path))
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))

@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import xlsxwriter
 from nkinetics import figures, report, tables
 from nkinetics.figures import _patients, _style
+from nkinetics.plugins import TableBody
 from nkinetics.report import html
 from nkinetics.report import patients as by_patient
 from nkinetics.results import Context, Results
 from nkinetics.settings import validated
 from nkinetics.store import sha256_of
+from nkinetics.tables import _workbook
+from nkinetics.tables._packed import Sheet
 from nkinetics.wording import Words
 
 
@@ -221,3 +225,47 @@ def test_texts_at_the_end_of_a_wide_table_stand_below_their_row():
     first, below, second = made.groups[0][1]
     assert "".join(text for text, _ in below[0].parts) == f"Verdict: {unsure}; Remarks: {long}"
     assert below[0].span == 9 and len(first) == len(second) == 9
+
+
+def test_the_pages_do_not_depend_on_how_many_patients_are_held_at_a_time(own_pages, results_small, few, monkeypatch):
+    monkeypatch.setattr(by_patient, "BLOCK", 2)
+    assert dict(report.patient_pages(results_small, few.settings, few.version)) == own_pages
+
+
+def test_rows_that_are_asked_for_are_those_of_the_whole_table(results_small):
+    whole, compact = Results(results_small), Results(results_small)
+    nca = whole.table("nca")
+    wanted = nca[(nca["window"] == "overall") & nca["parameter"].isin(("cmax", "tmax"))]
+    pd.testing.assert_frame_equal(compact.rows("nca", window="overall", parameter=("cmax", "tmax")), wanted)
+    pd.testing.assert_frame_equal(compact.rows("nca", ["value", "unit"]), nca[["value", "unit"]])
+    assert not len(compact.rows("nca", window="no such window"))
+    assert compact.size("nca") == whole.size("nca") == Results(results_small).size("nca") == len(nca)
+    assert not compact._cache
+    once = Results(results_small).rows("nca", ["unit", "value"], hold=False, window="overall")
+    pd.testing.assert_frame_equal(once, nca.loc[nca["window"] == "overall", ["unit", "value"]].reset_index(drop=True))
+
+
+@pytest.mark.parametrize("name", ["nca", "predictions", "observations", "runs"])
+def test_the_results_of_some_patients_are_those_rows_of_the_results_of_all(results_small, name):
+    whole, unread = Results(results_small), Results(results_small)
+    some = list(whole.patients["patient_id"])[:2]
+    every = whole.table(name)
+    own = every[every["patient_id"].isin(some)] if "patient_id" in every else every
+    for results in (whole, unread):
+        pd.testing.assert_frame_equal(results.of(some).table(name).reset_index(drop=True), own.reset_index(drop=True))
+        pd.testing.assert_frame_equal(results.of(some).rows(name), own)
+        assert results.of(some).size(name) == len(own)
+
+
+def test_a_packed_sheet_is_the_same_to_the_byte_as_the_writers_own(tmp_path):
+    def written(path: Path, sheet: type | None) -> bytes:
+        with xlsxwriter.Workbook(path) as book:
+            book.set_properties({"created": _workbook.EPOCH})
+            looks = _workbook._looks(book)
+            frame = pd.DataFrame([["a", "12", "1.50"], ["b", "BLQ", "-2"], ["a", "=x", ""]], columns=["id", "n", "v"])
+            body = TableBody(frame, ("a footnote",), "all", row_header=1)
+            for name in ("one", "two"):
+                _workbook._sheet(book.add_worksheet(name, sheet), looks, "title", body, Words("en"))
+        return _workbook._timeless(path)
+
+    assert written(tmp_path / "packed.xlsx", Sheet) == written(tmp_path / "plain.xlsx", None)

@@ -328,7 +328,8 @@ def _persistence(args: argparse.Namespace) -> int:
     from nkinetics.population.detectability import detectability
     from nkinetics.store import read_table, write_table
 
-    parameters = read_table(args.nca, NCA)
+    losses = {parameter for pair in persistence.LIMITS.values() for parameter in pair}
+    parameters = read_table(args.nca, NCA, where={"window": {"overall"}, "parameter": losses})
     patients = inputs.load_patients(args.patients) if args.patients else None
     choices = settings.section("statistics", args.settings)
     made = [
@@ -350,10 +351,12 @@ def _statistics(args: argparse.Namespace) -> int:
     from nkinetics.columns import ASSAY_AGREEMENT, DOSE_PROPORTIONALITY, EXPOSURE_RESPONSE, NCA
     from nkinetics.population.assay_agreement import assay_agreement
     from nkinetics.population.dose_proportionality import dose_proportionality
+    from nkinetics.population.exposure import EXPOSURES
     from nkinetics.population.exposure_response import exposure_response
     from nkinetics.store import read_table, write_table
 
-    parameters, observed = read_table(args.nca, NCA), observations.load(args.observations)
+    parameters = read_table(args.nca, NCA, where={"parameter": EXPOSURES})
+    observed = observations.load(args.observations)
     infusions = inputs.load_infusions(args.infusions) if args.infusions else None
     patients = inputs.load_patients(args.patients) if args.patients else None
     events = inputs.load_events(args.events, infusions) if args.events else None
@@ -406,14 +409,14 @@ def _table(args: argparse.Namespace) -> int:
         raise InputError(
             Problem("table", found="no output", expected="--output, --output-dir, --xlsx or --rtf", mend=mend)
         )
-    results = Results(args.results)
     context = Context(settings.load(args.config or args.results / "run_config.yaml"), __version__)
+    # Opened anew each time: what the tables were made of need not be held while they are put together.
     if args.output or args.output_dir:
-        tables.write(args.name, results, context, args.output or args.output_dir)
+        tables.write(args.name, Results(args.results), context, args.output or args.output_dir)
     if args.xlsx:
-        write_bytes(args.xlsx, workbook(results, context))
+        write_bytes(args.xlsx, workbook(Results(args.results), context))
     if args.rtf:
-        write_bytes(args.rtf, rich_text(results, context))
+        write_bytes(args.rtf, rich_text(Results(args.results), context))
     return DONE
 
 

@@ -100,16 +100,17 @@ def crs_order(results: Results) -> dict[str, tuple[float, float]]:
 
     The onset is the start of the first CRS of the patient, whatever its grade.
     """
-    kinds, events, nca = profiles(results), results.table("events"), results.table("nca")
+    return results.once("order of Cmax and CRS", _crs_order)
+
+
+def _crs_order(results: Results) -> dict[str, tuple[float, float]]:
+    kinds, events = profiles(results), results.table("events")
     if not len(kinds):
         return {}
     kind = kinds.iloc[0]
-    peaks = nca[
-        (nca["assay"] == kind["assay"])
-        & (nca["specimen"] == kind["specimen"])
-        & (nca["window"] == "overall")
-        & (nca["parameter"] == "tmax")
-    ].set_index("patient_id")["value"]
+    assay, specimen = str(kind["assay"]), str(kind["specimen"])
+    peaks = results.rows("nca", assay=assay, specimen=specimen, window="overall", parameter="tmax", hold=False)
+    peaks = peaks.set_index("patient_id")["value"]
     onsets = events[events["event"] == "crs"].groupby("patient_id")["time"].min()
     return {
         str(patient): (float(peaks.get(patient, float("nan"))), float(onsets[patient]))
@@ -205,18 +206,15 @@ def usefulness_note(results: Results, context: Context) -> str:
 
 def limit_note(results: Results, context: Context) -> str:
     """Why the highest peak of a curve, the limit of the forecast, is not the highest observed Cmax."""
-    words, rows, nca = Words(context.language), results.table("population_forecast"), results.table("nca")
+    words, rows = Words(context.language), results.table("population_forecast")
     limits = context.settings.prediction.limits
     own = rows[(rows["quantity"] == "curve_cmax") & rows["limit"].notna()]
     if not len(own) or limits.get("curve_cmax") != "observed_max":
         return ""
     first = own.iloc[0]
-    seen = nca[
-        (nca["assay"] == str(first["assay"]).split("+")[0])
-        & (nca["specimen"] == first["specimen"])
-        & (nca["window"] == "overall")
-        & nca["value"].notna()
-    ]
+    assay, specimen = str(first["assay"]).split("+")[0], str(first["specimen"])
+    seen = results.rows("nca", assay=assay, specimen=specimen, window="overall", parameter=("cmax", "tmax"), hold=False)
+    seen = seen[seen["value"].notna()]
     cmax = seen[seen["parameter"] == "cmax"].sort_values(["value", "patient_id"], ascending=[False, True])
     if not len(cmax):
         return ""

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from nkinetics.columns import CYTOKINES, EVENTS, INFUSIONS, PATIENTS, SAMPLES, STAGE_TABLES, Schema
 from nkinetics.settings import Settings
-from nkinetics.store import empty, read_table, sha256_of
+from nkinetics.store import compact, empty, plain, read_compact, read_table, sha256_of
 
 STUDY_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INFUSIONS, CYTOKINES, EVENTS)}
 """User tables as `ingest` wrote them under study/: times elapsed in days, defaults filled in."""
+
+LARGEST = ("nca", "predictions", "likelihood_profiles", "population_predictions", "individual_forecast_curves")
+"""Tables of many rows of each patient: of all patients they are not held as texts."""
+
+
+def schema_named(name: str) -> Schema:
+    """Columns of a canonical table, one of a stage or one of the study."""
+    return STUDY_TABLES.get(name) or STAGE_TABLES[name]
 
 
 def by_patient(frame: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
@@ -27,9 +36,23 @@ def by_patient(frame: pd.DataFrame) -> Callable[[str], pd.DataFrame]:
     >>> list(own("01")["level"]), len(own("03"))
     ([1, 3], 0)
     """
-    groups = {str(patient): own for patient, own in frame.groupby("patient_id", sort=False)}
-    nobody = frame.iloc[:0]
-    return lambda patient: groups.get(str(patient), nobody)
+    own = rows_by(frame, "patient_id")
+    return lambda patient: own(str(patient))
+
+
+def rows_by(frame: pd.DataFrame, *columns: str) -> Callable[..., pd.DataFrame]:
+    """The rows that have these values in these columns, grouped once.
+
+    Examples
+    --------
+    >>> own = rows_by(pd.DataFrame({"model": ["a", "b", "a"], "assay": ["x", "x", "y"]}), "model", "assay")
+    >>> own("a", "y").index.tolist(), len(own("b", "y"))
+    ([2], 0)
+    """
+    # Where the rows stand, not the rows: ten thousand small frames take more memory than the table.
+    places = frame.groupby(list(columns), sort=False).indices
+    nowhere = np.zeros(0, dtype="int64")
+    return lambda *values: frame.take(places.get(values if len(columns) > 1 else values[0], nowhere))
 
 
 T = TypeVar("T")
@@ -57,6 +80,8 @@ class Results:
     whole: Results | None = field(default=None, repr=False)
     some: frozenset[str] = frozenset()
     _cache: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _compact: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _sizes: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
     _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _groups: dict[str, Callable[[str], pd.DataFrame]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -67,15 +92,73 @@ class Results:
         return self.folder / "study" / f"{name}.csv" if name in STUDY_TABLES else self.folder / f"{name}.csv"
 
     def table(self, name: str) -> pd.DataFrame:
-        """A canonical table, typed; empty where the stage has not run. The caller does not change it."""
-        if name not in self._cache and self.whole is not None:
-            frame = self.whole.table(name)
-            self._cache[name] = frame[frame["patient_id"].isin(self.some)] if "patient_id" in frame else frame
-        elif name not in self._cache:
-            schema = STUDY_TABLES.get(name) or STAGE_TABLES[name]
-            path = self.path(name)
-            self._cache[name] = read_table(path, schema) if path.exists() else empty(schema)
+        """A canonical table, typed; empty where the stage has not run. The caller does not change it.
+
+        Of the largest tables, `rows` gives what is needed of them without holding the whole as texts.
+        """
+        if name not in self._cache:
+            self._cache[name] = self._of_some(self.whole, name) if self.whole is not None else self._read(name)
         return self._cache[name]
+
+    def _of_some(self, whole: Results, name: str) -> pd.DataFrame:
+        """Rows of some patients in a table; of the largest ones the others are not even held."""
+        if name in LARGEST and name not in whole._cache:
+            return whole._read(name, {"patient_id": self.some})
+        frame = whole.table(name)
+        return frame[frame["patient_id"].isin(self.some)] if "patient_id" in frame else frame
+
+    def _read(self, name: str, where: Mapping[str, Collection[str]] | None = None) -> pd.DataFrame:
+        path, schema = self.path(name), schema_named(name)
+        return read_table(path, schema, where=where) if path.exists() else empty(schema)
+
+    def rows(
+        self, name: str, columns: Sequence[str] | None = None, *, hold: bool = True, **where: str | Collection[str]
+    ) -> pd.DataFrame:
+        """Rows of a canonical table that have the given texts, all columns or some; the table is held compactly.
+
+        Parameters
+        ----------
+        name : str
+            The table.
+        columns : sequence of str, optional
+            Columns wanted, in this order; all unless given.
+        hold : bool
+            Others will ask for this table; False where it is read for this once.
+        **where : str or collection of str
+            For a column the text, or the texts of which a row must have one.
+        """
+        if self.whole is not None:
+            own = {"patient_id": self.some} if "patient_id" in schema_named(name).names else {}
+            return self.whole.rows(name, columns, hold=hold, **own, **where)
+        sets = {column: {texts} if isinstance(texts, str) else {*texts} for column, texts in where.items()}
+        if not hold and name not in self._compact and self.path(name).exists():
+            read = read_table(self.path(name), schema_named(name), columns=columns, where=sets)
+            return read if columns is None else read[list(columns)]
+        held = self._held(name)
+        kept = np.ones(len(held), dtype=bool)
+        for column, texts in sets.items():
+            wanted = held[column].cat.categories.isin(list(texts))
+            kept &= wanted[held[column].cat.codes.to_numpy()] if len(wanted) else False
+        some = held if columns is None else held[list(columns)]
+        return plain(some[kept] if where else some)
+
+    def size(self, name: str) -> int:
+        """Number of rows of a canonical table, which is not held for that."""
+        if self.whole is not None:
+            return len(self.rows(name, ()))
+        if name in self._cache:
+            return len(self._cache[name])
+        path = self.path(name)
+        if name not in self._compact and name not in self._sizes:
+            self._sizes[name] = len(read_table(path, schema_named(name), columns=())) if path.exists() else 0
+        return len(self._compact[name]) if name in self._compact else self._sizes[name]
+
+    def _held(self, name: str) -> pd.DataFrame:
+        """A table with its texts as categories: a tenth of its size."""
+        if name not in self._compact:
+            path, schema = self.path(name), schema_named(name)
+            self._compact[name] = read_compact(path, schema) if path.exists() else compact(empty(schema))
+        return self._compact[name]
 
     def once(self, what: str, make: Callable[[Results], T]) -> T:
         """What follows from these results and is asked for again and again, worked out once."""

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from nkinetics.columns import SCHEMAS, Schema, schema_problems
 from nkinetics.errors import InputError, Problem, raise_any
 
 _DTYPES = {"text": "str", "float": "float64", "int": "Int64", "bool": "boolean"}
+_TRUTHS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "": pd.NA}
 MOST_WHOLE = 2.0**53
 """A float holds every whole number up to here; no count of a study is larger."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -201,10 +202,9 @@ def text_to_typed(frame: pd.DataFrame, schema: Schema, file: str, rows: pd.Serie
             changed[column.name] = text
             continue
         if column.kind == "bool":
-            words = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "": pd.NA}
             lower = each.str.lower()
-            values = lower.map(words).astype("boolean").take(codes).set_axis(frame.index)
-            bad = (~lower.isin(list(words))).take(codes).set_axis(frame.index)
+            values = lower.map(_TRUTHS).astype("boolean").take(codes).set_axis(frame.index)
+            bad = (~lower.isin(list(_TRUTHS))).take(codes).set_axis(frame.index)
             wanted, mend = "true or false", "write true, false or leave the cell empty"
         else:
             number = pd.to_numeric(each.where(each != "", None), errors="coerce").astype("float64")
@@ -277,24 +277,109 @@ def read_text_frame(path: Path, file: str | None = None) -> tuple[pd.DataFrame, 
     return frame, pd.Series([i for i, _ in body], index=frame.index, dtype="int64")
 
 
-def _own_text_frame(path: Path) -> tuple[pd.DataFrame, pd.Series] | None:
-    """What `read_text_frame` gives of a file that our stages wrote, ten times sooner; None where it is none of those.
+class _Cells:
+    """The cells of one column of a file of our own, added piece by piece; each text is held once."""
 
-    Anything out of the ordinary is left to `read_text_frame`, which says what is wrong and where.
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._parts: list[NDArray[Any]] = []
+        self._texts: dict[str, int] = {}
+
+    def add(self, values: pd.Series) -> None:
+        """Add the cells of a piece, numbers as they are, of each text its number."""
+        if self._kind in ("float", "int"):
+            self._parts.append(values.to_numpy(copy=True))
+            return
+        codes, distinct = pd.factorize(values)
+        texts = (str(text) if self._kind == "further" else str(text).strip() for text in distinct)
+        places = [self._texts.setdefault(text, len(self._texts)) for text in texts]
+        # As small as the number of texts allows: most columns have few.
+        self._parts.append(np.array(places, dtype=np.min_scalar_type(-len(self._texts) - 1))[codes])
+
+    def column(self) -> Any:
+        """All cells together, texts as categories."""
+        values = np.concatenate(self._parts) if self._parts else np.zeros(0, dtype="int8")
+        self._parts.clear()
+        if self._kind == "float":
+            return values.astype("float64", copy=False)
+        if self._kind == "int":
+            return pd.array(values.round(), dtype="Int64")
+        if self._kind == "bool":
+            return pd.array([_TRUTHS[text.lower()] for text in self._texts], dtype="boolean").take(values)
+        return pd.Categorical.from_codes(values, pd.Index(list(self._texts), dtype="str"))
+
+
+def _odd(values: pd.Series, kind: str) -> bool:
+    """Whether some cell of a piece is not what its column asks for; a text that is missing is a row cut short."""
+    if kind == "bool":
+        return not all(isinstance(text, str) and text.strip().lower() in _TRUTHS for text in values.unique())
+    if kind not in ("float", "int"):
+        return bool(values.isna().any())
+    numbers = values.to_numpy()
+    broken = (numbers != numbers.round()) | (np.abs(numbers) > MOST_WHOLE) if kind == "int" else np.isinf(numbers)
+    return bool((broken & ~np.isnan(numbers)).any())
+
+
+def _some_row_blank(piece: pd.DataFrame) -> bool:
+    blank = np.ones(len(piece), dtype=bool)
+    for name in piece.columns:
+        blank &= (piece[name].isna() | (piece[name] == "")).to_numpy(dtype=bool)
+        if not blank.any():
+            return False
+    return True
+
+
+def _own_frame(
+    path: Path, schema: Schema, columns: Collection[str] | None, where: Mapping[str, Collection[str]]
+) -> pd.DataFrame | None:
+    """What `read_table` gives of a file that our stages wrote, texts as categories; None where it is none of those.
+
+    The file is read in pieces, so that its text is never whole in memory, and checked whole whatever is kept of it.
+    Anything out of the ordinary is left to the careful way, which says what is wrong and where.
     """
     try:
         with path.open(encoding="utf-8-sig") as handle:
-            frame = pd.read_csv(handle, dtype="str", keep_default_na=False, na_filter=False)
-    except (OSError, ValueError):  # not there, not UTF-8, empty, rows longer than the header
+            names = [cell.strip() for cell in next(csv.reader(handle), [])]
+            plain = all(re.fullmatch(r"\w+", name) for name in names) and len({*names}) == len(names)
+            if not plain or not {*schema.names} <= {*names}:
+                return None
+            kinds = {name: schema.by_name[name].kind if name in schema.by_name else "further" for name in names}
+            numbers = [name for name, kind in kinds.items() if kind in ("float", "int")]
+            kept = {name: _Cells(kinds[name]) for name in names if columns is None or name in columns}
+            handle.seek(0)
+            pieces = pd.read_csv(
+                handle,
+                dtype={name: "float64" if name in numbers else "str" for name in names},
+                keep_default_na=False,
+                na_values={name: [""] for name in numbers},
+                chunksize=_PIECE,
+                low_memory=False,
+            )
+            n = 0
+            for piece in pieces:
+                if not isinstance(piece.index, pd.RangeIndex) or _some_row_blank(piece):
+                    return None
+                if any(_odd(piece[name], kind) for name, kind in kinds.items()):
+                    return None
+                for name, texts in where.items():
+                    piece = piece[piece[name].isin(texts)]
+                for name, cells in kept.items():
+                    cells.add(piece[name])
+                n += len(piece)
+    except (OSError, ValueError):  # not there, not UTF-8, rows longer than the header, a text for a number
         return None
-    names = [str(c) for c in frame.columns]
-    plain = isinstance(frame.index, pd.RangeIndex) and all(n == n.strip() and re.fullmatch(r"\w+", n) for n in names)
-    if not plain or not names or frame.iloc[:, -1].isna().any() or (frame == "").all(axis=1).any():
-        return None
-    return frame, pd.Series(np.arange(len(frame)) + 2, index=frame.index, dtype="int64")
+    made = {name: kept.pop(name).column() for name in list(kept)}
+    return pd.DataFrame(made, index=pd.RangeIndex(n), copy=False)
 
 
-def read_table(path: Path, schema: Schema, *, foreign: bool = False) -> pd.DataFrame:
+def read_table(
+    path: Path,
+    schema: Schema,
+    *,
+    foreign: bool = False,
+    columns: Collection[str] | None = None,
+    where: Mapping[str, Collection[str]] | None = None,
+) -> pd.DataFrame:
     """Read a canonical table.
 
     Parameters
@@ -305,6 +390,10 @@ def read_table(path: Path, schema: Schema, *, foreign: bool = False) -> pd.DataF
         What it should be.
     foreign : bool
         The file was not written by our own stages: check everything (pandera), not only columns and types.
+    columns : collection of str, optional
+        Columns to keep, in the order of the file; all unless given. The file is checked whole.
+    where : mapping of str to collection of str, optional
+        Texts of which a row must have one in a column to be kept.
 
     Returns
     -------
@@ -316,7 +405,43 @@ def read_table(path: Path, schema: Schema, *, foreign: bool = False) -> pd.DataF
     InputError
         With every problem found.
     """
-    text, rows = (None if foreign else _own_text_frame(path)) or read_text_frame(path)
+    own = None if foreign else _own_frame(path, schema, columns, where or {})
+    return plain(own) if own is not None else _kept(_read_carefully(path, schema, foreign), columns, where or {})
+
+
+def read_compact(path: Path, schema: Schema) -> pd.DataFrame:
+    """Read a canonical table of our own stages to hold it: its texts are categories, a tenth of their size.
+
+    `plain` makes of it, or of some of its rows, what `read_table` gives; the parameters and errors are the same.
+    """
+    own = _own_frame(path, schema, None, {})
+    return own if own is not None else compact(_read_carefully(path, schema, foreign=False))
+
+
+def compact(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with categories instead of texts."""
+    return frame.astype({name: "category" for name in frame.columns if frame[name].dtype == "str"})
+
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with texts instead of categories; cells that say the same share one text."""
+    texts = [name for name in frame.columns if frame[name].dtype == "category"]
+    return frame.assign(
+        **{name: frame[name].cat.categories.array.take(frame[name].cat.codes.to_numpy()) for name in texts}
+    )
+
+
+def _kept(frame: pd.DataFrame, columns: Collection[str] | None, where: Mapping[str, Collection[str]]) -> pd.DataFrame:
+    for name, texts in where.items():
+        frame = frame[frame[name].isin(texts)]
+    if columns is not None:
+        frame = frame[[name for name in frame.columns if name in columns]]
+    return frame.reset_index(drop=True) if where else frame
+
+
+def _read_carefully(path: Path, schema: Schema, foreign: bool) -> pd.DataFrame:
+    """Read a table cell by cell, with everything that is wrong with it."""
+    text, rows = read_text_frame(path)
     if foreign:
         absent = [n for n in schema.required if n not in text.columns]
         if absent:
@@ -392,7 +517,7 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 _PIECE = 100_000
-"""Rows worded at once: bounds the memory of the largest table."""
+"""Rows read and worded at once: bounds the memory of the largest table."""
 
 
 def _csv_pieces(frame: pd.DataFrame) -> Iterator[str]:

@@ -12,7 +12,7 @@ from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -481,10 +481,9 @@ def without_quantified(results: Results, context: Context, assay: str, specimen:
     rows = rows[(rows["assay"] == assay) & (rows["specimen"] == specimen)]
     reportable = rows["reportable"].fillna(False).astype(bool)
     quantified = set(rows.loc[reportable & (rows["status"] == "quantified"), "patient_id"])
-    by_patient = {str(patient): own for patient, own in rows.groupby("patient_id")}
-    words, nothing = Words(context.language), rows.iloc[:0]
+    words, own = Words(context.language), by_patient(rows)
     return {
-        patient: _why_none(by_patient.get(patient, nothing), words)
+        patient: _why_none(own(patient), words)
         for patient in results.patients["patient_id"]
         if patient not in quantified
     }

@@ -25,7 +25,7 @@ from nkinetics.figures._style import (
 )
 from nkinetics.findings import crs_note
 from nkinetics.plugins import Figure, FigureBody
-from nkinetics.population.exposure import BELOW, VALUE, exposures, people
+from nkinetics.population.exposure import BELOW, VALUE, exposed, exposures, people
 from nkinetics.population.exposure_response import UNKNOWN, groups, wanted
 from nkinetics.results import Context, Results
 from nkinetics.wording import (
@@ -48,7 +48,7 @@ LABELLED_UP_TO = 15
 
 def draw(results: Results, context: Context) -> FigureBody:
     """One panel per exposure in the first assay of the study."""
-    words, kinds, nca = words_of(context), profiles(results), results.table("nca")
+    words, kinds, nca = words_of(context), profiles(results), exposed(results)
     measures = wanted(nca)
 
     def none(why: str) -> FigureBody:

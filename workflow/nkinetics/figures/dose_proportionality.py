@@ -27,7 +27,7 @@ from nkinetics.figures._style import (
 )
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.population.dose_proportionality import t_quantile
-from nkinetics.population.exposure import BELOW, VALUE, exposures
+from nkinetics.population.exposure import BELOW, VALUE, exposed, exposures
 from nkinetics.population.exposure_response import wanted
 from nkinetics.results import Context, Results
 from nkinetics.wording import (
@@ -50,12 +50,13 @@ NEEDS = ("dose_proportionality", "nca", "observations", "patients", "infusions")
 def draw(results: Results, context: Context) -> FigureBody:
     """Rows are Cmax and the window AUC, columns the assays."""
     words, kinds, table = words_of(context), profiles(results), results.table("dose_proportionality")
-    measures = wanted(results.table("nca"))
+    nca = exposed(results)
+    measures = wanted(nca)
     if not len(table) or not len(kinds) or not measures:
         none = words.say("No estimate of dose proportionality.", "无剂量比例性估计。")
         return FigureBody(None, note=none, footnotes=(source_footnote(results, context, NEEDS),))
     found = exposures(
-        results.table("nca"),
+        nca,
         results.table("observations"),
         measures,
         results.table("patients"),

@@ -23,7 +23,7 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody
-from nkinetics.population.exposure import BELOW, VALUE, exposures
+from nkinetics.population.exposure import BELOW, VALUE, exposed, exposures
 from nkinetics.population.exposure_response import wanted
 from nkinetics.results import Context, Results
 from nkinetics.wording import (
@@ -49,7 +49,7 @@ PANEL, GAP = 2.35, 0.78
 
 def draw(results: Results, context: Context) -> FigureBody:
     """Rows are assays, columns Cmax and AUC; a patient below the LLOQ at the bound, one without a value in a note."""
-    words, kinds, nca = words_of(context), profiles(results), results.table("nca")
+    words, kinds, nca = words_of(context), profiles(results), exposed(results)
     if not len(kinds) or not len(nca):
         none = words.say("No non-compartmental result.", "无非房室分析结果。")
         return FigureBody(None, note=none, footnotes=(source_footnote(results, context, NEEDS),))

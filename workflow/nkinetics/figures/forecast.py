@@ -40,6 +40,7 @@ from nkinetics.figures._style import (
 )
 from nkinetics.findings import USEFUL_FACTOR, limit_note, useful, usefulness_note
 from nkinetics.plugins import Figure, FigureBody
+from nkinetics.population.exposure import exposed
 from nkinetics.results import Context, Results
 from nkinetics.wording import Words, amount, everyone, missing, profile_name, significant, source_footnote, unit_name
 
@@ -164,12 +165,12 @@ def _keys(words: Words, level: str, extrapolated: bool) -> list[Any]:
 
 def _observed(results: Results, quantity: str, assay: str, specimen: str) -> pd.DataFrame:
     """Measured Cmax or AUC of each patient: patient_id, dose_level, value."""
-    frame = results.table("nca")
+    of_cmax = quantity == "curve_cmax"
+    window = "overall" if of_cmax else quantity.removeprefix("curve_auc_")
+    parameter = "cmax" if of_cmax else "auc_int"
+    frame = exposed(results)
     frame = frame[(frame["assay"] == assay) & (frame["specimen"] == specimen) & frame["value"].notna()]
-    if quantity == "curve_cmax":
-        return frame[(frame["parameter"] == "cmax") & (frame["window"] == "overall")]
-    window = quantity.removeprefix("curve_auc_")
-    return frame[(frame["parameter"] == "auc_int") & (frame["window"] == window)]
+    return frame[(frame["parameter"] == parameter) & (frame["window"] == window)]
 
 
 def _exposure(

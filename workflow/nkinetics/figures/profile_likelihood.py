@@ -27,7 +27,7 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody, discover
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, rows_by
 from nkinetics.wording import (
     Words,
     missing,
@@ -50,8 +50,8 @@ PANEL, GAP, TOP = 0.72, 0.66, 2.2
 
 def draw(results: Results, context: Context) -> FigureBody:
     """One block per assay; a patient's parameters stand beside each other."""
-    words, curves, kinds = words_of(context), results.table("likelihood_profiles"), profiles(results)
-    curves = curves[curves["model"] == context.settings.models.default]
+    words, kinds = words_of(context), profiles(results)
+    curves = results.rows("likelihood_profiles", model=context.settings.models.default)
     if not len(curves) or not len(kinds):
         none = words.say(
             "No profile likelihood: no model was fitted, or models.profile_points is 0.",
@@ -136,17 +136,18 @@ def _block(
     count = len(names) * together
     box = (0.5, top + GAP - 0.3, WIDTH - 0.12, top + lines * (PANEL + GAP) - 0.3)
     grid = panels(figure, lines, count, box, (0.22, GAP))
-    by_curve = {k: own for k, own in curves.groupby(["patient_id", "parameter"], sort=False)}
+    curve = rows_by(curves, "patient_id", "parameter")
     by_row = estimates.set_index(["patient_id", "parameter"])
     for position in range(lines * together):
         line, column = divmod(position, together)
         for j, name in enumerate(names):
             axes = grid[line, column * len(names) + j]
-            if position >= len(patients) or (patients[position], name) not in by_curve:
+            own = curve(patients[position], name) if position < len(patients) else curves.iloc[:0]
+            if not len(own):
                 axes.remove()
                 continue
             patient = patients[position]
-            _panel(axes, words, by_curve[(patient, name)], by_row.loc[(patient, name)], name)
+            _panel(axes, words, own, by_row.loc[(patient, name)], name)
             if j == 0:
                 axes.text(
                     0,
@@ -295,7 +296,7 @@ def _notes(results: Results, context: Context, words: Words, limited: bool) -> t
 
 def _without(results: Results, context: Context, words: Words) -> list[str]:
     """Patients without a profile likelihood, by assay, with the reason."""
-    curves = results.table("likelihood_profiles")
+    curves = results.rows("likelihood_profiles", ["patient_id", "assay", "specimen"])
     fits = results.table("fits")
     fits = fits[fits["model"] == context.settings.models.default]
     found = []

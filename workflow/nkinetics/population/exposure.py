@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from nkinetics.nca.doses import UNKNOWN_AMOUNT
 from nkinetics.population.detectability import RESULTS, above
+
+if TYPE_CHECKING:
+    from nkinetics.results import Results
 
 VALUE, BELOW, ABSENT = "value", "below", "absent"
 """What is known of a patient's exposure: its value; that no sample was quantified; nothing."""
@@ -18,6 +22,13 @@ OVERALL = "overall"
 INFUSION = re.compile(r"infusion_(\d+)")
 NAMED = re.compile(r"D[\d.]+-[\d.]+")
 AREAS = ("auc_last", "auc_int")
+EXPOSURES = ("cmax", *AREAS)
+"""Parameters of nca.csv of which everything here is made: their rows are all that is needed of that table."""
+
+
+def exposed(results: Results) -> pd.DataFrame:
+    """Rows of nca.csv of which exposures are made; read once, and from the file where the table is not held."""
+    return results.once("rows of exposures", lambda own: own.rows("nca", hold=False, parameter=EXPOSURES))
 
 
 def people(nca: pd.DataFrame, patients: pd.DataFrame | None, infusions: pd.DataFrame | None) -> pd.DataFrame:

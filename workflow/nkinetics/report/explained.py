@@ -20,7 +20,7 @@ SHOWN = {"cmax": "overall", "auc_int": AUC_WINDOW, "half_life": "overall", "t_bl
 def opened(results: Results, context: Context) -> Analysis | None:
     """The analysis behind nca.csv, kept open; none where there is nothing to explain."""
     observations = results.table("observations")
-    if not len(observations) or not len(results.table("nca")):
+    if not len(observations) or not results.size("nca"):
         return None
     settings = context.settings
     infusions = results.table("infusions")

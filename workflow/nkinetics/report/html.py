@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -75,6 +75,8 @@ TEXT_ROOM = {"": 16, "t": 44}
 VALUES = "nca_individual"
 """The listing whose numbers lead to the observations they were made from."""
 QUALITY_TABLES, QUALITY_FIGURES = ("runs", "exports"), ("run_curves",)
+WITHOUT_NAMES = QUALITY_TABLES + BRIEF_TABLES
+"""Tables whose cells lead to no patient."""
 LIBRARIES = ("numpy", "scipy", "pandas", "lmfit", "statsmodels", "matplotlib", "seaborn", "jinja2")
 LYING, UPRIGHT = (271.0, 181.0), (184.0, 268.0)
 """Width and height of the text on a page of either kind, mm."""
@@ -354,12 +356,9 @@ def _content(results_folder: Path | Results, settings: Settings, version: str) -
     s = strings(context.language)
     # As it stands in its file, without the indentation and the remarks, which only its writers read.
     script = re.sub(r"(?m)^ +(/\*.*\*/\n)?", "", _template_text("report.js"))
-    built = {name: tables.built(name, results, context) for name in tables.names(context)}
-    drawn = {name: _figure(name, results, context) for name in figures.names(context)}
     many = apart(results, settings)
-    most = settings.report.table_rows if many else None
-    links = by_patient.linked(results, context, by_patient.pages(results) if many else {})
-    known = frozenset(map(str, results.patients["patient_id"]))
+    items, built = _tables(results, context, many)
+    drawn = {name: _figure(name, results, context) for name in figures.names(context)}
     return {
         "printed": False,
         "whole": True,
@@ -378,23 +377,17 @@ def _content(results_folder: Path | Results, settings: Settings, version: str) -
         "answers": answers(results, context, s),
         "compared": compared(results, context, s),
         "flags": flags(results, context, s),
-        "bridge": bridge(results, Words(context.language)) if len(results.table("ingest")) else "",
-        "bridge_links": _numbered(("T-CK-17", "L-16.2.5.2", "L-16.2.5.5"), built, context),
+        "bridge": bridge(results, Words(context.language)) if results.size("ingest") else "",
+        "bridge_links": _numbered(("T-CK-17", "L-16.2.5.2", "L-16.2.5.5"), items, context),
         "validation": _validation(results),
         "references": _references(results, s),
-        "values": discover("tables")[VALUES].id if VALUES in built else "",
-        "brief": _brief(built, drawn, context, most),
+        "values": discover("tables")[VALUES].id if VALUES in items else "",
+        "brief": _brief(items, drawn),
         "since": since(results, context, s),
         "figures": [figure for name, figure in drawn.items() if name not in (BRIEF_FIGURE, *QUALITY_FIGURES)],
-        "tables": _items(
-            built,
-            context,
-            lambda n, i: i.id.startswith("T-") and n not in QUALITY_TABLES + BRIEF_TABLES,
-            known,
-            most=most,
-        ),
-        "listings": _items(built, context, lambda n, i: i.id.startswith("L-"), known, {VALUES: links}, most),
-        "quality": _items(built, context, lambda n, i: n in QUALITY_TABLES, most=most),
+        "tables": [i for n, i in items.items() if i.anchor.startswith("T-") and n not in WITHOUT_NAMES],
+        "listings": [item for item in items.values() if item.anchor.startswith("L-")],
+        "quality": [item for name, item in items.items() if name in QUALITY_TABLES],
         "quality_figures": [figure for name, figure in drawn.items() if name in QUALITY_FIGURES],
         "patients": [] if many else list(by_patient.sections(results, context, s, built)),
         "overview": by_patient.overview(results, context, s) if many else None,
@@ -586,16 +579,22 @@ def _look(cells: Sequence[str], head: bool) -> str:
     return "c" if longest <= COMPACT else "t" if longest > LONG else ""
 
 
-def _items(
-    built: Mapping[str, TableBody],
-    context: Context,
-    keep: Callable[[str, Any], bool],
-    known: frozenset[str] = frozenset(),
-    links: Mapping[str, Mapping[tuple[str, str, str], str]] | None = None,
-    most: int | None = None,
-) -> list[Item]:
-    every, own = discover("tables"), links or {}
-    return [_table(n, made, context, known, own.get(n), most) for n, made in built.items() if keep(n, every[n])]
+def _tables(results: Results, context: Context, many: bool) -> tuple[dict[str, Item], dict[str, TableBody]]:
+    """Every table as the page shows it, one after the other; of few patients also those that their sections turn.
+
+    The listings of many patients would not fit in memory together: of each the rows that are shown are kept.
+    """
+    most = context.settings.report.table_rows if many else None
+    known = frozenset(map(str, results.patients["patient_id"]))
+    links = by_patient.linked(results, context, by_patient.pages(results) if many else {})
+    items, turned = {}, {}
+    for name in tables.names(context):
+        made = tables.built(name, results, context)
+        named = frozenset() if name in WITHOUT_NAMES else known
+        items[name] = _table(name, made, context, named, links if name == VALUES else None, most)
+        if not many and name in by_patient.TURNED:
+            turned[name] = made
+    return items, turned
 
 
 def _table(
@@ -724,7 +723,7 @@ def _facts(results: Results, context: Context, s: Mapping[str, Any]) -> list[tup
 def answers(results: Results, context: Context, s: Mapping[str, Any]) -> tuple[str, list[str]]:
     """The answer in a line per dose level: Cmax and persistence in the first assay, and a note on what they are."""
     kinds, words, names = profiles(results), Words(context.language), dose_names(results, context)
-    if not len(kinds) or not len(results.table("nca")):
+    if not len(kinds) or not results.size("nca"):
         return "", []
     kind = kinds.iloc[0]
     peaks, lasts = (values(results, BY_NAME[p], kind["assay"], kind["specimen"]) for p in ("cmax", "tlast"))
@@ -904,9 +903,9 @@ def _excluded(n: Counts, s: Mapping[str, Any]) -> str:
     return str(s["flag_excluded"].format(**told, became=n.became))
 
 
-def _numbered(ids: Sequence[str], built: Mapping[str, TableBody], context: Context) -> list[tuple[str, str]]:
+def _numbered(ids: Sequence[str], names: Iterable[str], context: Context) -> list[tuple[str, str]]:
     """Kind and number of the items that are shown, each with its anchor."""
-    items = [discover("tables")[name] for name in built]
+    items = [discover("tables")[name] for name in names]
     return [(f"{kind_of(i, context)} {number_of(i, context)}", i.id) for wanted in ids for i in items if i.id == wanted]
 
 
@@ -934,7 +933,7 @@ def _warnings(results: Results, words: Words) -> list[str]:
 
 def _files_aside(results: Results, words: Words) -> list[str]:
     """Exports of which no row is used, with the reason, from their names alone."""
-    rows = results.table("ingest")
+    rows = results.rows("ingest", ["source_file", "used", "reason"])
     found = []
     for file, own in rows.groupby("source_file", sort=True):
         if not own["used"].fillna(False).any():
@@ -1002,13 +1001,8 @@ def _model_flags(results: Results, context: Context, s: Mapping[str, Any]) -> li
     return found
 
 
-def _brief(
-    built: Mapping[str, TableBody], drawn: Mapping[str, Item], context: Context, most: int | None
-) -> dict[str, Any]:
-    return {
-        "figure": drawn.get(BRIEF_FIGURE),
-        "tables": [_table(name, built[name], context, most=most) for name in BRIEF_TABLES if name in built],
-    }
+def _brief(items: Mapping[str, Item], drawn: Mapping[str, Item]) -> dict[str, Any]:
+    return {"figure": drawn.get(BRIEF_FIGURE), "tables": [items[name] for name in BRIEF_TABLES if name in items]}
 
 
 # ----------------------------------------------------------------------------------------------------------- provenance
@@ -1017,21 +1011,21 @@ def _brief(
 def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str, Any]:
     """What the report stands on: the user's tables and exports as they were read, and every table made of them."""
     words = Words(context.language)
-    rows = results.table("ingest")
+    rows = results.rows("ingest", ["source_file", "source_sha256"])
     exports = [
         (str(file), len(own), str(own["source_sha256"].iloc[0])) for file, own in rows.groupby("source_file", sort=True)
     ]
     stages = [
-        (f"{name}.csv", len(results.table(name)), sha256_of(results.path(name)))
+        (f"{name}.csv", results.size(name), sha256_of(results.path(name)))
         for name in STAGE_TABLES
         if results.path(name).exists() and (name != "changes" or context.settings.report.previous)
     ]
     origin = {name: (file, digest) for name, file, digest in results.inputs}
-    given = [(file, len(results.table(name)), digest) for name, (file, digest) in origin.items()]
+    given = [(file, results.size(name), digest) for name, (file, digest) in origin.items()]
     normalised = [
         (
             f"study/{name}.csv" + (s["copy_of"].format(file=origin[name][0]) if name in origin else s["copy_of_none"]),
-            len(results.table(name)),
+            results.size(name),
             sha256_of(results.path(name)),
         )
         for name in STUDY_TABLES

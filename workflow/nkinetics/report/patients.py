@@ -17,7 +17,7 @@ from nkinetics.report.trust import Trust
 from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS, printed, values
 from nkinetics.tables._visits import when_taken
-from nkinetics.tables.excluded import measured, sources_of, with_curve
+from nkinetics.tables.excluded import measured, rows_behind, sources_of, with_curve
 from nkinetics.tables.model_parameters import estimate, interval, quantities_in, quantity_name, undetermined
 from nkinetics.wording import (
     FOLLOW_UP_ENDS,
@@ -36,6 +36,8 @@ from nkinetics.wording import (
 
 TURNED = ("nca_individual", "model_parameters", "model_evidence", "model_averages", "dosing")
 """Tables whose rows stand in each patient's section."""
+BLOCK = 250
+"""Patients whose samples and wells are held at a time."""
 FOLDER = "patients"
 """Where the pages of single patients stand, beside the report."""
 
@@ -58,43 +60,52 @@ def sections(
     results: Results, context: Context, s: Mapping[str, Any], built: Mapping[str, TableBody]
 ) -> Iterator[dict[str, Any]]:
     """One section per patient, in the order of the tables, made when it is asked for."""
-    origins, comments = sources_of(results), _comments(results)
-    points, wells, made = _points(results), _wells(results, context, s), opened(results, context)
-    observed, nca = by_patient(results.table("observations")), by_patient(results.table("nca"))
-    fits, estimates = by_patient(results.table("fits")), by_patient(results.table("estimates"))
     names, lead, turned = dose_names(results, context), led(results, context), _Turned(built)
-    trust = Trust(results, context, s)
-    for patient in results.patients.to_dict("records"):
-        identifier = str(patient["patient_id"])
-        own, values = observed(identifier), nca(identifier)
-        peaks = {**_peaks(values, own), **_firsts(own, points)}
-        links = _links(peaks, context, results, "")
-        yield {
-            "id": identifier,
-            "dose_level": names[str(patient["dose_level"])],
-            "facts": _facts(patient, s),
-            "trust": trust.of(identifier),
-            "parameters": turned("nca_individual", identifier, 3, links),
-            "explained": explained(made, results, context, s, identifier, values),
-            "model": turned("model_parameters", identifier, 3, {}),
-            "evidence": turned("model_evidence", identifier, 4, {}),
-            "averages": turned("model_averages", identifier, 3, {}),
-            "sentences": _sentences(results, lead, s, fits(identifier), estimates(identifier)),
-            "dosing": turned("dosing", identifier, 2, {}),
-            "assays": _observations(own, context, s, results, origins, comments, points, peaks, wells),
-        }
+    trust, comments = Trust(results, context, s), _comments(results)
+    for some in _blocks(results):
+        observed, nca = by_patient(some.table("observations")), by_patient(some.rows("nca"))
+        fits, estimates = by_patient(some.table("fits")), by_patient(some.table("estimates"))
+        origins = sources_of(results, some.table("observations")["observation_id"])
+        points, wells, made = _points(some), _wells(some, context, s), opened(some, context)
+        for patient in some.patients.to_dict("records"):
+            identifier = str(patient["patient_id"])
+            own, values = observed(identifier), nca(identifier)
+            peaks = {**_peaks(values, own), **_firsts(own, points)}
+            links = _links(peaks, context, results, "")
+            yield {
+                "id": identifier,
+                "dose_level": names[str(patient["dose_level"])],
+                "facts": _facts(patient, s),
+                "trust": trust.of(identifier),
+                "parameters": turned("nca_individual", identifier, 3, links),
+                "explained": explained(made, results, context, s, identifier, values),
+                "model": turned("model_parameters", identifier, 3, {}),
+                "evidence": turned("model_evidence", identifier, 4, {}),
+                "averages": turned("model_averages", identifier, 3, {}),
+                "sentences": _sentences(results, lead, s, fits(identifier), estimates(identifier)),
+                "dosing": turned("dosing", identifier, 2, {}),
+                "assays": _observations(own, context, s, results, origins, comments, points, peaks, wells),
+            }
+
+
+def _blocks(results: Results) -> Iterator[Results]:
+    """The results of so many patients at a time, in the order of the tables: what is told of all fills no memory."""
+    ids = list(results.patients["patient_id"])
+    for begin in range(0, len(ids), BLOCK):
+        yield results.of(ids[begin : begin + BLOCK])
 
 
 def linked(results: Results, context: Context, pages: Mapping[str, str]) -> dict[tuple[str, str, str], str]:
     """The observation behind a number, by patient, profile and column; `pages` has each patient's own page, if any."""
-    points = _points(results)
-    observed, nca = by_patient(results.table("observations")), by_patient(results.table("nca"))
     found: dict[tuple[str, str, str], str] = {}
-    for patient in map(str, results.patients["patient_id"]):
-        own = observed(patient)
-        peaks = {**_peaks(nca(patient), own), **_firsts(own, points)}
-        links = _links(peaks, context, results, pages.get(patient, ""))
-        found |= {(patient, title, column): href for (title, column), href in links.items()}
+    for some in _blocks(results):
+        points, observed = _points(some), by_patient(some.table("observations"))
+        nca = by_patient(some.rows("nca", window="overall", parameter=TIME_OF.values()))
+        for patient in map(str, some.patients["patient_id"]):
+            own = observed(patient)
+            peaks = {**_peaks(nca(patient), own), **_firsts(own, points)}
+            links = _links(peaks, context, results, pages.get(patient, ""))
+            found |= {(patient, title, column): href for (title, column), href in links.items()}
     return found
 
 
@@ -215,10 +226,10 @@ def _comments(results: Results) -> dict[str, str]:
 
 def _points(results: Results) -> dict[str, set[str]]:
     """What each observation was used in: areas and terminal slope of the whole profile and of the window shown."""
-    points = results.table("nca_points")
+    points = results.rows("nca_points", ["observation_id", "used_in"], window=("overall", AUC_WINDOW))
     used: dict[str, set[str]] = {}
-    for row in points[points["window"].isin(("overall", AUC_WINDOW))].itertuples():
-        used.setdefault(str(row.observation_id), set()).add(str(row.used_in))
+    for observation, use in zip(points["observation_id"], points["used_in"], strict=True):
+        used.setdefault(str(observation), set()).add(str(use))
     return used
 
 
@@ -258,9 +269,8 @@ def _wells(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str
 
     The gate is named where a row has several; the reference gene, in rows of its own, stands in a line of its own.
     """
-    sources = results.table("observation_sources")
-    sources = sources[sources["role"].isin(("replicate", "reference")) & sources["source_row"].notna()]
-    rows = results.table("ingest")
+    sources = rows_behind(results, results.table("observations")["observation_id"])
+    rows = results.rows("ingest", source_sha256=set(sources["source_sha256"]))
     rows = rows[rows["used"].fillna(False).astype(bool) & ~rows["role"].isin(("standard", "ntc"))]
     key = ["source_sha256", "source_file", "source_row"]
     # A table of gates has the reference of a level in the level's own row, where it is shown already.
@@ -322,7 +332,7 @@ def _from_copies(
     qpcr, found = context.settings.assays.qpcr, {}
     if qpcr is None:
         return {}
-    curves, observed = _curves(results), results.table("observations")
+    curves, observed = results.once("curves", _curves), results.table("observations")
     observed = observed[(observed["assay"] == "qpcr") & (observed["status"] == "quantified") & observed["lloq"].notna()]
     columns = ("observation_id", "level", "lloq", "n_replicates")
     for observation, level, lloq, n in zip(*(observed[c] for c in columns), strict=True):
@@ -350,7 +360,7 @@ def _curves_note(results: Results, context: Context, s: Mapping[str, Any], rows:
         return ""
     told = [
         f"{run} {target} {intercept:.4f}, {-slope:.4f}"
-        for (run, target), (slope, intercept) in sorted(_curves(results).items())
+        for (run, target), (slope, intercept) in sorted(results.once("curves", _curves).items())
         if run in used and re.search(qpcr.target_pattern, target)
     ]
     return str(s["wells_note"].format(curves="; ".join(told), limit=f"{qpcr.lloq_copies:g}")) if told else ""
@@ -386,7 +396,7 @@ def _observations(
     for (_, _, parameter), observation in peaks.items():
         if parameter in POINT_PARAMETERS:
             made_by.setdefault(observation, []).append(POINT_PARAMETERS[parameter])
-    words, found, curves = Words(context.language), [], with_curve(results)
+    words, found, curves = Words(context.language), [], results.once("runs with a curve", with_curve)
     own = when_taken(results, own)
     for kind in profiles(results).itertuples():
         rows = own[(own["assay"] == kind.assay) & (own["specimen"] == kind.specimen)]

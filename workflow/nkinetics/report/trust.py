@@ -10,7 +10,7 @@ import pandas as pd
 
 from nkinetics.leading import led
 from nkinetics.plugins import discover
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables import deviations
 from nkinetics.tables._fates import KEY, NAMED_UP_TO, fates, of_samples, unseen_after_tlast
 from nkinetics.tables._nca import BY_NAME, OUTSIDE, values
@@ -35,10 +35,9 @@ class Trust:
             (assay, specimen): values(results, BY_NAME["half_life"], assay, specimen).set_index("patient_id")
             for assay, specimen, _ in self.kinds
         }
-        nca = results.table("nca")
-        nca = nca[(nca["window"] == "overall") & nca["parameter"].isin(SLOPE)]
+        nca = results.rows("nca", window="overall", parameter=SLOPE)
         self.slope = nca.set_index(["patient_id", "assay", "specimen", "parameter"])["value"].to_dict()
-        self.fate = of_samples(results).assign(_fate=fates(results))
+        self.fate = by_patient(of_samples(results).assign(_fate=fates(results)))
         runs = results.table("runs")
         self.refused = set(runs.loc[~runs["accepted"].fillna(False).astype(bool), "run_id"])
         model = led(results, context).settings.models.default
@@ -54,10 +53,9 @@ class Trust:
 
     def of(self, patient: str) -> list[tuple[str, str]]:
         """For each assay that measured the patient: its name, and the line."""
-        found = []
+        found, results_of = [], self.fate(patient)
         for assay, specimen, name in self.kinds:
-            own = self.fate[(self.fate["patient_id"] == patient) & (self.fate["assay"] == assay)]
-            own = own[own["specimen"] == specimen]
+            own = results_of[(results_of["assay"] == assay) & (results_of["specimen"] == specimen)]
             if len(own):
                 found.append((name, self._line(patient, assay, specimen, own)))
         return found

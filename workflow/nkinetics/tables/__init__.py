@@ -37,9 +37,11 @@ def built(name: str, results: Results, context: Context) -> TableBody:
     if results.whole is None and path.exists() and path.with_suffix(".json").exists():
         said = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         if said.get("made_of") == made_of(results, context) and said["sha256"] == sha256_of(path):
+            texts: dict[str, str] = {}  # a long listing says the same over and over: each text is held once
             with path.open(encoding="utf-8", newline="") as handle:
-                header, *rows = csv.reader(handle)
-            cells = [[_fused(cell) for cell in row] for row in rows]
+                lines = csv.reader(handle)
+                header = next(lines)
+                cells = [[texts.setdefault(text, text) for text in map(_fused, row)] for row in lines]
             whole = not said["note"]
             return TableBody(
                 pd.DataFrame(cells if whole else [], columns=[_fused(h) for h in header] if whole else []),

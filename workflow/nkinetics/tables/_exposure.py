@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from nkinetics.population.exposure import BELOW, VALUE, exposures, people
+from nkinetics.population.exposure import BELOW, EXPOSURES, VALUE, exposures, people
 from nkinetics.population.exposure_response import NO, UNGRADED, UNKNOWN, YES, groups, wanted
 from nkinetics.results import Context, Results
 from nkinetics.tables._events import EVENT_NAMES
@@ -25,7 +25,8 @@ FACTOR_NAMES: Mapping[str, Mapping[str, str]] = {
 
 def individual(results: Results, assay: str, specimen: str) -> pd.DataFrame:
     """Exposure and groups of every treated patient in an assay: one row per patient, exposure and factor."""
-    nca, patients, infusions = results.table("nca"), results.table("patients"), results.table("infusions")
+    nca = results.rows("nca", parameter=EXPOSURES)
+    patients, infusions = results.table("patients"), results.table("infusions")
     found = exposures(nca, results.table("observations"), wanted(nca), patients, infusions)
     found = found[(found["assay"] == assay) & (found["specimen"] == specimen)]
     belongs = groups(people(nca, patients, infusions), patients, results.table("events"))

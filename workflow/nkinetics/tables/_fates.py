@@ -50,11 +50,10 @@ def unseen_after_tlast(results: Results, assay: str, specimen: str) -> dict[str,
 
     Tlast, and the time of loss, might lie later with them.
     """
-    observed, nca = of_samples(results), results.table("nca")
-    observed = observed.assign(_fate=fates(results))
+    observed = of_samples(results).assign(_fate=fates(results))
     observed = observed[(observed["assay"] == assay) & (observed["specimen"] == specimen)]
-    own = (nca["assay"] == assay) & (nca["specimen"] == specimen) & (nca["window"] == "overall")
-    last = nca[own & (nca["parameter"] == "tlast") & nca["value"].notna()].set_index("patient_id")["value"]
+    last = results.rows("nca", assay=assay, specimen=specimen, window="overall", parameter="tlast")
+    last = last[last["value"].notna()].set_index("patient_id")["value"]
     found: dict[str, list[str]] = {}
     for patient, rows in observed[observed["patient_id"].isin(last.index)].groupby("patient_id", sort=True):
         later = rows[rows["time_actual"] > last[patient]].sort_values(["time_actual", "sample_id"])

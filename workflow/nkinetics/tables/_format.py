@@ -25,7 +25,7 @@ NOT_REPORTED, NOT_CALCULABLE = "NR", "NC"
 def body(
     results: Results,
     context: Context,
-    rows: Sequence[Mapping[str, str]],
+    rows: Iterable[Mapping[str, str]],
     columns: Sequence[str],
     *,
     sources: Iterable[str],
@@ -38,7 +38,7 @@ def body(
 
     Parameters
     ----------
-    rows : sequence of mapping
+    rows : iterable of mapping
         Cell texts by column name.
     columns : sequence of str
         Column names in order.
@@ -46,10 +46,13 @@ def body(
         Canonical tables behind the numbers.
     footnotes : iterable of str
         Definitions; codes and sources are added.
+    patients : sequence of str
+        As `TableBody` has them; may be filled while `rows` are given.
     """
-    frame = pd.DataFrame([[row[c] for c in columns] for row in rows], columns=list(columns), dtype="str")
-    cells = frame.to_numpy().ravel().tolist()
-    notes = (*footnotes, *codes_footnote(context, cells), source_footnote(results, context, sources))
+    texts: dict[str, str] = {}  # a long listing says the same over and over: each text is held once
+    cells = [[texts.setdefault(row[c], row[c]) for c in columns] for row in rows]
+    frame = pd.DataFrame(cells, columns=list(columns), dtype="str")
+    notes = (*footnotes, *codes_footnote(context, texts), source_footnote(results, context, sources))
     return TableBody(frame, notes, subtitle, "", row_header, tuple(patients))
 
 

@@ -25,15 +25,15 @@ NEVER_FOR_FIRST = "later infusions are compared with the first"
 
 def numbers(results: Results) -> list[int]:
     """Infusions that have a window in nca.csv, in order."""
-    windows = results.table("nca")["window"]
+    windows = results.rows("nca", ["window"], parameter=SHOWN[0].parameter)["window"]
     return sorted({int(m[1]) for m in (re.fullmatch(r"infusion_(\d+)", str(w)) for w in set(windows)) if m})
 
 
 def values(results: Results, assay: str, specimen: str, number: int) -> pd.DataFrame:
     """One row per patient of the study and parameter of SHOWN: value and reason in the interval of an infusion."""
-    nca = results.table("nca")
-    rows = nca[(nca["assay"] == assay) & (nca["specimen"] == specimen) & (nca["window"] == f"infusion_{number}")]
-    wanted = pd.DataFrame({"parameter": [s.parameter for s in SHOWN]})
+    shown = [s.parameter for s in SHOWN]
+    rows = results.rows("nca", assay=assay, specimen=specimen, window=f"infusion_{number}", parameter=shown)
+    wanted = pd.DataFrame({"parameter": shown})
     frame = results.patients[["patient_id", "dose_level"]].merge(wanted, how="cross")
     frame = frame.merge(
         rows[["patient_id", "parameter", "value", "reason"]], on=["patient_id", "parameter"], how="left"

@@ -61,13 +61,7 @@ def values(results: Results, shown: Shown, assay: str, specimen: str) -> pd.Data
 
     A patient whom nca.csv does not know has an empty value and a reason that says so.
     """
-    nca = results.table("nca")
-    rows = nca[
-        (nca["assay"] == assay)
-        & (nca["specimen"] == specimen)
-        & (nca["parameter"] == shown.parameter)
-        & (nca["window"] == shown.window)
-    ]
+    rows = results.rows("nca", assay=assay, specimen=specimen, parameter=shown.parameter, window=shown.window)
     frame = results.patients[["patient_id", "dose_level"]].merge(
         rows[["patient_id", "value", "unit", "reason"]], on="patient_id", how="left", validate="one_to_one"
     )

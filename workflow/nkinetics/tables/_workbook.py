@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from nkinetics import tables
 from nkinetics.plugins import TableBody, discover
@@ -44,21 +48,36 @@ def workbook(results: Results, context: Context) -> bytes:
     """
     import xlsxwriter
 
-    known, words = discover("tables"), Words(context.language)
-    made = {name: tables.built(name, results, context) for name in tables.names(context)}
+    from nkinetics.tables._packed import Sheet
+
+    known, words, made = discover("tables"), Words(context.language), tables.names(context)
+    with tempfile.TemporaryDirectory() as folder:
+        texts = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
+        with xlsxwriter.Workbook(f"{folder}/tables.xlsx", {**texts, "tmpdir": folder}) as book:
+            study = context.settings.study
+            book.set_properties({"title": _text(study.title or study.id), "created": EPOCH, "author": "NKinetics"})
+            looks = _looks(book)
+            contents = book.add_worksheet(words.say("Contents", "目录"))
+            names = sheet_names([known[name].id for name in made])
+            heads = [f"{kind_of(known[n], context)} {number_of(known[n], context)}" for n in made]
+            titles = [title_of(known[n], context) for n in made]
+            _contents(contents, looks, context, list(zip(names, heads, titles, strict=True)))
+            for name, sheet, head, title in zip(made, names, heads, titles, strict=True):
+                # One after the other: the cells of all tables would not fit in memory together.
+                body = tables.built(name, results, context)
+                _sheet(book.add_worksheet(sheet, Sheet), looks, f"{head}  {title}", body, words)
+        return _timeless(Path(folder, "tables.xlsx"))
+
+
+def _timeless(path: Path) -> bytes:
+    """The same archive without the times of its making."""
     stream = io.BytesIO()
-    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
-    with xlsxwriter.Workbook(stream, options) as book:
-        study = context.settings.study
-        book.set_properties({"title": _text(study.title or study.id), "created": EPOCH, "author": "NKinetics"})
-        looks = _looks(book)
-        contents = book.add_worksheet(words.say("Contents", "目录"))
-        names = sheet_names([known[name].id for name in made])
-        heads = [f"{kind_of(known[n], context)} {number_of(known[n], context)}" for n in made]
-        titles = [title_of(known[n], context) for n in made]
-        _contents(contents, looks, context, list(zip(names, heads, titles, strict=True)))
-        for sheet, head, title, body in zip(names, heads, titles, made.values(), strict=True):
-            _sheet(book.add_worksheet(sheet), looks, f"{head}  {title}", body, words)
+    with ZipFile(path) as made, ZipFile(stream, "w", ZIP_DEFLATED) as same:
+        for part in made.infolist():
+            entry = ZipInfo(part.filename, EPOCH.timetuple()[:6])
+            entry.compress_type = ZIP_DEFLATED
+            with made.open(part) as content, same.open(entry, "w") as target:
+                shutil.copyfileobj(content, target)
     return stream.getvalue()
 
 

@@ -302,14 +302,14 @@ def _out_of_window(results: Results, context: Context) -> set[str]:
 
 def _uses(results: Results, words: Words) -> dict[str, str]:
     """The parameters that the results of a sample made, in words."""
-    observed, points = results.table("observations"), results.table("nca_points")
-    points = points[points["window"].isin(("overall", AUC_WINDOW))]
+    observed = results.table("observations")
+    points = results.rows("nca_points", window=("overall", AUC_WINDOW))
     sample = dict(zip(observed["observation_id"], observed["sample_id"], strict=True))
     uses: dict[str, set[str]] = {}
     for observation, use in zip(points["observation_id"], points["used_in"], strict=True):
         uses.setdefault(str(sample.get(observation, "")), set()).add({"auc": "AUC", "lambda_z": "λz"}[str(use)])
-    nca = results.table("nca")
-    nca = nca[(nca["window"] == "overall") & nca["parameter"].isin(("tmax", "tlast", "t_blq")) & nca["value"].notna()]
+    nca = results.rows("nca", window="overall", parameter=("tmax", "tlast", "t_blq"))
+    nca = nca[nca["value"].notna()]
     level = observed[observed["reportable"].fillna(False).astype(bool)]
     names = {"tmax": "Cmax, Tmax", "tlast": "Clast, Tlast", "t_blq": "t_blq"}
     joined = nca.merge(level, on=["patient_id", "assay", "specimen"], suffixes=("", "_observed"))

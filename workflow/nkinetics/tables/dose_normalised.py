@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
-from nkinetics.population.exposure import ABSENT, exposures
+from nkinetics.population.exposure import ABSENT, EXPOSURES, exposures
 from nkinetics.results import Context, Results
 from nkinetics.tables._format import absent, analysis_set, body
 from nkinetics.tables._nca import AUC_WINDOW, BY_NAME, Shown
@@ -21,11 +21,11 @@ PER = {"cells": 1e9, "cells/kg": 1e6}
 def build(results: Results, context: Context) -> TableBody:
     """The statistics of T-CK-05, of Cmax and AUC per 1e9 cells (1e6 cells/kg)."""
     words, kinds = Words(context.language), profiles(results)
-    if not len(results.table("nca")) or not len(kinds):
+    if not results.size("nca") or not len(kinds):
         return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
     columns = statistics_columns(words, context.settings.statistics.confidence)
     found = exposures(
-        results.table("nca"),
+        results.rows("nca", parameter=EXPOSURES),
         results.table("observations"),
         [(BY_NAME[p].window, p) for p in SHOWN],
         results.table("patients"),

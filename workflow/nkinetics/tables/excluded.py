@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -66,7 +66,9 @@ def build(results: Results, context: Context) -> TableBody:
     left_out = left_out.assign(_place=left_out["patient_id"].map(order)).dropna(subset=["_place"])
     left_out = left_out.sort_values(["_place", "time_actual", "assay", "sample_id"], kind="stable")
     levels = dict(zip(results.patients["patient_id"], results.patients["dose_level"], strict=True))
-    runs, origins, curves = results.table("runs"), sources_of(results), with_curve(results)
+    runs, curves = results.table("runs"), with_curve(results)
+    behind = rows_behind(results, left_out["observation_id"], hold=False)
+    origins = _told(behind)
     refused = runs[~runs["accepted"].fillna(False).astype(bool)].drop_duplicates(["assay", "run_id"])
     rows, patients, shown = [], [], pd.Series(False, index=left_out.index)
     for run in refused.sort_values(["assay", "run_id"]).itertuples():
@@ -74,7 +76,7 @@ def build(results: Results, context: Context) -> TableBody:
         if not mine.any():
             continue
         group = words.say(f"Run {run.run_id}, not accepted", f"批次 {run.run_id}，未被接受")
-        rows.append(_run_row(results, words, group, str(run.run_id), str(run.assay), left_out[mine]))
+        rows.append(_run_row(results, words, group, str(run.run_id), str(run.assay), left_out[mine], behind))
         patients.append("")
         said = runs.loc[(runs["assay"] == run.assay) & (runs["run_id"] == run.run_id), "reason"]
         for record in left_out[mine].to_dict("records"):
@@ -138,7 +140,7 @@ def build(results: Results, context: Context) -> TableBody:
 
 def bridge(results: Results, words: Words) -> str:
     """From rows of exports to results to samples, in one sentence: numbers that are easily taken for one another."""
-    n, rows = counts(results, words), results.table("ingest")
+    n, rows = counts(results, words), results.rows("ingest", ["used"], hold=False)
     used = int(rows["used"].fillna(False).astype(bool).sum())
     without = words.say(
         f"{n.without} sample{'s have' if n.without != 1 else ' has'} no analysed result in an assay",
@@ -155,15 +157,15 @@ def bridge(results: Results, words: Words) -> str:
     )
 
 
-def _run_row(results: Results, words: Words, group: str, run: str, assay: str, own: pd.DataFrame) -> dict[str, str]:
+def _run_row(
+    results: Results, words: Words, group: str, run: str, assay: str, own: pd.DataFrame, behind: pd.DataFrame
+) -> dict[str, str]:
     """The row that stands for a refused run: why, what became of its samples, and the rows of its export."""
     runs = results.table("runs")
     here = runs[(runs["run_id"] == run) & (runs["assay"] == assay)]
     why = "; ".join(dict.fromkeys(str(r) for r in here["reason"] if not missing(r)))
     fate = fate_of_run(results, words, run, assay)
-    sources = results.table("observation_sources")
-    sources = sources[sources["observation_id"].isin(own["observation_id"]) & sources["source_row"].notna()]
-    sources = sources[sources["role"].isin(("replicate", "reference"))]
+    sources = behind[behind["observation_id"].isin(own["observation_id"])]
     rows = [
         f"{file}: {row_ranges(sorted({int(r) for r in mine['source_row']}))}"
         for file, mine in sources.groupby("source_file", sort=True)
@@ -222,13 +224,23 @@ def _row(
     return dict(zip(_columns(words), cells, strict=True))
 
 
-def sources_of(results: Results) -> dict[str, str]:
-    """For each observation the export and rows behind it, as ``plate1.txt: 12–14``; standards are not listed."""
-    frame = results.table("observation_sources")
-    frame = frame[frame["role"].isin(("replicate", "reference")) & frame["source_row"].notna()]
+def rows_behind(results: Results, observations: Iterable[str], hold: bool = True) -> pd.DataFrame:
+    """Rows of exports that were measured for some results: neither standards nor what has no row."""
+    own, roles = set(observations), ("replicate", "reference")
+    sources = results.rows("observation_sources", hold=hold, observation_id=own, role=roles)
+    return sources[sources["source_row"].notna()]
+
+
+def sources_of(results: Results, observations: Iterable[str]) -> dict[str, str]:
+    """For each of some results the export and rows behind it, as ``plate1.txt: 12–14``; standards are not listed."""
+    return _told(rows_behind(results, observations))
+
+
+def _told(behind: pd.DataFrame) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     rows: dict[tuple[str, str], list[int]] = {}
-    for observation, file, row in zip(frame["observation_id"], frame["source_file"], frame["source_row"], strict=True):
+    columns = ("observation_id", "source_file", "source_row")
+    for observation, file, row in zip(*(behind[c] for c in columns), strict=True):
         rows.setdefault((str(observation), str(file)), []).append(int(row))
     for observation, file in sorted(rows):
         found.setdefault(observation, []).append(f"{file}: {row_ranges(rows[observation, file])}")

@@ -13,7 +13,8 @@ NEEDS = ("ingest",)
 
 def build(results: Results, context: Context) -> TableBody:
     """One row per export and fate of its rows; read = used + set aside."""
-    words, rows_read = Words(context.language), results.table("ingest")
+    words = Words(context.language)
+    rows_read = results.rows("ingest", ["source_file", "source_row", "reader", "used", "reason"], hold=False)
     if not len(rows_read):
         return absent(results, context, words.say("No export was read.", "未读取任何导出文件。"), NEEDS)
     columns = [

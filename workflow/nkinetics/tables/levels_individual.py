@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from nkinetics.plugins import Table, TableBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import absent, analysis_set, body
 from nkinetics.tables._nca import AUC_WINDOW
 from nkinetics.tables._visits import when_taken
@@ -23,24 +23,27 @@ def build(results: Results, context: Context) -> TableBody:
         return absent(results, context, why, NEEDS)
     used, columns = _used(results, words), _columns(words)
     observed = when_taken(results, observed)
-    rows, patients = [], []
-    for kind in kinds.itertuples():
-        own = observed[(observed["assay"] == kind.assay) & (observed["specimen"] == kind.specimen)]
-        label = profile_name(context, str(kind.assay), str(kind.specimen), str(kind.level_unit))
-        by_patient = {str(p): mine for p, mine in own.groupby("patient_id", sort=False)}
-        for patient in results.patients.itertuples():
-            head = [label, str(patient.dose_level), str(patient.patient_id)]
-            mine = by_patient.get(str(patient.patient_id), own.iloc[:0])
-            mine = mine.sort_values(["time_actual", "time_nominal", "sample_id", "observation_id"], kind="stable")
-            lines = [_row(record, used, words) for record in mine.to_dict("records")]
-            none = [EMPTY] * 6 + ["MISS", EMPTY, words.say("no result in this assay", "该检测无结果"), EMPTY, EMPTY]
-            for line in lines or [none]:
-                rows.append(dict(zip(columns, [*head, *line], strict=True)))
-                patients.append(str(patient.patient_id))
+    patients: list[str] = []
+
+    def rows() -> Iterator[dict[str, str]]:
+        order = ["time_actual", "time_nominal", "sample_id", "observation_id"]
+        none = [EMPTY] * 6 + ["MISS", EMPTY, words.say("no result in this assay", "该检测无结果"), EMPTY, EMPTY]
+        for kind in kinds.itertuples():
+            own = observed[(observed["assay"] == kind.assay) & (observed["specimen"] == kind.specimen)]
+            label = profile_name(context, str(kind.assay), str(kind.specimen), str(kind.level_unit))
+            rows_of = by_patient(own)
+            for patient in results.patients.itertuples():
+                head = [label, str(patient.dose_level), str(patient.patient_id)]
+                mine = rows_of(str(patient.patient_id)).sort_values(order, kind="stable")
+                lines = [_row(record, used, words) for record in mine.to_dict("records")]
+                for line in lines or [none]:
+                    patients.append(str(patient.patient_id))
+                    yield dict(zip(columns, [*head, *line], strict=True))
+
     return body(
         results,
         context,
-        rows,
+        rows(),
         columns,
         sources=NEEDS,
         footnotes=_footnotes(context),
@@ -71,8 +74,7 @@ def _columns(words: Words) -> list[str]:
 
 def _used(results: Results, words: Words) -> Mapping[tuple[str, str], str]:
     """For each observation and use (auc, lambda_z): yes, or the one of the two shown profiles in which it was used."""
-    points = results.table("nca_points")
-    points = points[points["window"].isin(("overall", AUC_WINDOW))]
+    points = results.rows("nca_points", window=("overall", AUC_WINDOW))
     windows: dict[tuple[str, str], set[str]] = {}
     for observation, use, window in zip(points["observation_id"], points["used_in"], points["window"], strict=True):
         windows.setdefault((str(observation), str(use)), set()).add(str(window))

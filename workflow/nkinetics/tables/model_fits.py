@@ -9,7 +9,7 @@ import pandas as pd
 
 from nkinetics.leading import leading_model
 from nkinetics.plugins import Table, TableBody, discover
-from nkinetics.results import Context, Results, by_patient
+from nkinetics.results import Context, Results, by_patient, rows_by
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
 from nkinetics.tables.model_parameters import interval
 from nkinetics.wording import Words, missing, profile_name, profiles, significant, unit_name, without_quantified
@@ -31,7 +31,7 @@ def build(results: Results, context: Context) -> TableBody:
         fits = fits[fits[["default", "selected"]].fillna(False).astype(bool).any(axis=1) | lead]
     estimates = results.table("estimates")
     estimates = estimates[estimates["kind"] == "fitted"]
-    parts = {key: own for key, own in estimates.groupby(["patient_id", "assay", "specimen", "model"], sort=False)}
+    parts = rows_by(estimates, "patient_id", "assay", "specimen", "model")
     rows, patients = [], []
     for kind in profiles(results).itertuples():
         reasons = without_quantified(results, context, str(kind.assay), str(kind.specimen))
@@ -46,7 +46,7 @@ def build(results: Results, context: Context) -> TableBody:
             made = [
                 head | line
                 for fit in own.to_dict("records")
-                for line in _lines(words, fit, parts.get((patient.patient_id, kind.assay, kind.specimen, fit["model"])))
+                for line in _lines(words, fit, parts(patient.patient_id, kind.assay, kind.specimen, fit["model"]))
             ]
             if not made:
                 said = reasons.get(str(patient.patient_id), words.say("not fitted", "未拟合"))
@@ -66,12 +66,12 @@ def build(results: Results, context: Context) -> TableBody:
     )
 
 
-def _lines(words: Words, fit: Mapping[str, Any], own: pd.DataFrame | None) -> list[dict[str, str]]:
+def _lines(words: Words, fit: Mapping[str, Any], own: pd.DataFrame) -> list[dict[str, str]]:
     """The rows of a fit: what holds for the whole fit stands in its first one."""
     criterion = NOT_CALCULABLE if missing(fit["aicc"]) else f"{fit['aicc']:.2f}"
     agree, tried = fit["n_restarts_agree"], fit["n_starts"]
     agreed = NONE if missing(agree) else f"{int(agree)}" + ("" if missing(tried) else f" / {int(tried)}")
-    if own is None:
+    if not len(own):
         return [_line(words, str(fit["model"]), None, fit, criterion, agreed, str(fit["reason"]))]
     known = discover("models").get(str(fit["model"]))
     order = {name: i for i, name in enumerate(known.names if known else ())}

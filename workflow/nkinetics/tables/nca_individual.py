@@ -14,7 +14,7 @@ NEEDS = ("nca", "patients")
 def build(results: Results, context: Context) -> TableBody:
     """One row per assay and patient, one column per parameter, the reasons at the end."""
     words, kinds = Words(context.language), profiles(results)
-    if not len(results.table("nca")) or not len(kinds):
+    if not results.size("nca") or not len(kinds):
         return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
     rows, patients = [], []
     for kind in kinds.itertuples():

@@ -57,7 +57,7 @@ def build(results: Results, context: Context) -> TableBody:
     """Parameters by dose level and overall; individual values alone where patients are few."""
     words = Words(context.language)
     kinds = profiles(results)
-    if not len(results.table("nca")) or not len(kinds):
+    if not results.size("nca") or not len(kinds):
         return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
     columns = statistics_columns(words, context.settings.statistics.confidence)
     rows = []

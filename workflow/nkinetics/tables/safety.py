@@ -21,7 +21,7 @@ SHOWN = ("cmax", "tmax", "auc_int")
 def build(results: Results, context: Context) -> TableBody:
     """One row per patient; exposure in the first assay of the study."""
     words, kinds = Words(context.language), profiles(results)
-    if not len(kinds) or not len(results.table("nca")):
+    if not len(kinds) or not results.size("nca"):
         return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
     kind = kinds.iloc[0]
     frames = {p: values(results, BY_NAME[p], kind["assay"], kind["specimen"]).set_index("patient_id") for p in SHOWN}

@@ -31,7 +31,7 @@ SHOWN = ("cmax", "tmax", "auc_int", "tlast")
 def build(results: Results, context: Context) -> TableBody:
     """One row per parameter, one column per dose level."""
     words, kinds = Words(context.language), profiles(results)
-    if not len(kinds) or not len(results.table("nca")):
+    if not len(kinds) or not results.size("nca"):
         return absent(results, context, words.say("No non-compartmental result.", "无非房室分析结果。"), NEEDS)
     kind, names = kinds.iloc[0], dose_names(results, context)
     counted = treated(results)
