@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from nkinetics.columns import CYTOKINES, EVENTS, INFUSIONS, PATIENTS, SAMPLES, STAGE_TABLES, Schema
+from nkinetics.compact import compact, plain
 from nkinetics.settings import Settings
-from nkinetics.store import compact, empty, plain, read_compact, read_table, sha256_of
+from nkinetics.store import empty, read_compact, read_table, sha256_of
 
 STUDY_TABLES: Mapping[str, Schema] = {s.name: s for s in (PATIENTS, SAMPLES, INFUSIONS, CYTOKINES, EVENTS)}
 """User tables as `ingest` wrote them under study/: times elapsed in days, defaults filled in."""

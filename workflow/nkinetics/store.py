@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nkinetics.columns import SCHEMAS, Schema, schema_problems
+from nkinetics.compact import compact, plain
 from nkinetics.errors import InputError, Problem, raise_any
 
 _DTYPES = {"text": "str", "float": "float64", "int": "Int64", "bool": "boolean"}
@@ -412,23 +413,10 @@ def read_table(
 def read_compact(path: Path, schema: Schema) -> pd.DataFrame:
     """Read a canonical table of our own stages to hold it: its texts are categories, a tenth of their size.
 
-    `plain` makes of it, or of some of its rows, what `read_table` gives; the parameters and errors are the same.
+    `nkinetics.compact.plain` makes of it, or of some of its rows, what `read_table` gives, with the same errors.
     """
     own = _own_frame(path, schema, None, {})
     return own if own is not None else compact(_read_carefully(path, schema, foreign=False))
-
-
-def compact(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with categories instead of texts."""
-    return frame.astype({name: "category" for name in frame.columns if frame[name].dtype == "str"})
-
-
-def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with texts instead of categories; cells that say the same share one text."""
-    texts = [name for name in frame.columns if frame[name].dtype == "category"]
-    return frame.assign(
-        **{name: frame[name].cat.categories.array.take(frame[name].cat.codes.to_numpy()) for name in texts}
-    )
 
 
 def _kept(frame: pd.DataFrame, columns: Collection[str] | None, where: Mapping[str, Collection[str]]) -> pd.DataFrame:
