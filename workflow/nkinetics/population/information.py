@@ -27,6 +27,8 @@ REFINED, GAIN_AIM = 3, 0.25
 """Newton steps after stochastic approximation, and the gain in ln L below which none is taken."""
 AT_ONCE = 40_000
 """Curves computed at once: bounds the memory."""
+PATIENTS_AT_ONCE = 500
+"""Patients whose draws are weighed at once."""
 
 
 @dataclass(frozen=True)
@@ -363,7 +365,7 @@ def importance_sampling(
     log_det = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=-1)
     constant = gammaln((FREEDOM + r) / 2.0) - gammaln(FREEDOM / 2.0) - 0.5 * r * np.log(FREEDOM * np.pi)
     at_once = max(1, AT_ONCE // max(n, 1))
-    parts = []
+    weight = np.empty((draws, n))
     for begin in range(0, draws, at_once):
         m = min(at_once, draws - begin)
         z = random.standard_normal((m, n, r))
@@ -378,11 +380,13 @@ def importance_sampling(
             - 0.5 * r * np.log(2.0 * np.pi)
             - np.log(np.diag(root)).sum()
         )
-        parts.append(study.log_likelihood(phi, one.sigma, one.offset) + prior - proposal)
-    weight = np.concatenate(parts)
+        weight[begin : begin + m] = study.log_likelihood(phi, one.sigma, one.offset) + prior - proposal
     top = weight.max(axis=0)
-    share = np.exp(weight - top)
-    average = share.mean(axis=0)
+    average, error = np.empty(n), np.empty(n)
+    # Many patients in parts: what is worked out of their draws is as large as the draws.
+    for own in np.array_split(np.arange(n), 1 + n // PATIENTS_AT_ONCE):
+        share = np.exp(weight[:, own] - top[own])
+        average[own] = share.mean(axis=0)
+        error[own] = share.std(axis=0) / np.sqrt(draws) / average[own]
     each = top + np.log(average)
-    error = share.std(axis=0) / np.sqrt(draws) / average
     return Evidence(float(each.sum()), float(np.sqrt((error**2).sum())), each, error)

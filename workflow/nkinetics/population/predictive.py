@@ -35,7 +35,12 @@ def simulated(study: Study, values: Values, random: np.random.Generator, replica
     replicates : int
         How many studies.
     """
-    return np.concatenate(list(_in_parts(study, values, random, replicates)))
+    made = np.empty((replicates, *study.series.weight.shape))
+    begin = 0
+    for part in _in_parts(study, values, random, replicates):
+        made[begin : begin + len(part)] = part
+        begin += len(part)
+    return made
 
 
 def _in_parts(study: Study, values: Values, random: np.random.Generator, replicates: int) -> Iterator[np.ndarray]:
