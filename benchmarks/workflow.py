@@ -34,6 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLES = ("patients", "samples", "infusions", "cytokines", "events")
 PER_BATCH = 25
 """Patients in a batch: one new result then costs a fortieth of the per-patient stages at a thousand patients."""
+MOST_BATCHES = 100
+"""At each step Snakemake looks at every job that is left: of many more its own work would outgrow theirs."""
 PER_PATIENT = ("nca", "fit")
 LATE = "D28"
 """Visit whose result of the last patient of the first copy comes with the increment."""
@@ -69,7 +71,7 @@ def write(folder: Path, patients: int, settings: str = "") -> dict[str, bytes]:
         write_exports(folder, dict(made.exports))
         frames.append({table: getattr(made, table) for table in TABLES})
     (folder / "config").mkdir()
-    batches = max(2, math.ceil(patients / PER_BATCH))
+    batches = max(2, min(MOST_BATCHES, math.ceil(patients / PER_BATCH)))
     text = bundle.config(design, 1)
     text = re.sub(r"(?m)^batches: \d+", f"batches: {batches}", text) + settings
     (folder / "config" / "config.yaml").write_text(text, encoding="utf-8")

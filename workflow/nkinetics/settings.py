@@ -921,7 +921,10 @@ class Settings(Section):
     report: Report = Field(Report(), description="The report.")
     cdisc: Cdisc = Field(Cdisc(), description="The CDISC package.")
     batches: int = Field(
-        2, ge=1, le=1000, description="Batches of patients; fixed per study (a changed count reassigns everyone)."
+        2,
+        ge=1,
+        le=1000,
+        description="Batches of patients, one per 25, at most about 100; a changed count reassigns everyone.",
     )
     strict: bool = Field(False, description="Stop at the first unreadable export instead of setting it aside.")
 

@@ -51,7 +51,7 @@ assays:                     # leave out what the study does not use
   #   gate_pattern: (?i)CAR
   #   denominator_pattern: (?i)lymphocytes
 
-batches: 2                  # fixed for the life of the study: a changed number reassigns every patient
+batches: 2                  # one per 25 patients, at most about 100; fixed for the life of the study
 """
 
 _README = """\

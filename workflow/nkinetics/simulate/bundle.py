@@ -89,7 +89,7 @@ models:
   candidates: [decay, cytokine_window, expansion_contraction]
   cytokine_window: {{agents: {_listed((design.agent,))}, width: {design.width:g}}}     # days of support after one dose
 
-batches: 2                       # fixed for the life of the study: a changed number reassigns every patient
+batches: 2                       # one per 25 patients, at most about 100; fixed for the life of the study
 """
 
 
