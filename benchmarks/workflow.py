@@ -6,7 +6,8 @@ cores and reads what every job took from ``logs/benchmarks``. Then the same agai
 more plate that holds one late result of one patient.
 
 ``--csv FILE`` keeps the figures, ``--plot FILE`` draws them. ``--target results/report.html`` leaves out the PDF;
-``--frozen`` keeps the population estimates of the first run (``population.refit: false``) where data change.
+``--frozen`` keeps the population estimates of the first run (``population.refit: false``) where data change;
+``--model decay`` fits one model to each patient instead of three.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def write_exports(folder: Path, exports: dict[str, bytes]) -> None:
         path.write_bytes(content)
 
 
-def write(folder: Path, patients: int, settings: str = "") -> dict[str, bytes]:
+def write(folder: Path, patients: int, settings: str = "", model: str | None = None) -> dict[str, bytes]:
     """Write a study of so many patients (a multiple of nine); the export that comes late."""
     design, frames, late = NCT07366658, [], {}
     for number in range(patients // len(design.patients)):
@@ -74,6 +75,9 @@ def write(folder: Path, patients: int, settings: str = "") -> dict[str, bytes]:
     batches = max(2, min(MOST_BATCHES, math.ceil(patients / PER_BATCH)))
     text = bundle.config(design, 1)
     text = re.sub(r"(?m)^batches: \d+", f"batches: {batches}", text) + settings
+    if model:
+        text = re.sub(r"(?m)^  default: \w+", f"  default: {model}", text)
+        text = re.sub(r"(?m)^  candidates: .*", f"  candidates: [{model}]", text)
     (folder / "config" / "config.yaml").write_text(text, encoding="utf-8")
     for table in TABLES:
         frame = pd.concat([one[table] for one in frames], ignore_index=True)
@@ -126,7 +130,7 @@ def shares(jobs: pd.DataFrame) -> dict[str, float]:
 def measured(folder: Path, patients: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of one size: full, nothing to do, one new result."""
     settings = "\npopulation: {refit: false}\n" if options.frozen else ""
-    late = write(folder, patients, settings)
+    late = write(folder, patients, settings, options.model)
     rows = []
     for what in ("full", "nothing", "increment"):
         if what == "increment":
@@ -185,6 +189,7 @@ def main() -> None:
     parser.add_argument("--target", nargs="*", default=[], help="targets of snakemake; none = everything")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--frozen", action="store_true", help="population.refit: false")
+    parser.add_argument("--model", help="the only model of a patient")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--keep", type=Path, help="write the studies here and leave them")
