@@ -75,6 +75,14 @@ def test_plain_snakemake_plans_the_whole_job(root: Path, tmp_path: Path) -> None
     assert "population_full" not in planned, "every candidate by both methods takes minutes: on request only"
 
 
+def test_snakemake_looks_for_work_when_a_job_ends_and_not_every_second(root: Path, tmp_path: Path) -> None:
+    study = study_copy(root, tmp_path / "study")
+    output = run(root, study, "--verbose", "results/fits.csv", cores=1)
+    # One batch waits for the other for seconds; with snakemake's default limit of jobs there would be a pass in each.
+    assert output.count("Finished jobid") == 4
+    assert output.count("Ready jobs:") == 4
+
+
 def test_lint_leaves_no_complaint_unanswered(root: Path) -> None:
     done = subprocess.run([sys.executable, ".ci/snakemake-lint"], capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stdout + done.stderr

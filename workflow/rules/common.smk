@@ -291,6 +291,18 @@ wildcard_constraints:
     table="|".join(PARTS),
 
 
+def look_when_a_job_ends():
+    """Take off snakemake's default limit of 100 jobs a second, which no study comes near.
+
+    Under it, snakemake 9.27 looks at every job that waits once a second more for each job that has ended: a timer each,
+    for ever. At hundreds of jobs that takes a core. A limit that someone chose stays.
+    """
+    scheduler = workflow.scheduler
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        scheduler.job_rate_limiter = None
+
+
 STARTED = time.time()
 
 
@@ -336,6 +348,7 @@ def log_end(outcome, log):
 
 
 onstart:
+    look_when_a_job_ends()
     running.wait_for_jobs(Path.cwd(), say)
     log_begin()
     write_run_config()
