@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from nkinetics import store
 from nkinetics.columns import NCA, OBSERVATIONS, PATIENTS, SAMPLES, SCHEMAS
+from nkinetics.compact import plain
 from nkinetics.errors import InputError
 from nkinetics.store import (
     complete,
     csv_text,
     defused,
-    plain,
     read_compact,
     read_table,
     replacing,

@@ -297,10 +297,9 @@ def look_when_a_job_ends():
     Under it, snakemake 9.27 looks at every job that waits once a second more for each job that has ended: a timer each,
     for ever. At hundreds of jobs that takes a core. A limit that someone chose stays.
     """
-    scheduler = workflow.scheduler
-    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    limit = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
     if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
-        scheduler.job_rate_limiter = None
+        workflow.scheduler.job_rate_limiter = None
 
 
 STARTED = time.time()
