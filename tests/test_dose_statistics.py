@@ -462,6 +462,43 @@ def test_more_samples_of_the_same_patients_do_not_narrow_the_interval():
     assert interval(20) == pytest.approx((values.mean() - half, values.mean() + half), rel=1e-12)
 
 
+@pytest.mark.parametrize("n", [1010, 1100, 1399])
+def test_of_many_patients_groups_are_left_out_and_the_interval_stays(n: int, monkeypatch: pytest.MonkeyPatch):
+    """Sizes of groups of 5 and 6, of 5 and 6, and of 6 and 7."""
+    rng = np.random.default_rng(n)
+    each = rng.integers(1, 5, n)
+    level = np.repeat(rng.normal(0, 1, n), each)
+    x, y = level + rng.normal(0, 0.5, len(level)), level + rng.normal(0, 0.5, len(level))
+    who = np.repeat(np.array([f"P{i:04}" for i in range(n)]), each)
+
+    def interval(order: np.ndarray) -> np.ndarray:
+        a, b = x[order], y[order]
+        return np.array(
+            agreement.jackknife_interval(lambda kept: float(np.corrcoef(a[kept], b[kept])[0, 1]), who[order])[:2]
+        )
+
+    calls = []
+    agreement.jackknife_interval(lambda kept: calls.append(kept.sum()) or float(x[kept].mean()), who)
+    assert len(calls) == 1 + agreement.GROUPS and sum(len(x) - c for c in calls) == len(x)
+    grouped, shuffled = interval(np.arange(len(x))), interval(rng.permutation(len(x)))
+    assert shuffled == pytest.approx(grouped, rel=1e-9)
+    monkeypatch.setattr(agreement, "ONE_BY_ONE_MAX", n)
+    single = interval(np.arange(len(x)))
+    # The error of 200 pseudo-values is known to about 5 %.
+    assert grouped.mean() == pytest.approx(single.mean(), abs=1e-3)
+    assert np.ptp(grouped) == pytest.approx(np.ptp(single), rel=0.2)
+
+
+def test_groups_of_one_give_the_usual_interval(monkeypatch: pytest.MonkeyPatch):
+    """The error of a mean over groups of equal size is that of the groups' means, by hand."""
+    values, who = np.arange(1200.0) ** 1.5, np.array([f"{i:04}" for i in range(1200)])
+    lower, upper, _ = agreement.jackknife_interval(lambda kept: float(values[kept].mean()), who)
+    part = agreement._dealt(1200)
+    means = np.array([values[part == j].mean() for j in range(agreement.GROUPS)])
+    half = stats.t.ppf(0.975, 199) * means.std(ddof=1) / math.sqrt(200)
+    assert (lower, upper) == pytest.approx((values.mean() - half, values.mean() + half), rel=1e-3)
+
+
 def results_of(rows: list[tuple[str, str, str, float, float | None, int]], units: dict[str, str]) -> pd.DataFrame:
     """Observations from (patient, assay, sample, time, level or None, infusion)."""
     frame = pd.DataFrame(rows, columns=["patient_id", "assay", "sample_id", "time_actual", "level", "infusion"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nkinetics.population.persistence import kaplan_meier_curve
-from nkinetics.population.turnbull import Turnbull, holds, innermost, turnbull
+from nkinetics.population.turnbull import DENSE, Turnbull, held, innermost, turnbull
 
 INF = np.inf
 
@@ -64,6 +64,13 @@ def some_intervals(seed: int) -> tuple[np.ndarray, np.ndarray]:
     upper = np.where(rng.random(n) < 0.3, INF, upper)
     exact = rng.random(n) < 0.2
     return np.where(exact, visits[later], lower), np.where(exact, visits[later], upper)
+
+
+def holds(lower: np.ndarray, upper: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Which intervals lie within the interval of each patient, written out from the definition."""
+    inside = (lower[:, None] <= start) & (end <= upper[:, None])
+    # (5, 9] does not hold the exact loss at 5.
+    return inside & ~((start == end) & (lower[:, None] == start) & (upper[:, None] > end))
 
 
 def log_likelihood(made: Turnbull, lower: np.ndarray, upper: np.ndarray) -> float:
@@ -136,6 +143,48 @@ class TestLaws:
         lower, upper = some_intervals(seed)
         one, two = turnbull(lower, upper), turnbull(np.tile(lower, 2), np.tile(upper, 2))
         assert log_likelihood(two, lower, upper) == pytest.approx(log_likelihood(one, lower, upper), abs=1e-8)
+
+
+def many_intervals(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Losses between visits that every patient has on days of his own, a tenth known exactly."""
+    rng = np.random.default_rng(seed)
+    visits = np.array([0.0, 7, 10, 14, 21, 28, 42, 56]) + np.append(0, 1).repeat([1, 7]) * rng.normal(0, 0.7, (n, 8))
+    lost = 20 * rng.weibull(1.3, n)
+    lower = np.where(visits <= lost[:, None], visits, 0.0).max(axis=1)
+    upper = np.where(visits > lost[:, None], visits, INF).min(axis=1)
+    exact = rng.random(n) < 0.1
+    return np.where(exact, lost, lower), np.where(exact, lost, upper)
+
+
+@pytest.mark.parametrize("seed", range(4))
+class TestManyPatients:
+    def test_steps_over_the_few_with_mass_end_where_steps_over_all_do(
+        self, seed: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lower, upper = many_intervals(seed, 600)
+        made = turnbull(lower, upper)
+        assert len(made.mass) > DENSE
+        monkeypatch.setattr("nkinetics.population.turnbull.DENSE", len(made.mass))
+        every = turnbull(lower, upper)
+        assert max(made.gap, every.gap) <= 1e-10 * len(lower)
+        assert made.mass == pytest.approx(every.mass, abs=1e-6)
+        assert log_likelihood(made, lower, upper) == pytest.approx(log_likelihood(every, lower, upper), abs=1e-7)
+
+    def test_nothing_is_left_to_gain(self, seed: int) -> None:
+        """The bound is recomputed here from its definition, patient by patient."""
+        lower, upper = many_intervals(seed, 2500)
+        made = turnbull(lower, upper)
+        a = holds(lower, upper, made.start, made.end).astype(float)
+        assert made.mass.sum() == pytest.approx(1, abs=1e-12) and (made.mass >= 0).all()
+        assert (a / (a @ made.mass)[:, None]).sum(axis=0).max() <= len(lower) * (1 + 2e-10)
+
+    def test_what_a_patient_holds_is_one_run(self, seed: int) -> None:
+        for lower, upper in (many_intervals(seed, 300), some_intervals(seed)):
+            start, end = innermost(lower, upper)
+            first, stop = held(lower, upper, start, end)
+            each = np.arange(len(start))
+            run = (first[:, None] <= each) & (each < stop[:, None])
+            assert (run == holds(lower, upper, start, end)).all()
 
 
 def test_half_open_intervals_that_only_touch_do_not_overlap() -> None:

@@ -25,7 +25,7 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody
-from nkinetics.population.assay_agreement import in_order, pairs
+from nkinetics.population.assay_agreement import GROUPS, ONE_BY_ONE_MAX, in_order, pairs
 from nkinetics.results import Context, Results
 from nkinetics.wording import (
     Words,
@@ -206,11 +206,12 @@ def _notes(results: Results, context: Context, words: Words) -> tuple[str, ...]:
             f"Pairs: same sample, else at most {a.pair_within:g} days apart and not parted by an infusion. Open "
             "triangle: below the LLOQ in one assay, at that LLOQ; such pairs, and those below it in both, are not in "
             f"the line. Deming regression of log10 levels, ratio of error variances y/x = {a.error_ratio:g} (assumed); "
-            f"{level} CI by leaving out one patient at a time. Slope 1: the assays rise and fall together; whether "
-            "they are equal can be said in one unit only.",
+            f"{level} CI by leaving out one patient at a time (of more than {ONE_BY_ONE_MAX} one of {GROUPS} random "
+            "groups). Slope 1: the assays rise and fall together; whether they are equal can be said in one unit only.",
             f"配对：同一样本，否则相差不超过 {a.pair_within:g} 天且其间无输注。空心三角：一法低于定量下限，标于该下限；"
             "此类及两法均低于者不计入直线。log10 水平的 Deming 回归，"
-            f"误差方差之比 y/x = {a.error_ratio:g}（设定）；{level} CI 由逐一剔除患者得到。"
+            f"误差方差之比 y/x = {a.error_ratio:g}（设定）；{level} CI 由逐一剔除患者得到"
+            f"（超过 {ONE_BY_ONE_MAX} 例时逐一剔除 {GROUPS} 个随机分组之一）。"
             "斜率 1：两法同升同降；仅单位相同时可判断是否相等。",
         ),
         source_footnote(results, context, NEEDS),

@@ -88,9 +88,9 @@ def kaplan_meier_curve(time: Floats, lost: Bools, confidence: float = 0.95) -> C
     ([0.0, 7.0, 14.0, 28.0], [1.0, 0.75, 0.5, 0.5], 14.0)
     """
     steps = np.unique(np.append(time, 0.0))
-    n_events = np.array([int((lost & (time == t)).sum()) for t in steps])
-    n_censored = np.array([int((~lost & (time == t)).sum()) for t in steps])
-    n_at_risk = np.array([int((time >= t).sum()) for t in steps])
+    at = np.searchsorted(steps, time)
+    n_events, n_censored = (np.bincount(at[who], minlength=len(steps)) for who in (lost, ~lost))
+    n_at_risk = len(time) - np.searchsorted(np.sort(time), steps)
     survival, error = np.ones(len(steps)), np.zeros(len(steps))
     if lost.any():
         from statsmodels.duration.survfunc import SurvfuncRight

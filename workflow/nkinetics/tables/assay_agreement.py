@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from nkinetics.plugins import Table, TableBody
-from nkinetics.population.assay_agreement import in_order, pairs
+from nkinetics.population.assay_agreement import GROUPS, ONE_BY_ONE_MAX, in_order, pairs
 from nkinetics.results import Context, Results
 from nkinetics.tables._dose import ends
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
@@ -117,11 +117,13 @@ def _footnotes(context: Context) -> tuple[str, ...]:
         words.say(
             "Pairs: reportable results of a patient and specimen in both assays, the same sample, else samples at most "
             f"{a.pair_within:g} days apart and not parted by an infusion; each result in one pair. {level} CI by "
-            "leaving out one PATIENT at a time (jackknife), since samples of a patient are not independent; none for "
-            f"fewer than 3 patients. With fewer than {a.pairs_min} pairs no number: the pairs are listed.",
+            "leaving out one PATIENT at a time (jackknife), since samples of a patient are not independent (of "
+            f"more than {ONE_BY_ONE_MAX} patients one of {GROUPS} random groups); none for fewer than 3 patients. "
+            f"With fewer than {a.pairs_min} pairs no number: the pairs are listed.",
             "配对：同一患者、同一标本在两种方法中的可报告结果，取同一样本，否则采样时间相差不超过 "
             f"{a.pair_within:g} 天且其间无输注；每个结果仅用一次。{level} CI 由逐一剔除患者的刀切法得到，"
-            f"因同一患者的样本不独立；少于 3 例无区间。少于 {a.pairs_min} 对时不计算，逐对列出。",
+            f"因同一患者的样本不独立（超过 {ONE_BY_ONE_MAX} 例时逐一剔除 {GROUPS} 个随机分组之一）；"
+            f"少于 3 例无区间。少于 {a.pairs_min} 对时不计算，逐对列出。",
         ),
         words.say(
             "Kappa: agreement beyond chance. Spearman and Deming: levels quantified in both assays; Deming regression "
