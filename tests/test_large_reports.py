@@ -13,14 +13,17 @@ import pandas as pd
 import pytest
 import xlsxwriter
 from nkinetics import figures, report, tables
+from nkinetics.compact import plain
+from nkinetics.errors import InputError
 from nkinetics.figures import _patients, _style
 from nkinetics.plugins import TableBody
 from nkinetics.report import html
 from nkinetics.report import patients as by_patient
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, having
 from nkinetics.settings import validated
 from nkinetics.store import sha256_of
 from nkinetics.tables import _workbook
+from nkinetics.tables._fates import fate_of_run
 from nkinetics.tables._packed import Sheet
 from nkinetics.wording import Words
 
@@ -243,6 +246,58 @@ def test_rows_that_are_asked_for_are_those_of_the_whole_table(results_small):
     assert not compact._cache
     once = Results(results_small).rows("nca", ["unit", "value"], hold=False, window="overall")
     pd.testing.assert_frame_equal(once, nca.loc[nca["window"] == "overall", ["unit", "value"]].reset_index(drop=True))
+
+
+def test_a_part_that_is_held_has_the_cells_of_the_whole_table(results_small, tmp_path):
+    whole, results = Results(results_small).table("observation_sources"), Results(results_small)
+    asked = ["observation_id", "role", "source_row"]
+    held = results.part("observation_sources", asked, role=("replicate", "reference"))
+    assert held is results.of(["001"]).part("observation_sources", asked, role=("reference", "replicate")), "once"
+    wanted = whole[whole["role"].isin(("replicate", "reference"))][held.columns]
+    assert set(held.columns) == set(asked) and held["role"].dtype == "category"
+    pd.testing.assert_frame_equal(plain(held), wanted.reset_index(drop=True))
+    some = set(whole["observation_id"].unique()[::7])
+    picked = plain(having(held, {"observation_id": some}))
+    pd.testing.assert_frame_equal(picked, wanted.reset_index(drop=True)[lambda f: f["observation_id"].isin(some)])
+    assert not len(having(held, {"observation_id": {"no such result"}}))
+    none = Results(tmp_path).part("ingest", ["used", "reason"], role=("reference",))
+    assert not len(none) and set(none.columns) == {"used", "reason", "role"}
+
+
+def test_a_part_of_a_damaged_table_is_refused_like_the_table(results_small, tmp_path):
+    text = (results_small / "ingest.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "ingest.csv").write_text("\n".join([*text[:3], text[3] + ",one,cell,more"]), encoding="utf-8")
+    with pytest.raises(InputError) as whole:
+        Results(tmp_path).table("ingest")
+    with pytest.raises(InputError) as part:
+        Results(tmp_path).part("ingest", ["used"])
+    assert str(part.value) == str(whole.value)
+
+
+def test_links_are_made_for_the_patients_whose_rows_are_shown(results_small, few):
+    results = Results(results_small)
+    every = by_patient.linked(results, few, {}, list(results.patients["patient_id"]))
+    ids = list(dict.fromkeys(patient for patient, _, _ in every))
+    assert len(ids) > 1
+    for one in ids:
+        assert by_patient.linked(results, few, {}, [one]) == {k: v for k, v in every.items() if k[0] == one}
+
+
+def test_what_became_of_the_samples_of_every_refused_run_is_worked_out_run_by_run(results_small):
+    results, words = Results(results_small), Words("en")
+    observed = results.table("observations")
+    named = observed[observed["sample_id"] != ""]
+    analysed = set(named.loc[named["reportable"].fillna(False).astype(bool), "sample_id"] + named["assay"])
+    told = 0
+    for (assay, run), own in named.groupby(["assay", "run_id"]):
+        samples = set(own["sample_id"])
+        without = {s for s in samples if s + assay not in analysed}
+        said = fate_of_run(results, words, run, assay)
+        pairs = len(own[["specimen", "sample_id"]].drop_duplicates())
+        assert said.startswith(f"{pairs} sample")
+        assert (f"{len(without)} without an analysed result" in said) == bool(without)
+        told += 1
+    assert told >= 3 and fate_of_run(results, words, "no such run", "qpcr") == ""
 
 
 @pytest.mark.parametrize("name", ["nca", "predictions", "observations", "runs"])

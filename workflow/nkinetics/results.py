@@ -56,6 +56,25 @@ def rows_by(frame: pd.DataFrame, *columns: str) -> Callable[..., pd.DataFrame]:
     return lambda *values: frame.take(places.get(values if len(columns) > 1 else values[0], nowhere))
 
 
+def having(frame: pd.DataFrame, where: Mapping[str, Collection[str]], of: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Rows of a compact frame that have one of the given texts in each of some columns, still compact.
+
+    `of` is the frame with those columns where `frame`, of the same rows, lacks them.
+
+    Examples
+    --------
+    >>> frame = compact(pd.DataFrame({"assay": ["flow", "qpcr", "flow"], "level": [1, 2, 3]}))
+    >>> having(frame, {"assay": ["flow", "ddpcr"]})["level"].tolist()
+    [1, 3]
+    """
+    kept = np.ones(len(frame), dtype=bool)
+    for column, texts in where.items():
+        held = (frame if of is None else of)[column].cat
+        wanted = held.categories.isin(list(texts))
+        kept &= wanted[held.codes.to_numpy()] if len(wanted) else False
+    return frame[kept] if where else frame
+
+
 T = TypeVar("T")
 
 
@@ -136,12 +155,25 @@ class Results:
             read = read_table(self.path(name), schema_named(name), columns=columns, where=sets)
             return read if columns is None else read[list(columns)]
         held = self._held(name)
-        kept = np.ones(len(held), dtype=bool)
-        for column, texts in sets.items():
-            wanted = held[column].cat.categories.isin(list(texts))
-            kept &= wanted[held[column].cat.codes.to_numpy()] if len(wanted) else False
-        some = held if columns is None else held[list(columns)]
-        return plain(some[kept] if where else some)
+        return plain(having(held if columns is None else held[list(columns)], sets, held))
+
+    def part(self, name: str, columns: Sequence[str], **where: Collection[str]) -> pd.DataFrame:
+        """Some columns of the rows of all patients that have the given texts, held compactly; `having` picks of them.
+
+        The largest tables are not held whole where of each row only a few cells are ever shown.
+        """
+        if self.whole is not None:
+            return self.whole.part(name, columns, **where)
+        sets = {column: {*texts} for column, texts in where.items()}
+        asked = f"{name} {sorted(columns)} {sorted((c, sorted(texts)) for c, texts in sets.items())}"
+        return self.once(asked, lambda own: own._read_part(name, columns, sets))
+
+    def _read_part(self, name: str, columns: Sequence[str], where: Mapping[str, Collection[str]]) -> pd.DataFrame:
+        path, schema = self.path(name), schema_named(name)
+        wanted = {*columns, *where}
+        if not path.exists():
+            return compact(empty(schema)[[c for c in schema.names if c in wanted]])
+        return read_compact(path, schema, columns=wanted, where=where)
 
     def size(self, name: str) -> int:
         """Number of rows of a canonical table, which is not held for that."""

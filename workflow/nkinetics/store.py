@@ -410,13 +410,21 @@ def read_table(
     return plain(own) if own is not None else _kept(_read_carefully(path, schema, foreign), columns, where or {})
 
 
-def read_compact(path: Path, schema: Schema) -> pd.DataFrame:
+def read_compact(
+    path: Path,
+    schema: Schema,
+    *,
+    columns: Collection[str] | None = None,
+    where: Mapping[str, Collection[str]] | None = None,
+) -> pd.DataFrame:
     """Read a canonical table of our own stages to hold it: its texts are categories, a tenth of their size.
 
     `nkinetics.compact.plain` makes of it, or of some of its rows, what `read_table` gives, with the same errors.
     """
-    own = _own_frame(path, schema, None, {})
-    return own if own is not None else compact(_read_carefully(path, schema, foreign=False))
+    own = _own_frame(path, schema, columns, where or {})
+    if own is not None:
+        return own
+    return compact(_kept(_read_carefully(path, schema, foreign=False), columns, where or {}))
 
 
 def _kept(frame: pd.DataFrame, columns: Collection[str] | None, where: Mapping[str, Collection[str]]) -> pd.DataFrame:

@@ -586,12 +586,15 @@ def _tables(results: Results, context: Context, many: bool) -> tuple[dict[str, I
     """
     most = context.settings.report.table_rows if many else None
     known = frozenset(map(str, results.patients["patient_id"]))
-    links = by_patient.linked(results, context, by_patient.pages(results) if many else {})
     items, turned = {}, {}
     for name in tables.names(context):
         made = tables.built(name, results, context)
         named = frozenset() if name in WITHOUT_NAMES else known
-        items[name] = _table(name, made, context, named, links if name == VALUES else None, most)
+        links = None
+        if name == VALUES:
+            shown = list(dict.fromkeys(p for p in (made.patients or ())[:most] if p))
+            links = by_patient.linked(results, context, by_patient.pages(results) if many else {}, shown)
+        items[name] = _table(name, made, context, named, links, most)
         if not many and name in by_patient.TURNED:
             turned[name] = made
     return items, turned
@@ -933,12 +936,22 @@ def _warnings(results: Results, words: Words) -> list[str]:
 
 def _files_aside(results: Results, words: Words) -> list[str]:
     """Exports of which no row is used, with the reason, from their names alone."""
-    rows = results.rows("ingest", ["source_file", "used", "reason"])
+    return [
+        f"{file} ({words.told('; '.join(reasons[:2]))})" if reasons else file
+        for file, _, _, used, reasons in results.once("exports", _exports)
+        if not used
+    ]
+
+
+def _exports(results: Results) -> list[tuple[str, int, str, bool, list[str]]]:
+    """Exports by name: rows, sha256, whether a row is used, and the reasons why rows are not, in their order."""
+    rows = results.part("ingest", ["source_file", "source_sha256", "used", "reason"])
     found = []
-    for file, own in rows.groupby("source_file", sort=True):
-        if not own["used"].fillna(False).any():
-            reasons = [r for r in dict.fromkeys(own["reason"]) if r]
-            found.append(f"{file} ({words.told('; '.join(reasons[:2]))})" if reasons else str(file))
+    for file, places in rows.groupby("source_file", observed=True, sort=True).indices.items():
+        own = rows.take(places)
+        used = bool(own["used"].fillna(False).any())
+        reasons = [] if used else [r for r in dict.fromkeys(own["reason"]) if r]
+        found.append((str(file), len(own), str(own["source_sha256"].iloc[0]), used, reasons))
     return found
 
 
@@ -1011,10 +1024,7 @@ def _brief(items: Mapping[str, Item], drawn: Mapping[str, Item]) -> dict[str, An
 def _provenance(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str, Any]:
     """What the report stands on: the user's tables and exports as they were read, and every table made of them."""
     words = Words(context.language)
-    rows = results.rows("ingest", ["source_file", "source_sha256"])
-    exports = [
-        (str(file), len(own), str(own["source_sha256"].iloc[0])) for file, own in rows.groupby("source_file", sort=True)
-    ]
+    exports = [(file, n, digest) for file, n, digest, _, _ in results.once("exports", _exports)]
     stages = [
         (f"{name}.csv", results.size(name), sha256_of(results.path(name)))
         for name in STAGE_TABLES

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from nkinetics.compact import plain
 from nkinetics.leading import led, preference
 from nkinetics.plugins import TableBody
 from nkinetics.report.explained import explained, opened
 from nkinetics.report.trust import Trust
-from nkinetics.results import Context, Results, by_patient
+from nkinetics.results import Context, Results, by_patient, having
 from nkinetics.tables._nca import AUC_WINDOW, PARAMETERS, printed, values
 from nkinetics.tables._visits import when_taken
 from nkinetics.tables.excluded import measured, rows_behind, sources_of, with_curve
@@ -62,7 +63,7 @@ def sections(
     """One section per patient, in the order of the tables, made when it is asked for."""
     names, lead, turned = dose_names(results, context), led(results, context), _Turned(built)
     trust, comments = Trust(results, context, s), _comments(results)
-    for some in _blocks(results):
+    for some in _blocks(results, list(results.patients["patient_id"])):
         observed, nca = by_patient(some.table("observations")), by_patient(some.rows("nca"))
         fits, estimates = by_patient(some.table("fits")), by_patient(some.table("estimates"))
         origins = sources_of(results, some.table("observations")["observation_id"])
@@ -88,17 +89,21 @@ def sections(
             }
 
 
-def _blocks(results: Results) -> Iterator[Results]:
-    """The results of so many patients at a time, in the order of the tables: what is told of all fills no memory."""
-    ids = list(results.patients["patient_id"])
+def _blocks(results: Results, ids: Sequence[str]) -> Iterator[Results]:
+    """The results of so many of some patients at a time: what is told of all fills no memory."""
     for begin in range(0, len(ids), BLOCK):
         yield results.of(ids[begin : begin + BLOCK])
 
 
-def linked(results: Results, context: Context, pages: Mapping[str, str]) -> dict[tuple[str, str, str], str]:
-    """The observation behind a number, by patient, profile and column; `pages` has each patient's own page, if any."""
+def linked(
+    results: Results, context: Context, pages: Mapping[str, str], ids: Sequence[str]
+) -> dict[tuple[str, str, str], str]:
+    """The observation behind a number of some patients, by patient, profile and column.
+
+    `pages` has each patient's own page, if any.
+    """
     found: dict[tuple[str, str, str], str] = {}
-    for some in _blocks(results):
+    for some in _blocks(results, ids):
         points, observed = _points(some), by_patient(some.table("observations"))
         nca = by_patient(some.rows("nca", window="overall", parameter=TIME_OF.values()))
         for patient in map(str, some.patients["patient_id"]):
@@ -270,7 +275,18 @@ def _wells(results: Results, context: Context, s: Mapping[str, Any]) -> dict[str
     The gate is named where a row has several; the reference gene, in rows of its own, stands in a line of its own.
     """
     sources = rows_behind(results, results.table("observations")["observation_id"])
-    rows = results.rows("ingest", source_sha256=set(sources["source_sha256"]))
+    exported_as = [
+        "source_sha256",
+        "source_file",
+        "source_row",
+        "used",
+        "role",
+        "run_id",
+        "target",
+        "well",
+        "value_raw",
+    ]
+    rows = plain(having(results.part("ingest", exported_as), {"source_sha256": set(sources["source_sha256"])}))
     rows = rows[rows["used"].fillna(False).astype(bool) & ~rows["role"].isin(("standard", "ntc"))]
     key = ["source_sha256", "source_file", "source_row"]
     # A table of gates has the reference of a level in the level's own row, where it is shown already.

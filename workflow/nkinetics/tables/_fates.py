@@ -6,11 +6,12 @@ not; samples are what the patient gave.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from nkinetics.results import Results
+from nkinetics.results import Results, rows_by
 from nkinetics.wording import Words
 
 FATES = ("replaced", "pending", "failed", "by_rule")
@@ -22,6 +23,10 @@ KEY = ["patient_id", "assay", "specimen", "sample_id"]
 
 def of_samples(results: Results) -> pd.DataFrame:
     """Observations without the rows that stand for patients who have no sample: one row per result."""
+    return results.once("results of samples", _of_samples)
+
+
+def _of_samples(results: Results) -> pd.DataFrame:
     observed = results.table("observations")
     return observed[~((observed["status"] == "not_done") & (observed["sample_id"] == ""))]
 
@@ -36,6 +41,10 @@ def fates(results: Results) -> pd.Series:
         done; ``failed`` (and no other result is analysed); ``by_rule`` (measured, and left out by a rule of the study).
         A patient without any sample has no result: the row that stands for him is not here.
     """
+    return results.once("fates of results", _fates)
+
+
+def _fates(results: Results) -> pd.Series:
     observed = of_samples(results)
     analysed = observed["reportable"].fillna(False).astype(bool)
     same = pd.MultiIndex.from_frame(observed[KEY])
@@ -112,6 +121,14 @@ def counts(results: Results, words: Words) -> Counts:
     )
 
 
+def _by_run(results: Results) -> tuple[Callable[..., pd.DataFrame], Callable[..., pd.DataFrame]]:
+    """Results by assay and run; the run on which a sample was analysed, by assay. A study has hundreds of runs."""
+    observed = of_samples(results)
+    observed = observed[observed["sample_id"] != ""]
+    analysed = observed[observed["reportable"].fillna(False).astype(bool)].drop_duplicates(KEY)
+    return rows_by(observed, "assay", "run_id"), rows_by(analysed[[*KEY, "run_id"]], "assay")
+
+
 def fate_of_run(results: Results, words: Words, run: str, assay: str) -> str:
     """What became of the samples of a refused run: assayed again on which run, or without a result.
 
@@ -121,13 +138,11 @@ def fate_of_run(results: Results, words: Words, run: str, assay: str) -> str:
         As ``43 samples: 40 assayed again on run Q04 and analysed; 3 without an analysed result (005-D21 ...)``; empty
         for a run without a sample.
     """
-    observed = of_samples(results)
-    observed = observed[(observed["assay"] == assay) & (observed["sample_id"] != "")]
-    own = observed[observed["run_id"] == run].drop_duplicates(KEY)
+    of_run, analysed_of = results.once("results by run", _by_run)
+    own = of_run(assay, run).drop_duplicates(KEY)
     if not len(own):
         return ""
-    analysed = observed[observed["reportable"].fillna(False).astype(bool)].drop_duplicates(KEY)
-    other = own[KEY].merge(analysed[[*KEY, "run_id"]], on=KEY, how="left")
+    other = own[KEY].merge(analysed_of(assay), on=KEY, how="left")
     again = other["run_id"].notna()
     parts = []
     for name, rows in other[again].groupby("run_id", sort=True):

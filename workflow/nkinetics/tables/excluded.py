@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from nkinetics.compact import plain
 from nkinetics.plugins import Table, TableBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, having
 from nkinetics.store import row_ranges
 from nkinetics.tables._fates import counts, fate_of_run
 from nkinetics.tables._format import analysis_set, body
@@ -16,6 +17,8 @@ from nkinetics.wording import STATUS_CODES, Words, days, level, missing, profile
 
 NEEDS = ("observations", "observation_sources", "runs", "ingest", "patients")
 EMPTY = "–"
+BEHIND = ("replicate", "reference")
+"""Roles of the rows that were measured for a result, in observation_sources.csv."""
 
 
 def with_curve(results: Results) -> set[str]:
@@ -225,9 +228,16 @@ def _row(
 
 
 def rows_behind(results: Results, observations: Iterable[str], hold: bool = True) -> pd.DataFrame:
-    """Rows of exports that were measured for some results: neither standards nor what has no row."""
-    own, roles = set(observations), ("replicate", "reference")
-    sources = results.rows("observation_sources", hold=hold, observation_id=own, role=roles)
+    """Rows of exports that were measured for some results: neither standards nor what has no row.
+
+    Columns observation_id, role, source_sha256, source_file and source_row.
+    """
+    columns, own = ["observation_id", "role", "source_sha256", "source_file", "source_row"], set(observations)
+    if hold:
+        held = results.part("observation_sources", columns, role=BEHIND)
+        sources = plain(having(held, {"observation_id": own}))
+    else:
+        sources = results.rows("observation_sources", columns, hold=False, observation_id=own, role=BEHIND)
     return sources[sources["source_row"].notna()]
 
 
