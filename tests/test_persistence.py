@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from nkinetics.population.persistence import (
 )
 from nkinetics.settings import Nca, Statistics
 from nkinetics.store import complete
+from statsmodels.duration.survfunc import SurvfuncRight
 
 Z = 1.959963984540054
 
@@ -281,3 +283,22 @@ def test_a_listing_whose_only_dose_level_is_called_all_has_each_row_once() -> No
     ):
         assert len(table) and set(table["dose_level"]) == {"all"}
         assert not table.duplicated(list(schema.key)).any(), schema.name
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_curve_and_greenwoods_error_are_those_of_statsmodels(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 200))
+    time, lost = rng.integers(1, 15, n).astype(float), rng.random(n) < 0.6
+    curve = kaplan_meier_curve(time, lost, 0.9)
+    with np.errstate(all="ignore"):
+        other = SurvfuncRight(time, lost.astype(int))
+    for t, share, error in zip(other.surv_times, other.surv_prob, other.surv_prob_se, strict=True):
+        at = int(np.flatnonzero(curve.time == t).item())
+        assert curve.survival[at] == pytest.approx(share, abs=1e-12)
+        if 0 < share < 1:
+            reach = NormalDist().inv_cdf(0.95) * error / (share * np.log(share))
+            ends = share ** np.exp(-reach), share ** np.exp(reach)
+            assert (curve.lower[at], curve.upper[at]) == pytest.approx(ends, rel=1e-9)
+    assert curve.n_events.sum() + curve.n_censored.sum() == n == curve.n_at_risk[0]
+    assert curve.n_at_risk.tolist() == [int((time >= t).sum()) for t in curve.time]

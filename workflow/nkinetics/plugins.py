@@ -417,15 +417,35 @@ def item_ids() -> tuple[str, ...]:
 _ITEM_ID = re.compile(r'\bid="((?:[TF]-CK|L)-[\d.]+)"')
 
 
-@cache
-def listed(family: Literal["tables", "figures"]) -> Mapping[str, tuple[str, str]]:
-    """Stable id and English title of each table or figure, by module name, without importing any of them.
+@dataclass(frozen=True)
+class Heading:
+    """What the last statement of the file of a table or figure says of it.
 
-    Snakemake labels its files with them while it reads the rules: only the last statement of each file is parsed.
+    Parameters
+    ----------
+    id : str
+        Stable id.
+    number : str
+        Number in the report.
+    title : str
+        English title.
+    """
+
+    id: str
+    number: str
+    title: str
+
+
+@cache
+def headings(family: Literal["tables", "figures"]) -> Mapping[str, Heading]:
+    """Id, number and title of each table or figure, by module name, without importing any of them.
+
+    Only the last statement of each file is parsed. Snakemake labels files with them while it reads the rules; a report
+    that takes its figures from files draws none, and does without the libraries that draw.
 
     Examples
     --------
-    >>> listed("tables")["nca_parameters"][0]
+    >>> headings("tables")["nca_parameters"].id
     'T-CK-05'
     """
     found = {}
@@ -434,7 +454,8 @@ def listed(family: Literal["tables", "figures"]) -> Mapping[str, tuple[str, str]
         statement = ast.parse(text[text.rindex(f"\n{FAMILIES[family]} = ") :]).body[0]
         assert isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call)
         said = {k.arg: k.value for k in statement.value.keywords}
-        found[name] = str(ast.literal_eval(said["id"])), str(ast.literal_eval(said["title"])["en"])
+        id, number, title = (ast.literal_eval(said[key]) for key in ("id", "number", "title"))
+        found[name] = Heading(str(id), str(number), str(title["en"]))
     return found
 
 

@@ -17,7 +17,7 @@ from nkinetics.results import Context, Results, by_patient
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nkinetics.plugins import Figure, Table
+    from nkinetics.plugins import Figure, Heading, Table
 
 CODES: Mapping[str, Mapping[str, str]] = {
     "BLQ": {
@@ -332,7 +332,7 @@ def title_of(item: Table | Figure, context: Context) -> str:
     return context.settings.report.titles.get(item.id) or Words(context.language).pick(item.title)
 
 
-def chosen(items: Mapping[str, Table] | Mapping[str, Figure], context: Context) -> list[str]:
+def chosen(items: Mapping[str, Table] | Mapping[str, Figure] | Mapping[str, Heading], context: Context) -> list[str]:
     """Names of the items that the configuration shows, in its order; all in order of their number by default."""
     wanted = context.settings.report.items
     if wanted:

@@ -254,7 +254,7 @@ FIGURE_FILES = expand(
     ending=["svg", "json"],
 )
 # Drawn by two jobs: of all that is done one by one between the models and the report, figures take longest.
-FIGURES = [dict(list(plugins.listed("figures").items())[half::2]) for half in (0, 1)]
+FIGURES = [dict(list(plugins.headings("figures").items())[half::2]) for half in (0, 1)]
 PICTURE_FILES = expand("results/figures/{name}.png", name=plugins.names("figures"))
 
 # Tables made batch by batch.

@@ -53,10 +53,10 @@ rule tables:
                 f"results/tables/{name}.csv",
                 category="Tables",
                 subcategory="One by one (CSV)",
-                labels={"id": id, "title": title},
+                labels={"id": item.id, "title": item.title},
                 caption="../report/table.rst",
             )
-            for name, (id, title) in plugins.listed("tables").items()
+            for name, item in plugins.headings("tables").items()
         ],
         expand("results/tables/{name}.json", name=plugins.names("tables")),
         xlsx=report(
@@ -110,10 +110,10 @@ rule figures:
             report(
                 f"results/figures/{name}.svg",
                 category="Figures",
-                labels={"id": id, "title": title},
+                labels={"id": item.id, "title": item.title},
                 caption="../report/figure.rst",
             )
-            for name, (id, title) in FIGURES[0].items()
+            for name, item in FIGURES[0].items()
         ],
         expand("results/figures/{name}.json", name=FIGURES[0]),
     log:
@@ -136,10 +136,10 @@ use rule figures as other_figures with:
             report(
                 f"results/figures/{name}.svg",
                 category="Figures",
-                labels={"id": id, "title": title},
+                labels={"id": item.id, "title": item.title},
                 caption="../report/figure.rst",
             )
-            for name, (id, title) in FIGURES[1].items()
+            for name, item in FIGURES[1].items()
         ],
         expand("results/figures/{name}.json", name=FIGURES[1]),
     log:

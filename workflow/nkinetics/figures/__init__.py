@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nkinetics.plugins import Figure, FigureBody, discover, resolve
+from nkinetics.plugins import Figure, FigureBody, discover, headings, resolve
 from nkinetics.results import Context, Results
 from nkinetics.settings import as_json
 from nkinetics.store import write_bytes, write_text
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def names(context: Context) -> list[str]:
     """Names of the figures that the configuration shows, in its order."""
-    return chosen(discover("figures"), context)
+    return chosen(headings("figures"), context)
 
 
 ENDINGS = ("svg", "png", "json")

@@ -46,6 +46,8 @@ ASSAY_MARKERS: Mapping[str, tuple[int, str]] = {"qpcr": (0, "o"), "ddpcr": (3, "
 CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
 CHINESE_FILES = re.compile(r"(?i)(noto ?sans ?(cjk|sc)|source ?han ?sans|wqy)[^/]*\.(otf|ttf|ttc)$")
 BELOW = ("blq", "not_detected")
+HEARD_UP_TO = 30
+"""More patients than these are not told one by one to who hears a figure: dose levels are."""
 
 
 @cache

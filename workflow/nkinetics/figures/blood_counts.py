@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from nkinetics.figures._style import (
+    HEARD_UP_TO,
     WIDTH,
     assay_look,
     bare,
@@ -39,7 +40,7 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.wording import (
     Words,
     dose_names,
@@ -251,9 +252,15 @@ def _notes(results: Results, context: Context, counts: pd.DataFrame, words: Word
 
 
 def _alt(results: Results, counts: pd.DataFrame, words: Words) -> str:
-    parts = []
-    for patient in results.patients["patient_id"]:
-        own = counts[counts["patient_id"] == patient]
+    parts, people = [], results.patients
+    groups = {str(patient): [str(patient)] for patient in people["patient_id"]}
+    if len(people) > HEARD_UP_TO:
+        groups = {str(level): list(own["patient_id"]) for level, own in people.groupby("dose_level", sort=False)}
+    of_group = by_patient(
+        counts.assign(patient_id=counts["patient_id"].map({p: g for g, own in groups.items() for p in own}))
+    )
+    for group in groups:
+        own = of_group(group)
         told = [
             words.say(
                 f"{name} {significant(float(own[c].min()), 2)} to {significant(float(own[c].max()), 2)}",
@@ -262,7 +269,7 @@ def _alt(results: Results, counts: pd.DataFrame, words: Words) -> str:
             for c, (name, _, _) in COUNTS.items()
             if own[c].notna().any()
         ]
-        parts.append(f"{patient}: {words.join(told) or words.say('no blood count', '无血细胞计数')}")
+        parts.append(f"{group}: {words.join(told) or words.say('no blood count', '无血细胞计数')}")
     return words.say("Range of blood counts, 10⁹/L: ", "血细胞计数范围，10⁹/L：") + "; ".join(parts)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 
 from nkinetics.figures._events import draw_event, event_keys, lanes_of
 from nkinetics.figures._style import (
     FAINT,
+    HEARD_UP_TO,
     INK,
     LINE_STYLES,
     MARKERS,
@@ -41,7 +43,7 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, by_patient
 from nkinetics.wording import (
     FOLLOW_UP_ENDS,
     Words,
@@ -130,9 +132,9 @@ def _profiles(axes: Axes, results: Results, rows: Any, dose_level: str, words: W
     others = quantified(rows[rows["dose_level"] != dose_level])
     for _, line in others.groupby("patient_id"):
         axes.plot(display(line["time_actual"]), line["level"], color=FAINT, linewidth=0.7, zorder=1)
-    ends = []
+    ends, of_patient = [], by_patient(rows)
     for i, patient in enumerate(_patients(results, dose_level)):
-        mine = rows[rows["patient_id"] == patient]
+        mine = of_patient(patient)
         # Not the grey of the palette: the lines of the other dose level are grey.
         colour = [*(palette()[k] for k in (0, 3, 2, 4, 5)), INK, *(palette()[k] for k in (9, 1))][i % 8]
         draw_below(axes, mine, colour, 3.6)
@@ -246,10 +248,24 @@ def _notes(results: Results, context: Context, kind: Any, words: Words, strip: b
     return (*notes, source_footnote(results, context, NEEDS))
 
 
-def _alt(results: Results, rows: Any, words: Words) -> str:
-    parts = []
+def _alt(results: Results, rows: pd.DataFrame, words: Words) -> str:
+    seen, parts = quantified(rows), []
+    if len(results.patients) > HEARD_UP_TO:
+        peaks = seen.groupby("patient_id")["level"].max()
+        for dose_level in dose_levels(results):
+            own = peaks[peaks.index.isin(_patients(results, dose_level))]
+            n = len(_patients(results, dose_level))
+            told = words.say(f"{len(own)} of {n} patients quantified", f"{n} 例中 {len(own)} 例可定量")
+            if len(own):
+                low, middle, high = (f"{v:.3g}" for v in (own.min(), own.median(), own.max()))
+                told += words.say(
+                    f", peaks {low} to {high}, median {middle}", f"，峰值 {low} 至 {high}，中位数 {middle}"
+                )
+            parts.append(words.colon(dose_level, told))
+        return words.say("; ", "；").join(parts)
+    of_patient = by_patient(seen)
     for patient in results.patients.itertuples():
-        line = quantified(rows[rows["patient_id"] == patient.patient_id])
+        line = of_patient(str(patient.patient_id))
         if not len(line):
             parts.append(
                 words.say(

@@ -78,7 +78,7 @@ def kaplan_meier_curve(time: Floats, lost: Bools, confidence: float = 0.95) -> C
 
     Notes
     -----
-    The estimate and Greenwood's standard error come from statsmodels. A patient censored at the time of a loss is at
+    The product of 1 - events/at risk with Greenwood's standard error. A patient censored at the time of a loss is at
     risk for it. Interval of the median: Brookmeyer R, Crowley J (1982) Biometrics 38:29-41, doi:10.2307/2530286.
 
     Examples
@@ -91,17 +91,10 @@ def kaplan_meier_curve(time: Floats, lost: Bools, confidence: float = 0.95) -> C
     at = np.searchsorted(steps, time)
     n_events, n_censored = (np.bincount(at[who], minlength=len(steps)) for who in (lost, ~lost))
     n_at_risk = len(time) - np.searchsorted(np.sort(time), steps)
-    survival, error = np.ones(len(steps)), np.zeros(len(steps))
-    if lost.any():
-        from statsmodels.duration.survfunc import SurvfuncRight
-
-        # Where everyone is lost the standard error divides 0 by 0; that step has no interval below.
-        with np.errstate(all="ignore"):
-            estimate = SurvfuncRight(time, lost.astype(int))
-        before = np.searchsorted(estimate.surv_times, steps, side="right") - 1
-        since = before >= 0
-        survival[since] = np.asarray(estimate.surv_prob)[before[since]]
-        error[since] = np.asarray(estimate.surv_prob_se)[before[since]]
+    survival: Floats = np.cumprod(1.0 - n_events / n_at_risk, dtype=np.float64)
+    # Where everyone is lost Greenwood's sum divides by 0; that step has no interval below.
+    with np.errstate(all="ignore"):
+        error = survival * np.sqrt(np.cumsum(n_events / (n_at_risk * (n_at_risk - n_events))))
     lower, upper = _log_log_interval(survival, error, confidence)
     return Curve(
         time=steps,

@@ -624,17 +624,17 @@ def _table(
 
 def _figure(name: str, results: Results, context: Context) -> Item:
     """A figure from its file where that was drawn from these very tables by this program, else drawn now."""
-    item, folder = discover("figures")[name], results.folder / "figures"
+    folder = results.folder / "figures"
     svg, said = "", ""
     if (folder / f"{name}.svg").exists() and (folder / f"{name}.json").exists():
         said = (folder / f"{name}.json").read_text(encoding="utf-8")
-        if _fresh(json.loads(said), item, results, context):
+        if _fresh(json.loads(said), results, context):
             svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
     if not svg:
         svg, said, _ = figures.made(name, results, context)
     words = json.loads(said)
     return Item(
-        anchor=item.id,
+        anchor=words["id"],
         name=name,
         kind=words["kind"],
         number=words["number"],
@@ -648,9 +648,12 @@ def _figure(name: str, results: Results, context: Context) -> Item:
     )
 
 
-def _fresh(said: Mapping[str, Any], item: Any, results: Results, context: Context) -> bool:
+def _fresh(said: Mapping[str, Any], results: Results, context: Context) -> bool:
+    """Whether a figure is what this program would draw of these tables under these settings."""
+    named = [str(source).partition(".csv")[0] for source in said.get("sources", ())]
+    known = all(name in STAGE_TABLES or name in STUDY_TABLES for name in named)
     now = {
-        "sources": figures.sources(item.needs, results),
+        "sources": figures.sources(named, results) if known else None,
         "version": context.version,
         "language": context.language,
         "settings": figures.settings_digest(context),

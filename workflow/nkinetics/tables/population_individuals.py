@@ -25,6 +25,7 @@ def build(results: Results, context: Context) -> TableBody:
     reasons = without_quantified(results, context, assays_of(fit)[0], fit.specimen)
     rows = []
     own_of, points_of = by_patient(own), by_patient(points)
+    headings = {q: _heading(words, own, q) for q in quantities}
     for patient in results.patients.itertuples():
         identifier = str(patient.patient_id)
         mine = own_of(identifier).set_index("parameter")
@@ -34,7 +35,7 @@ def build(results: Results, context: Context) -> TableBody:
                 words.say("Dose level", "剂量水平"): str(patient.dose_level),
                 words.say("Patient", "患者"): identifier,
                 words.say("n (BLQ)", "n (BLQ)"): f"{len(seen)} ({int(seen['level'].isna().sum())})",
-                **{_heading(words, own, q): _cell(words, mine, q) for q in quantities},
+                **{headings[q]: _cell(words, mine, q) for q in quantities},
                 words.say("Remarks", "备注"): _remarks(words, mine, quantities, reasons.get(identifier, ""), why),
             }
         )
