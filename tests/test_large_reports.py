@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +23,7 @@ from nkinetics.plugins import TableBody
 from nkinetics.report import html
 from nkinetics.report import patients as by_patient
 from nkinetics.results import Context, Results, having
-from nkinetics.settings import validated
+from nkinetics.settings import as_json, validated
 from nkinetics.store import sha256_of
 from nkinetics.tables import _workbook
 from nkinetics.tables._fates import fate_of_run
@@ -281,6 +284,35 @@ def test_links_are_made_for_the_patients_whose_rows_are_shown(results_small, few
     assert len(ids) > 1
     for one in ids:
         assert by_patient.linked(results, few, {}, [one]) == {k: v for k, v in every.items() if k[0] == one}
+
+
+@pytest.mark.parametrize("name", ["overview", "blood_counts"])
+def test_of_many_patients_a_figure_tells_its_listener_the_dose_levels(name, results_small, context_small, monkeypatch):
+    results, drawing = Results(results_small), importlib.import_module(f"nkinetics.figures.{name}")
+    one_by_one = figures.drawn(name, results, context_small)[0].alt
+    assert all(str(p) in one_by_one for p in results.patients["patient_id"])
+    monkeypatch.setattr(drawing, "HEARD_UP_TO", 2)
+    told = figures.drawn(name, results, context_small)[0].alt
+    assert not any(str(p) in told for p in results.patients["patient_id"])
+    assert all(f"{level}: " in told for level in results.patients["dose_level"].unique()) and len(told) < 600
+
+
+def test_a_report_whose_figures_stand_in_files_loads_nothing_that_draws(results_small, context_small, tmp_path):
+    folder = shutil.copytree(results_small, tmp_path / "results")
+    figures.write("all", Results(folder), context_small, folder / "figures", ("svg", "json"))
+    settings = tmp_path / "config.yaml"
+    settings.write_text(as_json(context_small.settings), encoding="utf-8")
+    code = (
+        "import sys; from nkinetics import cli; done = cli.main(sys.argv[1:]);"
+        "print(done, [m for m in ('matplotlib', 'seaborn', 'scipy.stats') if m in sys.modules])"
+    )
+    asked = ["report", "--results", folder, "--config", settings, "--output", tmp_path / "report.html"]
+    ran = subprocess.run([sys.executable, "-c", code, *map(str, asked)], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip().endswith("0 []"), ran.stdout + ran.stderr
+    svg = (folder / "figures" / "overview.json").read_text(encoding="utf-8")
+    (folder / "figures" / "overview.json").write_text(svg.replace("observations.csv ", "observations.csv 0"))
+    ran = subprocess.run([sys.executable, "-c", code, *map(str, asked)], capture_output=True, text=True, check=True)
+    assert "'matplotlib'" in ran.stdout, "a figure of other tables is drawn anew"
 
 
 def test_what_became_of_the_samples_of_every_refused_run_is_worked_out_run_by_run(results_small):

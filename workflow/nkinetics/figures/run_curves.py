@@ -34,7 +34,7 @@ from nkinetics.figures._style import (
 from nkinetics.observations import natural
 from nkinetics.plugins import Figure, FigureBody
 from nkinetics.quantify.qpcr import NEAR_LLOQ
-from nkinetics.results import Context, Results
+from nkinetics.results import Context, Results, rows_by
 from nkinetics.settings import Qpcr
 from nkinetics.wording import Words, missing, power_of_ten, source_footnote
 
@@ -128,10 +128,10 @@ def _runs(results: Results, context: Context) -> list[_Run]:
     # Below the LLOQ no rule on replicates applies.
     with_samples = with_samples[_copies(with_samples) >= rule.lloq_copies]
     curves = frame[frame["assay"] == "qpcr"].groupby("run_id")["target"].count()
+    wells_of, samples_of = rows_by(wells, "run_id", "target"), rows_by(with_samples, "run_id")
     runs = []
     for row in frame[frame["assay"] == "qpcr"].to_dict("records"):
-        own = wells[(wells["run_id"] == row["run_id"]) & (wells["target"] == row["target"])]
-        samples = with_samples[with_samples["run_id"] == row["run_id"]]
+        own, samples = wells_of(row["run_id"], row["target"]), samples_of(row["run_id"])
         if len(own):
             facts = {**{str(k): v for k, v in row.items()}, "n_curves": int(curves[row["run_id"]])}
             runs.append(_Run(facts, own, samples[:0] if missing(row["n_cv"]) else samples))
