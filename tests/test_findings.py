@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from nkinetics import findings, ingest, report, tables
-from nkinetics.plugins import discover, listed
+from nkinetics.plugins import Heading, discover, headings
 from nkinetics.qualification.control import Control, all_close, carried_out, table
 from nkinetics.report import html
 from nkinetics.report.patients import _curves_note, _wells, sections
@@ -395,7 +395,9 @@ def test_the_level_of_every_qpcr_sample_is_told_from_its_wells(root, tmp_path):
 
 @pytest.mark.parametrize("family", ["tables", "figures"])
 def test_labels_for_snakemake_are_ids_and_titles_of_the_items(family):
-    assert dict(listed(family)) == {name: (item.id, item.title["en"]) for name, item in discover(family).items()}
+    assert dict(headings(family)) == {
+        name: Heading(item.id, item.number, item.title["en"]) for name, item in discover(family).items()
+    }
 
 
 def test_validation_says_whether_other_programs_were_compared_and_where_an_answer_comes_from(edited, context_small):

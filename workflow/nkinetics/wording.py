@@ -401,6 +401,10 @@ def profile_name(context: Context, assay: str, specimen: str, unit: str = "", an
 
 def profiles(results: Results) -> pd.DataFrame:
     """Kinds of assay profile in the order of display: quantitative PCR first, then digital PCR, flow, others."""
+    return results.once("profiles in order", _profiles)
+
+
+def _profiles(results: Results) -> pd.DataFrame:
     frame = results.profiles
     rank = frame["assay"].map({a: i for i, a in enumerate(ASSAY_ORDER)}).fillna(len(ASSAY_ORDER))
     return frame.assign(_rank=rank).sort_values(["_rank", "assay", "specimen"], ignore_index=True).drop(columns="_rank")
