@@ -31,6 +31,7 @@ $(VENV)/bin/python:
 $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m compileall -q workflow/nkinetics  # each job starts sooner, also where Python may not write bytecode
 	@touch $@
 
 # The public trial that the CDISC tests compare with comes without its libraries: pyarrow would change how pandas keeps
@@ -39,6 +40,7 @@ $(VENV)/.installed-test: requirements-test.lock requirements-oracle.lock pyproje
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-oracle.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m compileall -q workflow/nkinetics
 	@touch $@ $(VENV)/.installed
 
 # Damaged exports, tables, files and injections, with counts: tried, refused, survived, lost (some minutes).
