@@ -142,7 +142,8 @@ def main() -> int:
                     victim = kill(process, chance.choice(VICTIMS), chance)
                     process.wait(ANSWER_S)
                     found = results(folder)
-                    half = [name for name, content in found.items() if expected.get(name) != content]
+                    # A report that a later start called outdated keeps its bytes under the other name.
+                    half = [n for n, content in found.items() if expected.get(n.replace(".outdated.", ".")) != content]
                     half_written += len(half)
                     kills.append({"victim": victim, "stage": stage, "recovered": "", "half": " ".join(half)})
                     print(f"{len(kills)} {victim} during {stage} {' '.join(half)}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import xlsxwriter
-from nkinetics import figures, report, tables
+from nkinetics import figures, report, tables, wording
 from nkinetics.compact import plain
 from nkinetics.errors import InputError
 from nkinetics.figures import _patients, _style
@@ -28,7 +28,7 @@ from nkinetics.store import sha256_of
 from nkinetics.tables import _workbook
 from nkinetics.tables._fates import fate_of_run
 from nkinetics.tables._packed import Sheet
-from nkinetics.wording import Words
+from nkinetics.wording import FOLLOW_UP_ENDS, Words, grouped
 
 
 def with_report(context: Context, **values: object) -> Context:
@@ -284,6 +284,50 @@ def test_links_are_made_for_the_patients_whose_rows_are_shown(results_small, few
     assert len(ids) > 1
     for one in ids:
         assert by_patient.linked(results, few, {}, [one]) == {k: v for k, v in every.items() if k[0] == one}
+
+
+def test_sentences_about_very_many_patients_count_them():
+    words = Words("en")
+    ids = [f"{i:04}" for i in range(1, 1001)]
+    assert words.first(ids[:20]) == words.join(ids[:20]), "a cohort is told by name"
+    assert words.first(ids) == "0001, 0002, 0003 ... (1000 in all)"
+    assert Words("zh").first(ids) == "0001、0002、0003……（共 1000）"
+    few = {i: f"reason {i}" for i in ids[:9]}
+    assert all(f"reason {i} ({i})" in grouped(few, words) for i in few), "nobody is left out of a small study"
+    many = {i: f"reason {min(k // 100, 8)}" for k, i in enumerate(ids)}
+    told = grouped(many, words)
+    assert told.count(" in all)") == 7 and "reason 8 (0801, 0802, 0803 ... (200 in all))" in told
+    assert told.endswith("; 3 other reasons (300 in all)") and len(told) < 500
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_flags_of_very_many_patients_count_them(language, results_small, context_small, monkeypatch):
+    context = with_report(context_small, language=language)
+    results, strings = Results(results_small), html.strings(language)
+    ids = [str(p) for p in results.patients["patient_id"]]
+    ends = {p: (1.0, "death" if k else "withdrawal") for k, p in enumerate(ids)}
+    monkeypatch.setattr(html, "follow_up_ends", lambda _: ends)
+    by_name = " ".join(text for text, _ in html.flags(results, context, strings))
+    assert all(p in by_name for p in ids)
+    monkeypatch.setattr(html, "NAMED_UP_TO", 2)
+    monkeypatch.setattr(wording, "ALL_UP_TO", 2)
+    monkeypatch.setattr(wording, "FIRST", 1)
+    first = html.flags(results, context, strings)[0][0]
+    assert not any(p in first for p in ids)
+    levels = results.patients.groupby("dose_level").size()
+    deaths = levels.sub(results.patients.head(1).groupby("dose_level").size(), fill_value=0).astype(int)
+    died = Words(language).pick(FOLLOW_UP_ENDS["death"])
+    assert all(f"{died} {n}" in first for n in deaths if n), first
+
+
+def test_a_warning_that_names_hundreds_stands_in_full_where_warnings_stand(results_small, context_small, tmp_path):
+    folder = shutil.copytree(results_small, tmp_path / "results")
+    told = "The data cut cannot be applied to " + ", ".join(f"{i:04}-001" for i in range(400)) + "."
+    (folder / "warnings.txt").write_text(f"{told}\n", encoding="utf-8")
+    results, strings = Results(folder), html.strings("en")
+    flags = [text for text, _ in html.flags(results, context_small, strings) if "data cut" in text]
+    assert len(flags) == 1 and len(flags[0]) < html.WARNING_UP_TO and "0000-001, 0001-001" in flags[0]
+    assert html._provenance(results, context_small, strings)["warnings"] == [told]
 
 
 @pytest.mark.parametrize("name", ["overview", "blood_counts"])

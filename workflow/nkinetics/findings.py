@@ -68,7 +68,7 @@ def persistence_note(results: Results, context: Context) -> str:
     listed = words.colon(name, words.join(told))
     values = words.say(f" ({listed})", f"（{listed}）") if told else ""
     never = _never_quantified(results, kind["assay"], kind["specimen"])
-    named = words.join(words.say(f"{p} (day {days(at)})", f"{p}（第 {days(at)} 天）") for p, at in never.items())
+    named = words.first([words.say(f"{p} (day {days(at)})", f"{p}（第 {days(at)} 天）") for p, at in never.items()])
     lost = words.say(
         f" A patient never quantified counts as lost at the first sample: {named}." if never else "",
         f"从未定量者按首个样本时消失计：{named}。" if never else "",
@@ -150,8 +150,9 @@ def crs_note(results: Results, context: Context) -> str:
     words, order = Words(context.language), crs_order(results)
     if not order:
         return ""
-    each = words.say("; ", "；").join(
-        f"{patient}: {crs_sentence(words, peak, onset)}" for patient, (peak, onset) in order.items()
+    each = words.first(
+        [f"{patient}: {crs_sentence(words, peak, onset)}" for patient, (peak, onset) in order.items()],
+        words.say("; ", "；"),
     )
     known = [(peak, onset) for peak, onset in order.values() if not missing(peak) and not missing(onset)]
     after, n = sum(peak > onset for peak, onset in known), len(known)

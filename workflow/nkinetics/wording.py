@@ -6,7 +6,7 @@ Footnotes are computed from the run. Texts stand in both languages where they ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nkinetics.plugins import Figure, Heading, Table
+
+ALL_UP_TO, FIRST, REASONS_UP_TO = 20, 3, 6
+"""More names than the first are not all told in a sentence, but the second; more reasons than the third are counted."""
 
 CODES: Mapping[str, Mapping[str, str]] = {
     "BLQ": {
@@ -104,6 +107,19 @@ class Words:
     def join(self, parts: Iterable[str]) -> str:
         """Parts of an enumeration."""
         return self.say(", ", "、").join(p for p in parts if p)
+
+    def first(self, parts: Sequence[str], joint: str = "") -> str:
+        """All parts of an enumeration, or the first few of very many and how many there are.
+
+        Examples
+        --------
+        >>> Words("en").first(["001", "002"]), Words("en").first([f"{i:03}" for i in range(1, 1000)])
+        ('001, 002', '001, 002, 003 ... (999 in all)')
+        """
+        joint = joint or self.say(", ", "、")
+        if len(parts) <= ALL_UP_TO:
+            return joint.join(parts)
+        return joint.join(parts[:FIRST]) + self.say(f" ... ({len(parts)} in all)", f"……（共 {len(parts)}）")
 
     def told(self, text: str) -> str:
         """A text in which every sentence that a stage wrote in English is said in the language.
@@ -513,4 +529,12 @@ def grouped(reasons: Mapping[str, str], words: Words) -> str:
     by_reason: dict[str, list[str]] = {}
     for patient, reason in reasons.items():
         by_reason.setdefault(reason, []).append(patient)
-    return words.say("; ", "；").join(f"{why} ({words.join(patients)})" for why, patients in by_reason.items())
+    shown = by_reason
+    if len(reasons) > ALL_UP_TO and len(by_reason) > REASONS_UP_TO:
+        most = sorted(by_reason, key=lambda why: -len(by_reason[why]))[:REASONS_UP_TO]
+        shown = {why: patients for why, patients in by_reason.items() if why in most}
+    told = [f"{why} ({words.first(patients)})" for why, patients in shown.items()]
+    if len(shown) < len(by_reason):
+        others, n = len(by_reason) - len(shown), len(reasons) - sum(map(len, shown.values()))
+        told.append(words.say(f"{others} other reasons ({n} in all)", f"其他 {others} 种原因（共 {n}）"))
+    return words.say("; ", "；").join(told)

@@ -179,7 +179,7 @@ def _notes(
     patients = results.patients
     high = patients["dll3_high"].fillna(False).astype(bool)
     by_level = words.say("; ", "；").join(
-        words.colon(d, words.join(patients.loc[high & (patients["dose_level"] == d), "patient_id"]) or "–")
+        words.colon(d, words.first(list(patients.loc[high & (patients["dose_level"] == d), "patient_id"])) or "–")
         for d in dose_levels(results)
     )
     notes = [

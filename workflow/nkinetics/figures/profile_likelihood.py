@@ -30,6 +30,7 @@ from nkinetics.plugins import Figure, FigureBody, discover
 from nkinetics.results import Context, Results, rows_by
 from nkinetics.wording import (
     Words,
+    grouped,
     missing,
     profile_name,
     profiles,
@@ -305,16 +306,13 @@ def _without(results: Results, context: Context, words: Words) -> list[str]:
         mine = fits[(fits["assay"] == kind.assay) & (fits["specimen"] == kind.specimen)]
         drawn, told_of = set(own["patient_id"]), dict(zip(mine["patient_id"], mine["reason"], strict=True))
         reasons = without_quantified(results, context, str(kind.assay), str(kind.specimen))
-        lost: dict[str, list[str]] = {}
-        for patient in results.patients["patient_id"]:
-            if patient in drawn:
-                continue
-            why = str(told_of.get(patient, ""))
-            lost.setdefault(why or reasons.get(str(patient), words.say("not fitted", "未拟合")), []).append(
-                str(patient)
-            )
+        lost = {
+            str(patient): str(told_of.get(patient, "")) or reasons.get(str(patient), words.say("not fitted", "未拟合"))
+            for patient in results.patients["patient_id"]
+            if patient not in drawn
+        }
         if lost:
-            told = words.say("; ", "；").join(f"{why} ({words.join(who)})" for why, who in lost.items())
+            told = grouped(lost, words)
             name = profile_name(context, str(kind.assay), str(kind.specimen))
             found.append(words.say(f"No panel, {name}: {told}.", f"无图，{name}：{told}。"))
     return found

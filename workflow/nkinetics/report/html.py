@@ -66,6 +66,8 @@ from nkinetics.wording import (
 BRIEF_TABLES, BRIEF_FIGURE = ("topline", "safety"), "overview"
 NAMED_UP_TO = 12
 """More patients than these are not named in a flag."""
+WARNING_UP_TO = 600
+"""Characters of a warning that stands whole in a flag."""
 COMPACT, LONG = 24, 60
 """Characters up to which a cell is never broken, and from which a column is given room."""
 PAGE_ROOM = 140
@@ -812,6 +814,22 @@ def _left(results: Results, words: Words) -> dict[str, str]:
     return found
 
 
+def _left_counted(results: Results, words: Words) -> str:
+    """How many died and how many withdrew, by dose level."""
+    ends, told = follow_up_ends(results), []
+    for dose_level in dose_levels(results):
+        here = results.patients.loc[results.patients["dose_level"] == dose_level, "patient_id"]
+        how = [ends[p][1] for p in here if p in ends]
+        counted = [
+            f"{words.pick(FOLLOW_UP_ENDS[status])} {how.count(status)}"
+            for status in ("death", "withdrawal")
+            if status in how
+        ]
+        if counted:
+            told.append(words.colon(dose_level, words.join(counted)))
+    return words.say("; ", "；").join(told)
+
+
 def answers_by_dose_level(results: Results, settings: Settings, version: str) -> dict[str, str]:
     """The lines of the first screen, by dose level, for the comparison with another data cut."""
     context = Context(settings, version)
@@ -851,7 +869,8 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
         flag(s["flag_validation"].format(n=len(wrong), total=len(controls)), "validation")
     left = _left(results, words)
     if left:
-        flag(s["flag_left"].format(who=words.say("; ", "；").join(left.values())), "patients", list(left))
+        who = words.say("; ", "；").join(left.values()) if len(left) <= NAMED_UP_TO else _left_counted(results, words)
+        flag(s["flag_left"].format(who=who), "patients", list(left))
     runs = results.table("runs")
     refused = runs[~runs["accepted"].fillna(False).astype(bool)].drop_duplicates(["assay", "run_id"])
     if len(refused):
@@ -859,20 +878,21 @@ def flags(results: Results, context: Context, s: Mapping[str, Any]) -> list[tupl
         refused = refused.sort_values(["run_id", "assay"])
         fates = [fate_of_run(results, words, str(r.run_id), str(r.assay)) for r in refused.itertuples()]
         fate = words.say(" (", "（") + fates[0] + words.say(")", "）") if len(fates) == 1 and fates[0] else ""
-        flag(s[key].format(n=len(refused), runs=words.join(refused["run_id"]), fate=fate), "T-CK-16")
+        flag(s[key].format(n=len(refused), runs=words.first(list(refused["run_id"])), fate=fate), "T-CK-16")
     aside = _files_aside(results, words)
     if aside:
         key = "flag_file" if len(aside) == 1 else "flag_files"
-        flag(s[key].format(n=len(aside), files=words.join(aside)), "T-CK-17")
+        flag(s[key].format(n=len(aside), files=words.first(aside)), "T-CK-17")
     below, nothing = _never_quantified(results, words)
     if below:
         flag(s["flag_unquantified"].format(reasons=grouped(below, words)), "patients", list(below))
     if nothing:
         # Who is missing comes before why: the reader looks for a patient.
         told = words.say("; ", "；").join(f"{patient} ({reason})" for patient, reason in nothing.items())
+        told = told if len(nothing) <= NAMED_UP_TO else grouped(nothing, words)
         flag(s["flag_no_result"].format(reasons=told), "patients", list(nothing))
     for line in _warnings(results, words):
-        flag(s["flag_warning"].format(text=line), "warnings", _told_of(line, results))
+        flag(s["flag_warning"].format(text=_opening(line, words)), "warnings", _told_of(line, results))
     n = counts(results, words)
     if n.results_out:
         flag(_excluded(n, s), "L-16.2.5.5")
@@ -896,6 +916,22 @@ def _where(text: str, anchor: str, concerned: Sequence[str], s: Mapping[str, Any
     if anchor == "patients" and 1 < len(concerned) <= NAMED_UP_TO:
         return [(f"{s['patient']} {patient}", f"patient-{patient}") for patient in concerned]
     return [(str(s["more"]), anchor)]
+
+
+def _opening(line: str, words: Words) -> str:
+    """A warning, or the beginning of one that names hundreds of patients: it stands in full among the warnings.
+
+    Examples
+    --------
+    >>> _opening("The data cut cannot be applied to 001, 002.", Words("en"))
+    'The data cut cannot be applied to 001, 002.'
+    >>> len(_opening("Not applied to " + ", ".join(str(i) for i in range(1000)), Words("en"))) < WARNING_UP_TO
+    True
+    """
+    if len(line) <= WARNING_UP_TO:
+        return line
+    begun = re.split(r"[,、;；] ?(?=[^,、;；]*$)", line[: WARNING_UP_TO // 2])[0]
+    return begun + words.say(" ... (in full among the warnings)", "……（全文见警告）")
 
 
 def _told_of(line: str, results: Results) -> list[str]:

@@ -120,8 +120,8 @@ def build(results: Results, context: Context) -> TableBody:
     if complete:
         notes.append(
             words.say(
-                f"Patients without an excluded result: {words.join(complete)}.",
-                f"无排除结果的患者：{words.join(complete)}。",
+                f"Patients without an excluded result: {words.first(complete)}.",
+                f"无排除结果的患者：{words.first(complete)}。",
             )
         )
     return body(

@@ -96,7 +96,7 @@ def _unseen(results: Results, kind: Any, words: Words) -> str:
     unseen = unseen_after_tlast(results, kind["assay"], kind["specimen"])
     if not unseen:
         return ""
-    told = words.join(words.say(f"{p} ({', '.join(own)})", f"{p}（{'、'.join(own)}）") for p, own in unseen.items())
+    told = words.first([words.say(f"{p} ({', '.join(own)})", f"{p}（{'、'.join(own)}）") for p, own in unseen.items()])
     return words.say(
         f"Tlast and the loss might lie later in {told}: between Tlast and the next analysed result a sample was taken "
         "whose own result failed or was left out.",
