@@ -40,7 +40,7 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody
-from nkinetics.results import Context, Results, by_patient
+from nkinetics.results import Context, Results, rows_by
 from nkinetics.wording import (
     Words,
     dose_names,
@@ -256,9 +256,8 @@ def _alt(results: Results, counts: pd.DataFrame, words: Words) -> str:
     groups = {str(patient): [str(patient)] for patient in people["patient_id"]}
     if len(people) > HEARD_UP_TO:
         groups = {str(level): list(own["patient_id"]) for level, own in people.groupby("dose_level", sort=False)}
-    of_group = by_patient(
-        counts.assign(patient_id=counts["patient_id"].map({p: g for g, own in groups.items() for p in own}))
-    )
+    group_of = {patient: group for group, own in groups.items() for patient in own}
+    of_group = rows_by(counts.assign(_group=counts["patient_id"].map(group_of)), "_group")
     for group in groups:
         own = of_group(group)
         told = [
