@@ -359,6 +359,17 @@ def test_a_report_whose_figures_stand_in_files_loads_nothing_that_draws(results_
     assert "'matplotlib'" in ran.stdout, "a figure of other tables is drawn anew"
 
 
+def test_figures_are_drawn_without_the_statistics_that_seaborn_would_load():
+    code = (
+        "import sys; from nkinetics.figures import _style; colours = _style.palette();"
+        "print(len(colours), 'scipy.stats' in sys.modules);"
+        "import scipy.stats, seaborn; axes = seaborn.kdeplot([1.0, 2.0, 4.0], bw_method=0.5);"
+        "print(scipy.stats.norm.cdf(0), len(axes.lines), _style.palette() == colours)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["10 False", "0.5 1 True"], ran.stdout + ran.stderr
+
+
 def test_what_became_of_the_samples_of_every_refused_run_is_worked_out_run_by_run(results_small):
     results, words = Results(results_small), Words("en")
     observed = results.table("observations")

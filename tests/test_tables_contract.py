@@ -203,6 +203,27 @@ def test_censored_geometric_mean_agrees_with_scipy(seed):
     assert censored_geo_mean(list(values), list(bounds)) == pytest.approx(math.exp(mu), rel=2e-4)
 
 
+@pytest.mark.parametrize("seed", range(25))
+def test_no_other_mean_and_spread_is_likelier_than_the_censored_geometric_mean(seed):
+    from scipy import optimize, stats
+
+    rng = np.random.default_rng(seed)
+    spread = 10 ** rng.uniform(-3, 0.7)  # from values that hardly differ to five orders of magnitude
+    y, limit = rng.normal(5, spread, rng.integers(2, 12)), rng.normal(rng.uniform(-3, 9), 1, rng.integers(1, 30))
+
+    def minus_log_likelihood(theta: np.ndarray) -> float:
+        above = stats.norm.logpdf(y, theta[0], math.exp(theta[1])).sum()
+        return -float(above + stats.norm.logcdf(limit, theta[0], math.exp(theta[1])).sum())
+
+    everyone = np.concatenate([y, limit])
+    start, options = [everyone.mean(), math.log(everyone.std())], {"xatol": 1e-10, "fatol": 1e-12, "maxiter": 4000}
+    searched = optimize.minimize(minus_log_likelihood, start, method="Nelder-Mead", options=options)
+    mean = censored_geo_mean(list(np.exp(y)), list(np.exp(limit)))
+    assert math.log(mean) == pytest.approx(searched.x[0], abs=3e-6)
+    in_other_units = censored_geo_mean(list(np.exp(y) * 1e6), list(np.exp(limit) * 1e6))
+    assert in_other_units == pytest.approx(1e6 * mean, rel=1e-9)
+
+
 def test_censored_geometric_mean_needs_two_different_values():
     assert math.isnan(censored_geo_mean([5.0], [1.0])) and math.isnan(censored_geo_mean([5.0, 5.0], [1.0]))
 

@@ -101,7 +101,7 @@ rule tables_rtf:
 
 
 rule figures:
-    """Half of the report figures as SVG, with their footnotes: what the page needs."""
+    """A third of the report figures as SVG, with their footnotes: what the page needs."""
     input:
         tables=CANONICAL,
         study=study_files,
@@ -146,6 +146,7 @@ use rule figures as other_figures with:
         "logs/other_figures.log",
     benchmark:
         "logs/benchmarks/other_figures.tsv"
+    priority: 1  # the longest of what the page waits for begins first
     params:
         code=code("figure"),
         choices=typed.as_json(SETTINGS),

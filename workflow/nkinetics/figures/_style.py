@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import sys
 import textwrap
 import warnings
 from collections import Counter
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from html import escape
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -51,11 +53,26 @@ HEARD_UP_TO = 30
 
 
 @cache
+def seaborn() -> ModuleType:
+    """Seaborn, loaded without scipy.stats, which costs each start another half second.
+
+    It takes scipy.stats for the densities of a KDE and has its own where there is none. No figure draws a density.
+    """
+    missing = "scipy.stats" not in sys.modules
+    if missing:
+        sys.modules["scipy.stats"] = None  # type: ignore[assignment]  # how Python says that there is no such module
+    try:
+        import seaborn
+    finally:
+        if missing:
+            del sys.modules["scipy.stats"]
+    return seaborn
+
+
+@cache
 def palette() -> tuple[str, ...]:
     """Colours that stay apart for colour-blind readers (seaborn's colorblind palette)."""
-    import seaborn
-
-    return tuple(seaborn.color_palette("colorblind").as_hex())
+    return tuple(seaborn().color_palette("colorblind").as_hex())
 
 
 @cache
@@ -92,17 +109,16 @@ def drawable(context: Context) -> Context:
 @contextmanager
 def style(context: Context) -> Iterator[None]:
     """Draw and write inside this: the style holds here and nowhere else."""
-    import seaborn
-
     fonts = [*([chinese_font()] if context.language == "zh" and chinese_font() else []), "DejaVu Sans"]
     own = {
-        **seaborn.axes_style("ticks"),
+        **seaborn().axes_style("ticks"),
         "font.family": [fonts[-1], *fonts[:-1]],
         "font.size": 8,
         "axes.titlesize": 8.5,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
         "axes.titlepad": 8,
+        "axes.titley": 1.0,  # left to itself, each title measures all ticks first to stand there too
         "axes.labelsize": 8,
         "axes.labelcolor": INK,
         "axes.edgecolor": MUTED,

@@ -60,6 +60,7 @@ from nkinetics.wording import (
 )
 
 NEEDS = ("observations", "patients", "infusions", "cytokines", "events")
+USED = ["patient_id", "dose_level", "time_actual", "level", "lloq", "uloq", "status"]
 LEFT: dict[str, dict[str, Any]] = {
     "death": {"marker": "X", "color": INK, "markersize": 5},
     "withdrawal": {"marker": "s", "markerfacecolor": "white", "markeredgecolor": INK, "markersize": 4},
@@ -84,7 +85,7 @@ def draw(results: Results, context: Context) -> FigureBody:
     figure = canvas(top + profile_height + (0.18 if strip else 0.0) + strip_height + 0.55)
     legend(figure, _keys(results, words, strip), 0.06, columns=5, x=0.1)
     upper = panels(figure, 1, len(levels), (0.68, top, WIDTH - 0.35, top + profile_height), (0.55, 0))[0]
-    rows = reportable(results, kind["assay"], kind["specimen"])
+    rows = reportable(results, kind["assay"], kind["specimen"])[USED]  # narrow: each patient's are taken out
     limits = log_limits(quantified(rows)["level"], below(rows)["lloq"])
     for position, (axes, dose_level) in enumerate(zip(upper, levels, strict=True)):
         axes.set_title(f"{names[dose_level]}, n = {len(_patients(results, dose_level))}", fontsize=9.5)
@@ -132,13 +133,14 @@ def _profiles(axes: Axes, results: Results, rows: Any, dose_level: str, words: W
     others = quantified(rows[rows["dose_level"] != dose_level])
     for _, line in others.groupby("patient_id"):
         axes.plot(display(line["time_actual"]), line["level"], color=FAINT, linewidth=0.7, zorder=1)
-    ends, of_patient = [], by_patient(rows)
+    ends: list[Any] = []
+    line_of, beyond = by_patient(quantified(rows)), by_patient(rows[rows["status"] != "quantified"])
     for i, patient in enumerate(_patients(results, dose_level)):
-        mine = of_patient(patient)
         # Not the grey of the palette: the lines of the other dose level are grey.
         colour = [*(palette()[k] for k in (0, 3, 2, 4, 5)), INK, *(palette()[k] for k in (9, 1))][i % 8]
-        draw_below(axes, mine, colour, 3.6)
-        line = quantified(mine)
+        marked, line = beyond(patient), line_of(patient)
+        if len(marked):
+            draw_below(axes, marked, colour, 3.6)
         if len(line):
             x = display(line["time_actual"])
             axes.plot(

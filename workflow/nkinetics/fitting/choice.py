@@ -19,6 +19,7 @@ from nkinetics.fitting.intervals import counted, wald_quantile
 from nkinetics.plugins import discover
 from nkinetics.settings import Models
 from nkinetics.store import complete
+from nkinetics.wording import weight_text
 
 SHARED = ("curve_cmax", "curve_tmax", "curve_auc_D0-28", "t_below_lloq")
 """Derived quantities that every curve has, whatever the model."""
@@ -69,17 +70,6 @@ def weights(criteria: Sequence[float]) -> np.ndarray:
     with np.errstate(over="ignore"):
         share = np.exp(-0.5 * (values - np.nanmin(values)))
     return share / np.nansum(share)
-
-
-def weight_text(weight: float) -> str:
-    """An Akaike weight as printed.
-
-    Examples
-    --------
-    >>> weight_text(0.873), weight_text(1e-6)
-    ('0.87', '<0.01')
-    """
-    return "<0.01" if weight < 0.005 else f"{weight:.2f}"
 
 
 # ------------------------------------------------------------------------------------------------------- averages

@@ -21,7 +21,6 @@ from nkinetics.blq import DENSITY, INTERVAL
 from nkinetics.columns import OBSERVATIONS
 from nkinetics.errors import raise_any
 from nkinetics.explaining import Step, n, step_line, unknown
-from nkinetics.fitting.choice import weight_text
 from nkinetics.fitting.intervals import counted, cutoffs, wald_quantile
 from nkinetics.fitting.likelihood import Points, terms
 from nkinetics.fitting.objective import Case
@@ -38,7 +37,7 @@ from nkinetics.fitting.profiles import (
 from nkinetics.plugins import Calendar, KineticModel, Quantity, discover
 from nkinetics.settings import Blq, Models
 from nkinetics.store import complete
-from nkinetics.wording import ASSAY_ORDER, STATUS_CODES, significant
+from nkinetics.wording import ASSAY_ORDER, STATUS_CODES, significant, weight_text
 
 NAN = float("nan")
 _INFUSION = re.compile(r"curve_cmax_infusion_\d+")

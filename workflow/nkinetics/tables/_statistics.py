@@ -118,9 +118,6 @@ def censored_geo_mean(values: Sequence[float], bounds: Sequence[float]) -> float
     >>> censored_geo_mean([100.0, 1000.0, 10000.0], [50.0]) < 1000
     True
     """
-    from scipy.optimize import minimize
-    from scipy.special import log_ndtr
-
     if any(v <= 0 for v in (*values, *bounds)):
         return NAN
     y, limit = np.log(np.asarray(values, dtype=float)), np.log(np.asarray(bounds, dtype=float))
@@ -128,14 +125,52 @@ def censored_geo_mean(values: Sequence[float], bounds: Sequence[float]) -> float
         return NAN
     if not limit.size:
         return math.exp(y.mean())
-
-    def minus_log_likelihood(theta: np.ndarray) -> float:
-        mu, sigma = theta[0], math.exp(theta[1])
-        z = (y - mu) / sigma
-        return float(0.5 * (z @ z) + y.size * theta[1] - log_ndtr((limit - mu) / sigma).sum())
-
     everyone = np.concatenate([y, limit])
-    start = np.array([everyone.mean(), math.log(everyone.std())])
-    # Two parameters and a log-concave likelihood (Burridge 1981): Nelder-Mead is safe and needs no derivative.
-    options = {"xatol": 1e-10, "fatol": 1e-12, "maxiter": 4000}
-    return math.exp(minimize(minus_log_likelihood, start, method="Nelder-Mead", options=options).x[0])
+    centre, spread = everyone.mean(), everyone.std()
+    return math.exp(centre + spread * _censored_mean((y - centre) / spread, (limit - centre) / spread))
+
+
+def _censored_mean(y: np.ndarray, limit: np.ndarray) -> float:
+    """Mean of the normal distribution that is likeliest for values and upper bounds.
+
+    By Newton's method in a = mean/SD and b = 1/SD, where the logarithm of the likelihood is concave (Olsen 1978,
+    doi:10.2307/1913090); a step that does not gain is halved.
+    """
+    from scipy.special import log_ndtr
+
+    def terms(theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        a, b = theta
+        residual, z = b * y - a, b * limit - a
+        log_below = log_ndtr(z)
+        hazard = np.exp(-0.5 * z * z - log_below) / math.sqrt(2 * math.pi)
+        curvature = hazard * (z + hazard)
+        value = y.size * math.log(b) - 0.5 * residual @ residual + log_below.sum()
+        slope = np.array([residual.sum() - hazard.sum(), y.size / b - y @ residual + limit @ hazard])
+        mixed = y.sum() + limit @ curvature
+        information = np.array(
+            [
+                [y.size + curvature.sum(), -mixed],
+                [-mixed, y.size / b**2 + y @ y + (limit * limit) @ curvature],
+            ]
+        )
+        return float(value), slope, information
+
+    theta = np.array([0.0, 1.0])
+    value, slope, information = terms(theta)
+    for _ in range(200):
+        step = np.linalg.solve(information, slope)
+        gain = float(slope @ step)
+        if gain < 1e-18:
+            break
+        share = 1.0
+        while share > 1e-9:
+            ahead = theta + share * step
+            if ahead[1] > 0:
+                there = terms(ahead)
+                if there[0] >= value:
+                    break
+            share /= 2
+        else:
+            break  # as near as the arithmetic can tell
+        theta, (value, slope, information) = ahead, there
+    return float(theta[0] / theta[1])

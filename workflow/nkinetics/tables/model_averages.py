@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nkinetics.fitting.choice import weight_text
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
@@ -16,6 +15,7 @@ from nkinetics.wording import (
     profile_name,
     profiles,
     significant,
+    weight_text,
     without_quantified,
 )
 
