@@ -2,8 +2,8 @@
 
 ``python benchmarks/workflow.py --patients 9 99 999`` writes studies that are the bundled one many times over (plates,
 tables and workbooks as the instruments write them; other patients, other noise), runs ``snakemake`` on each with two
-cores and reads what every job took from ``logs/benchmarks``. Then the same again with nothing changed, and after one
-more plate that holds one late result of one patient.
+cores; every command of nkinetics says what it took (``recording/``). Then the same again with nothing changed, and
+after one more plate that holds one late result of one patient.
 
 ``--csv FILE`` keeps the figures, ``--plot FILE`` draws them. ``--target results/report.html`` leaves out the PDF;
 ``--frozen`` keeps the population estimates of the first run (``population.refit: false``) where data change;
@@ -85,46 +85,44 @@ def write(folder: Path, patients: int, settings: str = "", model: str | None = N
     return dict(late)
 
 
-def run(folder: Path, targets: Sequence[str], cores: int) -> dict[str, float]:
-    """One ``snakemake``: wall and processor seconds with all its jobs, largest process, jobs."""
+def run(folder: Path, targets: Sequence[str], cores: int) -> tuple[dict[str, float], pd.DataFrame]:
+    """One ``snakemake``: wall and processor seconds with all its jobs, largest process, jobs; what every job took."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--profile", str(ROOT / "profiles" / "default"), "--cores", str(cores), *targets]
-    begun, at = time.perf_counter(), time.time()
-    with (folder / "log.txt").open("wb") as log:
+    with tempfile.TemporaryDirectory() as said, (folder / "log.txt").open("wb") as log:
+        paths = os.pathsep.join(str(path) for path in (ROOT / "workflow", ROOT / "benchmarks" / "recording"))
+        begun = time.perf_counter()
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": paths, "NKINETICS_RECORDING": said},
         )
         _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - begun
-    if process.returncode:
-        raise SystemExit(f"snakemake ended with {process.returncode}:\n" + (folder / "log.txt").read_text()[-4000:])
-    jobs = stages(folder, at)
-    return {
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - begun
+        if process.returncode:
+            raise SystemExit(f"snakemake ended with {process.returncode}:\n" + (folder / "log.txt").read_text()[-4000:])
+        jobs = stages(Path(said))
+    figures = {
         "wall_s": wall,
         "cpu_s": used.ru_utime + used.ru_stime,
         # Of snakemake and of every job, children that were waited for included.
         "peak_mb": used.ru_maxrss / 1024,
         "jobs": float(len(jobs)),
     }
+    return figures, jobs
 
 
-def stages(folder: Path, since: float = 0.0) -> pd.DataFrame:
-    """What every job took: rows of rule, s, cpu_time, max_rss."""
-    rows = []
-    for path in sorted((folder / "logs" / "benchmarks").glob("*.tsv")):
-        if path.stat().st_mtime >= since:
-            own = pd.read_csv(path, sep="\t").iloc[0]
-            rule = re.sub(r"(_\d+$)|(^gather_.*)", lambda m: "" if m[1] else "gather", path.stem)
-            rows.append({
-                "rule": rule, **{c: pd.to_numeric(own[c], errors="coerce") for c in ("s", "cpu_time", "max_rss")}
-            })  # fmt: skip
-    return pd.DataFrame(rows, columns=["rule", "s", "cpu_time", "max_rss"])
+def stages(said: Path) -> pd.DataFrame:
+    """What every job took: rows of stage, s, cpu_s, peak_bytes."""
+    rows = [json.loads(line) for path in sorted(said.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    return pd.DataFrame(rows, columns=["stage", "s", "cpu_s", "peak_bytes"])
 
 
-def shares(jobs: pd.DataFrame) -> dict[str, float]:
-    """Processor seconds by rule; where the job was too short to be sampled, its wall seconds."""
-    return {str(k): float(v) for k, v in jobs["cpu_time"].fillna(jobs["s"]).groupby(jobs["rule"]).sum().items()}
+def by_stage(jobs: pd.DataFrame, column: str = "cpu_s") -> dict[str, float]:
+    """Sums of a column by stage."""
+    return {str(k): float(v) for k, v in jobs.groupby("stage")[column].sum().items()}
 
 
 def measured(folder: Path, patients: int, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -135,18 +133,19 @@ def measured(folder: Path, patients: int, options: argparse.Namespace) -> list[d
     for what in ("full", "nothing", "increment"):
         if what == "increment":
             write_exports(folder, late)
-        begun = time.time()
-        figures = run(folder, options.target, options.cores)
-        jobs = stages(folder, begun)
-        per_patient = jobs[jobs["rule"].isin(PER_PATIENT)]
+        figures, jobs = run(folder, options.target, options.cores)
+        took = by_stage(jobs)
         row = {
             "patients": patients,
             "what": what,
             **{k: round(v, 1) for k, v in figures.items()},
-            "per_patient_stages_s": round(sum(shares(per_patient).values()), 1),
+            "per_patient_stages_s": round(sum(took.get(stage, 0.0) for stage in PER_PATIENT), 1),
             "report_mb": round(sum(p.stat().st_size for p in (folder / "results").glob("report.html")) / 1e6, 2),
             "results_mb": round(sum(p.stat().st_size for p in (folder / "results").rglob("*") if p.is_file()) / 1e6, 1),
-            "stages": json.dumps({k: round(v, 1) for k, v in sorted(shares(jobs).items())}),
+            "stages": json.dumps({k: round(v, 1) for k, v in sorted(took.items())}),
+            "stage_peaks_mb": json.dumps(
+                {str(k): round(v / 2**20) for k, v in jobs.groupby("stage")["peak_bytes"].max().items()}
+            ),
         }
         rows.append(row)
         print(json.dumps(row), flush=True)
