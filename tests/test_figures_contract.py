@@ -13,12 +13,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 from nkinetics import figures
 from nkinetics.errors import InputError
 from nkinetics.figures import _style
 from nkinetics.plugins import discover
 from nkinetics.results import Context, Results
-from nkinetics.wording import number_of
+from nkinetics.wording import Words, number_of
 
 NAMES = sorted(discover("figures"))
 PATIENTS = ["001", "002", "003", "004", "005", "006"]
@@ -245,6 +247,35 @@ def test_with_many_patients_those_without_a_value_are_counted_and_not_written_ov
     # Of each six patients 002 has no sample and 006 no quantified level.
     assert [t.get_text() for t in panel.texts] == ["no value as analysed: 12 of 36"]
     assert all(not t.get_text() for t in panel.get_yticklabels())
+
+
+@pytest.mark.parametrize("name", ["overview", "by_dose_level", "dose_normalised"])
+def test_lines_drawn_as_one_element_look_as_lines_drawn_one_by_one(
+    name, results_small, context_small, tmp_path, monkeypatch
+):
+    results, pictures, elements = Results(results_small), [], []
+    for most in (300, 1):
+        monkeypatch.setattr(_style, "EACH_UP_TO", most)
+        drawing = figures.drawn(name, results, context_small)[1]
+        elements.append(sum(len(axes.lines) for axes in drawing.axes))
+        figures.write(name, results, context_small, tmp_path / str(most), ("png",))
+        pictures.append(imread(tmp_path / str(most) / f"{name}.png")[..., :3].mean(axis=2))
+    assert elements[1] < elements[0], "the lines of a look are one element"
+    one_by_one, together = pictures
+    assert one_by_one.shape == together.shape and one_by_one.min() < 0.5 < one_by_one.max()
+    assert (abs(one_by_one - together) > 0.25).mean() < 0.02 * (one_by_one < 0.95).mean(), "of what is not white"
+
+
+def test_names_under_a_panel_leave_its_neighbour_alone(context_small):
+    from nkinetics.figures.by_dose_level import NAMED_UP_TO, _named_below
+
+    axes = Figure().add_subplot()
+    for names in ([f"{i:03}" for i in range(20)], [f"SITE-{i:08}" for i in range(20)], ["A" * 60, "B"], ["001"]):
+        _named_below(axes, Words("en"), names, len(names))
+        shown = axes.texts[-1].get_text().removeprefix("no quantified level: ").removesuffix(" …")
+        assert names[0] in shown and (len(shown) <= NAMED_UP_TO or shown == names[0])
+        assert axes.texts[-1].get_text().endswith(" …") == (shown != ", ".join(names))
+    assert [t.get_text().count(",") for t in axes.texts][:2] == [7, 1]
 
 
 def test_looks_that_elements_share_are_rules_and_what_is_called_by_id_keeps_its_own(context_small):

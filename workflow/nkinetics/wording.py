@@ -244,17 +244,6 @@ def signed(value: float, digits: int = 3) -> str:
     return f"−{significant(-value, digits)}" if value < 0 else significant(value, digits)
 
 
-def weight_text(weight: float) -> str:
-    """An Akaike weight as printed.
-
-    Examples
-    --------
-    >>> weight_text(0.873), weight_text(1e-6)
-    ('0.87', '<0.01')
-    """
-    return "<0.01" if weight < 0.005 else f"{weight:.2f}"
-
-
 def verdict_words(words: Words, verdict: str) -> str:
     """A verdict on dose proportionality in the language."""
     return words.say(verdict, VERDICTS.get(verdict, verdict))

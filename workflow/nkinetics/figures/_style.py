@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -48,6 +49,8 @@ ASSAY_MARKERS: Mapping[str, tuple[int, str]] = {"qpcr": (0, "o"), "ddpcr": (3, "
 CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei")
 CHINESE_FILES = re.compile(r"(?i)(noto ?sans ?(cjk|sc)|source ?han ?sans|wqy)[^/]*\.(otf|ttf|ttc)$")
 BELOW = ("blq", "not_detected")
+EACH_UP_TO = 300
+"""In a panel of more lines than these, those of one look are one element."""
 HEARD_UP_TO = 30
 """More patients than these are not told one by one to who hears a figure: dose levels are."""
 
@@ -341,6 +344,36 @@ def quantified(rows: pd.DataFrame) -> pd.DataFrame:
 def below(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows below their LLOQ."""
     return rows[rows["status"].isin(BELOW) & (rows["lloq"] > 0)]
+
+
+def lines_of(rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Days as shown and levels of each patient's quantified rows, in the order of the rows."""
+    seen = quantified(rows)
+    x, y = display(seen["time_actual"]), seen["level"].to_numpy(dtype=float)
+    return {str(p): (x[at], y[at]) for p, at in seen.groupby("patient_id", sort=False).indices.items()}
+
+
+def draw_each(
+    axes: Axes,
+    lines: Sequence[tuple[np.ndarray, np.ndarray]],
+    marker: str = "",
+    markersize: float = 2.4,
+    panel: int = 0,
+    **look: Any,
+) -> None:
+    """A line for each patient, all of one look: colour, linestyle, linewidth, zorder, perhaps alpha.
+
+    In a panel of more than `EACH_UP_TO` (`panel`, where these are not all) they are one element and their marks
+    another: ten thousand elements take their time one by one, and the panel becomes a picture anyway (`as_pictures`).
+    """
+    if max(panel, len(lines)) <= EACH_UP_TO:
+        for x, y in lines:
+            axes.plot(x, y, marker=marker, markersize=markersize, **look)
+        return
+    segments = [np.column_stack(line) for line in lines]
+    axes.add_collection(LineCollection(segments, capstyle="round", joinstyle="round", **look), autolim=False)
+    if marker:
+        axes.plot(*np.concatenate(segments).T, marker=marker, markersize=markersize, **{**look, "linestyle": "none"})
 
 
 def draw_below(axes: Axes, rows: pd.DataFrame, colour: str = MUTED, size: float = 4.2) -> None:

@@ -15,15 +15,16 @@ from nkinetics.figures._style import (
     canvas,
     day_axis,
     day_label,
-    display,
     dose_look,
     draw_below,
+    draw_each,
     first_time,
     key,
     label_ends,
     last_time,
     legend,
     level_label,
+    lines_of,
     log_axis,
     log_limits,
     marks_footnote,
@@ -34,12 +35,14 @@ from nkinetics.figures._style import (
     words_of,
 )
 from nkinetics.plugins import Figure, FigureBody
-from nkinetics.results import Context, Results, by_patient
+from nkinetics.results import Context, Results
 from nkinetics.wording import Words, dose_names, grouped, profile_name, profiles, source_footnote, without_quantified
 
 NEEDS = ("observations", "patients", "infusions")
 LABELLED_UP_TO = 15
 """With more patients the lines are not labelled."""
+NAMED_UP_TO = 40
+"""Characters of names under a panel: more would run into the words under its neighbour."""
 
 
 def draw(results: Results, context: Context) -> FigureBody:
@@ -81,18 +84,14 @@ def draw(results: Results, context: Context) -> FigureBody:
 
 def _panel(axes: Axes, results: Results, rows: pd.DataFrame, words: Words) -> None:
     looks, seen = dose_look(results), quantified(rows)
-    ends = []
     draw_below(axes, rows, "#a7b0ba", 3.4)
-    lines = by_patient(seen)
-    for patient in results.patients.itertuples():
-        line = lines(str(patient.patient_id))
-        colour, dashes = looks[str(patient.dose_level)]
-        if len(line):
-            x = display(line["time_actual"])
-            axes.plot(
-                x, line["level"], color=colour, linestyle=dashes, marker="o", markersize=2.4, linewidth=0.95, zorder=4
-            )
-            ends.append((float(x[-1]), float(line["level"].iloc[-1]), str(patient.patient_id), colour))
+    lines, ends = lines_of(rows), []
+    for dose_level, own in results.patients.groupby("dose_level", sort=False)["patient_id"]:
+        colour, dashes = looks[str(dose_level)]
+        drawn = [str(p) for p in own if str(p) in lines]
+        look = {"color": colour, "linestyle": dashes, "linewidth": 0.95, "zorder": 4}
+        draw_each(axes, [lines[p] for p in drawn], "o", **look)
+        ends += [(float(lines[p][0][-1]), float(lines[p][1][-1]), p, colour) for p in drawn]
     if not len(rows):
         say_in(axes, words.say("no reportable result", "无可报告结果"))
         return
@@ -104,7 +103,8 @@ def _panel(axes: Axes, results: Results, rows: pd.DataFrame, words: Words) -> No
 
 def _named_below(axes: Axes, words: Words, patients: list[str], n: int) -> None:
     """Patients whom the assay measured and found nothing quantified in; how many it did not measure."""
-    shown = words.join(patients[:8]) + (words.say(" …", "……") if len(patients) > 8 else "")
+    named = next((k for k in range(1, 9) if len(words.join(patients[: k + 1])) > NAMED_UP_TO), 8)
+    shown = words.join(patients[:named]) + (words.say(" …", "……") if len(patients) > named else "")
     told = [words.colon(words.say("no quantified level", "无可定量水平"), shown)] if patients else []
     without = n - len(patients)
     if without:

@@ -154,23 +154,19 @@ def _panel(axes: Axes, own: pd.DataFrame, results: Results, context: Context, to
     log_axis(axes, low, high * 1.3)
     across = _across(graded)
     for i, (dose_level, (colour, _)) in enumerate(looks.items()):
-        for row in graded[graded["dose_level"] == dose_level].itertuples():
-            x = across[str(row.patient_id)]
-            seen = row.state == VALUE
-            y = float(str(row.value if seen else row.bound))
-            look: dict[str, Any] = {"linestyle": "none", "zorder": 4, "color": colour}
-            if seen:
-                axes.plot(x, y, marker=_marker(i), markersize=5.5, markeredgewidth=0, **look)
-            else:
-                axes.plot(x, y, marker="v", markersize=5.5, markerfacecolor="none", **look)
-            if row.patient_id in toci:
-                axes.plot(
-                    x, y, marker="o", markersize=10, color="none", markeredgecolor=INK, markeredgewidth=0.7, zorder=5
-                )
-            if len(graded) <= LABELLED_UP_TO:
-                axes.annotate(
-                    str(row.patient_id), (x, y), (0, 7), textcoords="offset points", fontsize=6.9, ha="center", zorder=6
-                )
+        mine = graded[graded["dose_level"] == dose_level]
+        x, seen = np.array([across[str(p)] for p in mine["patient_id"]]), (mine["state"] == VALUE).to_numpy()
+        y = np.where(seen, mine["value"], mine["bound"]).astype(float)
+        given = mine["patient_id"].isin(toci).to_numpy()
+        look: dict[str, Any] = {"linestyle": "none", "zorder": 4, "color": colour, "markersize": 5.5}
+        axes.plot(x[seen], y[seen], marker=_marker(i), markeredgewidth=0, **look)
+        axes.plot(x[~seen], y[~seen], marker="v", markerfacecolor="none", **look)
+        round_it: dict[str, Any] = {"color": "none", "markeredgecolor": INK, "markeredgewidth": 0.7, "zorder": 5}
+        axes.plot(x[given], y[given], marker="o", markersize=10, linestyle="none", **round_it)
+        for patient, *at in zip(mine["patient_id"], x, y, strict=True) if len(graded) <= LABELLED_UP_TO else ():
+            axes.annotate(
+                str(patient), tuple(at), (0, 7), textcoords="offset points", fontsize=6.9, ha="center", zorder=6
+            )
     told = []
     for rank, mine in graded.groupby("rank"):
         values = np.sort(np.where(mine["state"] == BELOW, -np.inf, mine["value"].to_numpy(dtype=float)))

@@ -19,10 +19,12 @@ from nkinetics.figures._style import (
     day_label,
     display,
     dose_look,
+    draw_each,
     first_time,
     key,
     last_time,
     legend,
+    lines_of,
     log_axis,
     log_limits,
     panels,
@@ -122,10 +124,9 @@ def _panel(axes: Axes, results: Results, rows: pd.DataFrame, looks: dict[str, tu
             alpha=0.55,
             zorder=2,
         )
-        for _, own in quantified(mine).groupby("patient_id"):
-            axes.plot(
-                display(own["time_actual"]), own["level"], color=colour, linestyle=dashes, linewidth=0.7, alpha=0.45
-            )
+        draw_each(
+            axes, list(lines_of(mine).values()), color=colour, linestyle=dashes, linewidth=0.7, alpha=0.45, zorder=2
+        )
         middle = _medians(mine)
         axes.plot(display(middle["time"]), middle["level"], color=colour, linestyle=dashes, linewidth=2.4, zorder=5)
         top = middle["level"].max()

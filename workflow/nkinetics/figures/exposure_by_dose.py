@@ -194,16 +194,17 @@ def _notes(
         )
     ]
     notes.append(blq_footnote(context))
+    measures = len(found[["window", "parameter"]].drop_duplicates())
     for kind in kinds.itertuples():
         none = found[_of(found, kind) & ~found["state"].isin((VALUE, BELOW))]
+        lacking = none["patient_id"].nunique()
         reasons: dict[str, str] = {}
-        for (patient, why), rows in none.groupby(["patient_id", "reason"]):
+        for (patient, why), rows in none.groupby(["patient_id", "reason"]) if lacking <= LABELLED_UP_TO else ():
             titles = [exposure_title(words, str(r.window), str(r.parameter)) for r in rows.itertuples()]
-            every = len(titles) == found[["window", "parameter"]].drop_duplicates().shape[0]
-            reasons[str(patient) if every else f"{patient} {words.join(titles)}"] = str(why)
-        if reasons:
+            reasons[str(patient) if len(titles) == measures else f"{patient} {words.join(titles)}"] = str(why)
+        if lacking:
             name = profile_name(context, str(kind.assay), str(kind.specimen))
-            shown = grouped(reasons, words) if len(reasons) <= LABELLED_UP_TO else str(none["patient_id"].nunique())
+            shown = grouped(reasons, words) if 0 < len(reasons) <= LABELLED_UP_TO else str(lacking)
             notes.append(words.say(f"Without a value, {name}: {shown}.", f"无数值，{name}：{shown}。"))
     return (*notes, source_footnote(results, context, NEEDS))
 

@@ -25,12 +25,14 @@ from nkinetics.figures._style import (
     day_label,
     display,
     draw_below,
+    draw_each,
     first_time,
     key,
     label_ends,
     last_time,
     legend,
     level_label,
+    lines_of,
     log_axis,
     log_limits,
     marks_footnote,
@@ -130,30 +132,24 @@ def _keys(results: Results, words: Words, strip: bool) -> list[Any]:
 
 
 def _profiles(axes: Axes, results: Results, rows: Any, dose_level: str, words: Words) -> None:
-    others = quantified(rows[rows["dose_level"] != dose_level])
-    for _, line in others.groupby("patient_id"):
-        axes.plot(display(line["time_actual"]), line["level"], color=FAINT, linewidth=0.7, zorder=1)
-    ends: list[Any] = []
-    line_of, beyond = by_patient(quantified(rows)), by_patient(rows[rows["status"] != "quantified"])
+    others = lines_of(rows[rows["dose_level"] != dose_level])
+    draw_each(axes, list(others.values()), color=FAINT, linestyle="-", linewidth=0.7, zorder=1)
+    ends: list[tuple[float, float, str, str]] = []
+    line_of, colour_of = lines_of(rows), {}
+    alike: dict[tuple[Any, ...], list[tuple[np.ndarray, np.ndarray]]] = {}
     for i, patient in enumerate(_patients(results, dose_level)):
         # Not the grey of the palette: the lines of the other dose level are grey.
         colour = [*(palette()[k] for k in (0, 3, 2, 4, 5)), INK, *(palette()[k] for k in (9, 1))][i % 8]
-        marked, line = beyond(patient), line_of(patient)
-        if len(marked):
-            draw_below(axes, marked, colour, 3.6)
-        if len(line):
-            x = display(line["time_actual"])
-            axes.plot(
-                x,
-                line["level"],
-                color=colour,
-                linestyle=LINE_STYLES[i % len(LINE_STYLES)],
-                marker=MARKERS[i % len(MARKERS)],
-                markersize=3.4,
-                linewidth=1.3,
-                zorder=4,
-            )
-            ends.append((float(x[-1]), float(line["level"].iloc[-1]), str(patient), colour))
+        colour_of[patient] = colour
+        if patient in line_of:
+            x, y = line_of[patient]
+            alike.setdefault((colour, LINE_STYLES[i % len(LINE_STYLES)], MARKERS[i % len(MARKERS)]), []).append((x, y))
+            ends.append((float(x[-1]), float(y[-1]), str(patient), colour))
+    marked = rows[(rows["status"] != "quantified") & rows["patient_id"].isin(list(colour_of))]
+    for colour, own in marked.groupby(marked["patient_id"].map(colour_of), sort=False):
+        draw_below(axes, own, str(colour), 3.6)
+    for (colour, dashes, marker), lines in alike.items():
+        draw_each(axes, lines, marker, 3.4, len(ends), color=colour, linestyle=dashes, linewidth=1.3, zorder=4)
     if len(ends) <= STRIP_UP_TO:
         label_ends(axes, ends)
     drawn = {end[2] for end in ends}

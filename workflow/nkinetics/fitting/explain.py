@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nkinetics.akaike import weight_text
 from nkinetics.blq import DENSITY, INTERVAL
 from nkinetics.columns import OBSERVATIONS
 from nkinetics.errors import raise_any
@@ -37,7 +38,7 @@ from nkinetics.fitting.profiles import (
 from nkinetics.plugins import Calendar, KineticModel, Quantity, discover
 from nkinetics.settings import Blq, Models
 from nkinetics.store import complete
-from nkinetics.wording import ASSAY_ORDER, STATUS_CODES, significant, weight_text
+from nkinetics.wording import ASSAY_ORDER, STATUS_CODES, significant
 
 NAN = float("nan")
 _INFUSION = re.compile(r"curve_cmax_infusion_\d+")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nkinetics.akaike import aicc, weights
 from nkinetics.blq import DENSITY, INTERVAL, likelihood_rows
 from nkinetics.columns import (
     CYTOKINES,
@@ -21,7 +22,7 @@ from nkinetics.columns import (
     PREDICTIONS,
     Schema,
 )
-from nkinetics.fitting.choice import aicc, averages, weights
+from nkinetics.fitting.choice import averages
 from nkinetics.fitting.identifiability import reasons, standard_errors
 from nkinetics.fitting.intervals import Ends, counted, cutoffs, profile_ends, wald_quantile
 from nkinetics.fitting.likelihood import Points

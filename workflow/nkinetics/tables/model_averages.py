@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nkinetics.akaike import weight_text
 from nkinetics.plugins import Table, TableBody
 from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body
@@ -15,7 +16,6 @@ from nkinetics.wording import (
     profile_name,
     profiles,
     significant,
-    weight_text,
     without_quantified,
 )
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from nkinetics.akaike import weight_text
 from nkinetics.leading import leading_model, leading_sentence
 from nkinetics.plugins import Table, TableBody, discover
 from nkinetics.results import Context, Results, by_patient
 from nkinetics.tables._format import NOT_CALCULABLE, absent, analysis_set, body, share
 from nkinetics.tables.model_parameters import models_blq
-from nkinetics.wording import Words, missing, profile_name, profiles, weight_text, without_quantified
+from nkinetics.wording import Words, missing, profile_name, profiles, without_quantified
 
 NEEDS = ("fits", "estimates", "patients", "observations", "population_comparison")
 NONE = "–"
